@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One line per event on standard error, for journald or a terminal. Programs log, libraries do not:
+// the layer that turns an error into an answer logs it once. Never give it user code or secrets.
+// Thread-safe: one write(2) per line.
+#ifndef CSB_BASE_LOG_H
+#define CSB_BASE_LOG_H
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+// Set once at start, before threads. `program` is borrowed for the life of the process.
+void log_init(const char *program, enum log_level level);
+
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

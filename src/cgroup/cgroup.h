@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Control groups by direct file access: one front over cgroup v2 and v1 (the memory, pids, cpu,
+// cpuacct and freezer hierarchies). Not thread-safe per object; single-threaded callers.
+#ifndef CSB_CGROUP_CGROUP_H
+#define CSB_CGROUP_CGROUP_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cgroup_root; // where our groups live: a delegated directory per hierarchy
+struct cgroup;      // one group
+
+enum cgroup_version { CGROUP_NONE = 0, CGROUP_V1 = 1, CGROUP_V2 = 2 };
+
+struct cgroup_limits {
+    uint64_t memory_bytes; // 0: unlimited; swap is always off where it is accounted
+    uint64_t processes;    // 0: unlimited
+    uint64_t cpu_quota_us; // per 100000 us; 0: unlimited
+};
+
+struct cgroup_usage {
+    uint64_t cpu_user_ns;
+    uint64_t cpu_system_ns;
+    uint64_t memory_peak_bytes;
+    uint64_t memory_bytes;
+    uint64_t oom_kills;
+    uint64_t processes;
+};
+
+// Opens (creating) the parent group `name` in every usable hierarchy. `mount` is the v2 mount point
+// or the v1 base directory, NULL for /sys/fs/cgroup. On v2 enables controllers for children, moving
+// the caller's processes to a leaf when it sits in that group itself. CGROUP_NONE with a reason in
+// `ret_note` (>= 160 bytes) is a success: every other call then does nothing and reports zeros.
+int cgroup_root_open(const char *mount, const char *name, struct cgroup_root **ret, char *ret_note,
+                     struct err *err);
+enum cgroup_version cgroup_root_version(const struct cgroup_root *root);
+void cgroup_root_close(struct cgroup_root *root); // removes the parent when empty; NULL allowed
+
+// Kills and removes every child group whose name starts with `prefix`: leftovers of a former run.
+void cgroup_root_sweep(struct cgroup_root *root, const char *prefix);
+
+int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_limits *limits,
+               struct cgroup **ret, struct err *err);
+int cgroup_set_limits(struct cgroup *cg, const struct cgroup_limits *limits, struct err *err);
+
+// For jail_plan: the v2 directory descriptor (or -1) and the v1 cgroup.procs paths (or NULL),
+// borrowed from the group.
+int cgroup_dirfd(const struct cgroup *cg);
+const char *const *cgroup_procs_paths(const struct cgroup *cg);
+
+int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret);
+bool cgroup_is_empty(struct cgroup *cg);
+int cgroup_kill(struct cgroup *cg); // SIGKILL to all inside; 0 or -errno
+
+// Removes the group; kills what is left first. Waits at most a second for it to empty. NULL
+// allowed.
+void cgroup_free(struct cgroup *cg);
+
+#endif

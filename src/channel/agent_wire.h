@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the daemon and csb-agent say to each other over the channel (HTTP/2 with prior knowledge on
+// one byte stream; the daemon is the client). The agent's answers are hostile input to the daemon:
+// every cap below is enforced by the receiver.
+//
+// How it works
+//
+//   GET  /health   200, JSON: {"agent": VERSION, "protocol": 1}
+//   GET  /stats    200, JSON: {"cpu_count", "memory_total_bytes", "memory_available_bytes",
+//                  "kernel", "cmdline", "uptime_ms", "agent", "protocol"}
+//   POST /sync     JSON {"time_ns": host CLOCK_REALTIME, "entropy": 128 hex digits,
+//                  "hostname": name, "machine_id": 32 hex digits}
+//                  The agent credits and reseeds the kernel's generator, sets clock and identity.
+//                  200 {"ok": true}. Nothing of a user runs before it in a clone.
+//   POST /prepare  JSON {"id": name, "argv": [...], "env": {...}, "ready_ms": N}
+//                  Starts a fresh interpreter in a jail of its own, which waits for its program
+//                  ("Prepared interpreters" below). 200 {"prepared": id} once it is ready; 504 when
+//                  it was not in time; 500 when it died. Replaces nothing: at most
+//                  AGENT_PREPARED_MAX.
+//   POST /run      Runs one program. Body: u32be length of HEAD, HEAD (JSON), then the bytes of
+//   each
+//                  file in the order of HEAD.files, then stdin. Answer: 200 and frames until a
+//                  RESULT frame, which is last. RST_STREAM by the daemon kills the run.
+//
+// Errors are 4xx/5xx with JSON {"error": word, "message": sentence}.
+//
+// HEAD of /run:
+//   {"prepared": id or null,         use that prepared interpreter (once); null starts one
+//    "files": [{"path": relative, "size": bytes}],   first is the program; written below /work
+//    "stdin_size": bytes,
+//    "compile": {"argv": [...], "env": {...}, "limits": LIMITS} or null,
+//    "run": {"argv": [...], "args": [...], "env": {...}, "limits": LIMITS}}
+// LIMITS: {"wall_ms", "cpu_ms", "memory_bytes", "processes", "output_bytes", "disk_bytes"}, all
+// present, integers > 0. The run's command line is argv followed by args. env is the whole
+// environment given by the caller on top of AGENT's base (PATH, HOME, USER, LANG, TMPDIR).
+//
+// A frame is u8 type, u32be length, payload.
+//
+// RESULT payload:
+//   {"phase": "compile" | "run",     where it ended; "compile" means the program was not run
+//    "reason": "exit" | "signal" | "timeout" | "cpu" | "memory" | "output_limit" | "internal",
+//    "exit_code": 0..255 (reason exit, else -1), "signal": 1..64 (reason signal, else 0),
+//    "message": sentence for "internal", else "",
+//    "stdout_bytes", "stderr_bytes": what the program wrote, as far as it was read,
+//    "truncated": bool,
+//    "usage": USAGE,
+//    "compile": null or {"reason", "exit_code", "signal", "usage": USAGE}}
+// USAGE: {"wall_ns", "cpu_user_ns", "cpu_system_ns", "memory_peak_bytes"}
+//
+// Prepared interpreters: the process is started as argv with descriptor AGENT_CONTROL_FD being one
+// end of a unix stream socket, named to it by the environment variable CSB_CONTROL_FD. When ready
+// to take a program it writes one byte 'R'. The agent, at /run, writes the files, then sends u32be
+// length and JSON {"args": [...], "env": {...}} and closes its end; the hook applies both, closes
+// the descriptor and lets the interpreter go on to run the program as usual. Standard input is a
+// pipe that the agent feeds from then on.
+#ifndef CSB_CHANNEL_AGENT_WIRE_H
+#define CSB_CHANNEL_AGENT_WIRE_H
+
+#define AGENT_PROTOCOL     1
+#define AGENT_PORT_NAME    "csb"
+
+#define AGENT_HEAD_MAX     (1u << 20)  // bytes of HEAD
+#define AGENT_BODY_MAX     (20u << 20) // bytes of a whole /run body
+#define AGENT_FILES_MAX    256         // files of one run
+#define AGENT_PATH_MAX     255         // bytes of a file's relative path
+#define AGENT_FRAME_MAX    (64u << 10) // bytes of one frame's payload
+#define AGENT_JSON_MAX     (64u << 10) // bytes of any JSON answer, RESULT included
+#define AGENT_PREPARED_MAX 4
+#define AGENT_CONTROL_FD   3
+
+enum agent_frame {
+    AGENT_FRAME_STDOUT = 1,
+    AGENT_FRAME_STDERR = 2,
+    AGENT_FRAME_COMPILE_OUT = 3, // what the compiler wrote to stdout or stderr
+    AGENT_FRAME_RESULT = 9,
+};
+
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The daemon's side of the channel: HTTP/2 requests to an agent over one connected byte stream.
+//
+// One I/O thread (struct channel_loop) owns every nghttp2 session. Callers on any thread hold
+// streams and read them through a bounded queue: what the caller has not read is at most
+// CHANNEL_WINDOW_BYTES, then the agent is held back by flow control. The agent is hostile: header
+// blocks, header counts, frames of control type and settings are capped; a session that breaks a
+// rule is closed and its streams end with ERR_PROTOCOL.
+#ifndef CSB_CHANNEL_CHANNEL_H
+#define CSB_CHANNEL_CHANNEL_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CHANNEL_WINDOW_BYTES (256u << 10)
+
+struct channel_loop;   // the I/O thread
+struct channel;        // one session
+struct channel_stream; // one request
+
+// Starts the I/O thread. Free only after every channel is closed.
+int channel_loop_new(struct channel_loop **ret, struct err *err);
+void channel_loop_free(struct channel_loop *loop);
+
+// Takes `fd` (a connected stream socket, also on failure) and starts a client session on it. Does
+// not wait for the peer.
+int channel_open(struct channel_loop *loop, int fd, struct channel **ret, struct err *err);
+
+// Ends the session: streams still open fail with ERR_GONE. The fd is closed before this returns.
+// Streams must be closed by their holders, before or after. NULL is allowed.
+void channel_close(struct channel *ch);
+
+// True once the peer hung up or the session failed. Any thread.
+int channel_is_dead(struct channel *ch);
+
+struct channel_request {
+    const char *method;  // "GET", "POST"; borrowed for the call
+    const char *path;    // borrowed for the call
+    const uint8_t *body; // borrowed for the call (it is copied); NULL when body_len is 0
+    size_t body_len;
+};
+
+// Sends a request. Returns at once. Errors: ERR_GONE.
+int channel_send(struct channel *ch, const struct channel_request *req, struct channel_stream **ret,
+                 struct err *err);
+
+// Blocks until the answer's headers came. *ret_status is the HTTP status, 100..599. Errors:
+// ERR_TIMEOUT at the deadline, ERR_GONE, ERR_PROTOCOL.
+int channel_status(struct channel_stream *s, uint64_t deadline_ns, int *ret_status,
+                   struct err *err);
+
+// Blocks until at least one byte of the answer's body is there, the body ended, or the deadline.
+// Returns the number of bytes put in `data` (> 0), 0 at the end of the body, -1 with ERR_TIMEOUT,
+// ERR_GONE or ERR_PROTOCOL. After ERR_TIMEOUT the stream is still usable.
+ssize_t channel_read(struct channel_stream *s, void *data, size_t len, uint64_t deadline_ns,
+                     struct err *err);
+
+// Gives the stream back; an unfinished one is reset (RST_STREAM CANCEL), which kills what it ran.
+// NULL is allowed.
+void channel_stream_close(struct channel_stream *s);
+
+// One whole exchange: send, read the answer (at most `max` bytes), close. *ret_body is
+// NUL-terminated, freed by the caller with free(). ERR_PROTOCOL when the answer is larger.
+int channel_call(struct channel *ch, const struct channel_request *req, size_t max,
+                 uint64_t deadline_ns, int *ret_status, char **ret_body, size_t *ret_len,
+                 struct err *err);
+
+#endif

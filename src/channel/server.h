@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent's side of the channel: an HTTP/2 server session on one byte stream, driven by the
+// caller's own event loop (single-threaded, nothing here blocks). Used by csb-agent and by the fake
+// driver.
+//
+// The caller polls the fd for input always, and for output while server_wants_write(); on readiness
+// it calls server_readable()/server_writable(). Callbacks run inside those calls.
+#ifndef CSB_CHANNEL_SERVER_H
+#define CSB_CHANNEL_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct server;
+struct server_stream;
+
+struct server_callbacks {
+    // A request's headers came. Strings are borrowed for the call.
+    void (*on_request)(void *arg, struct server_stream *s, const char *method, const char *path);
+    // Part of the request's body. Borrowed for the call. The body as a whole is capped by
+    // server_options.body_max: past it the stream is reset.
+    void (*on_body)(void *arg, struct server_stream *s, const uint8_t *data, size_t len);
+    // The request's body ended.
+    void (*on_end)(void *arg, struct server_stream *s);
+    // The stream is gone: answered in full, reset by the peer, or the session ended. The last call
+    // for `s`, always made once per on_request. server_stream_user() still works.
+    void (*on_close)(void *arg, struct server_stream *s);
+    // The queue of `s` fell below half of SERVER_QUEUE_BYTES again after a write was refused.
+    void (*on_drain)(void *arg, struct server_stream *s);
+};
+
+#define SERVER_QUEUE_BYTES (256u << 10)
+
+struct server_options {
+    const struct server_callbacks *callbacks;
+    void *arg;
+    size_t body_max;
+    uint32_t streams_max;
+};
+
+// `fd` is borrowed and must be non-blocking. 0 or -errno.
+int server_new(int fd, const struct server_options *options, struct server **ret);
+void server_free(struct server *s); // on_close for every open stream; NULL allowed
+
+// 0, or -errno when the session is over (-EPIPE peer closed, -EPROTO peer broke the rules): free
+// it.
+int server_readable(struct server *s);
+int server_writable(struct server *s);
+bool server_wants_write(const struct server *s);
+
+void server_stream_set_user(struct server_stream *s, void *user);
+void *server_stream_user(const struct server_stream *s);
+
+// Starts the answer; more = false ends it after `data`. 0 or -errno. Call once per stream.
+int server_respond(struct server_stream *s, int status, const char *content_type, const void *data,
+                   size_t len, bool more);
+
+// Appends to the answer's body. 0; -EAGAIN when the queue is full (nothing was taken; wait for
+// on_drain); -EPIPE when the stream ended. Data is copied. Call server_writable() afterwards (or
+// poll) to get it sent.
+int server_write(struct server_stream *s, const void *data, size_t len);
+
+// Ends the answer's body once the queue is sent.
+void server_finish(struct server_stream *s);
+
+// Free room in the queue, bytes.
+size_t server_room(const struct server_stream *s);
+
+#endif
