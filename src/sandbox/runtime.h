@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The table of languages. Each is a file `<id>.runtime` in the runtimes directory (src/base/ini.h
+// format), never code: adding one needs a file. docs/RUNTIMES.md explains every key.
+#ifndef CSB_SANDBOX_RUNTIME_H
+#define CSB_SANDBOX_RUNTIME_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RUNTIME_ARGS_MAX  32
+#define RUNTIME_ENV_MAX   32
+#define RUNTIME_COUNT_MAX 64
+
+struct runtime_command {
+    char *argv[RUNTIME_ARGS_MAX + 1]; // NULL-terminated; argv[0] NULL: no such step
+    size_t argc;
+};
+
+struct runtime {
+    char id[32];        // "python"
+    char name[64];      // "Python"
+    char version[32];   // "3.11.2"
+    char extension[16]; // "py", without the dot
+    char source[48];    // file name of the program: "main.py"
+    char *aliases[8];   // further accepted ids, NULL-terminated: "py"
+    struct runtime_command compile;
+    struct runtime_command run;
+    struct runtime_command prepare; // how to start a prepared interpreter; none when argc is 0
+    char *env[RUNTIME_ENV_MAX + 1]; // "KEY=VALUE", NULL-terminated
+    size_t env_count;
+    char *cold_env[RUNTIME_ENV_MAX + 1]; // glob patterns of user variables that a prepared
+                                         // interpreter cannot take any more
+    size_t cold_env_count;
+    char *wrap_unless; // program without this word sequence outside comments and strings is
+    char *wrap_prefix; // put between prefix and suffix; NULL: never
+    char *wrap_suffix;
+    uint32_t pool_ready;      // clones kept ready for it; 0: takes any
+    char *warm_code;          // program run once while the template is built, or NULL
+    uint64_t compile_wall_ms; // limit of the compile step
+    uint64_t compile_memory_bytes;
+};
+
+struct runtime_table;
+
+// Loads every *.runtime in `dirfd` (borrowed). Errors name file and line.
+int runtime_table_load(int dirfd, struct runtime_table **ret, struct err *err);
+void runtime_table_free(struct runtime_table *t);
+
+size_t runtime_count(const struct runtime_table *t);
+const struct runtime *runtime_at(const struct runtime_table *t, size_t i); // sorted by id
+// By id or alias; NULL when unknown.
+const struct runtime *runtime_find(const struct runtime_table *t, const char *id);
+// 64 hex digits over all that was loaded: part of a template's key.
+const char *runtime_table_hash(const struct runtime_table *t);
+
+#endif
