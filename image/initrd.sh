@@ -14,7 +14,10 @@ IMAGE_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=image/lib.sh
 . "$IMAGE_DIR/lib.sh"
 
-[ $# -ge 1 ] && [ $# -le 2 ] || die "usage: image/initrd.sh AGENT [OUT]"
+case $# in
+    1 | 2) ;;
+    *) die "usage: image/initrd.sh AGENT [OUT]" ;;
+esac
 agent=$1
 out=${2:-$IMAGE_DIR/../build/image}
 runtimes=${RUNTIMES_DIR:-$IMAGE_DIR/../runtimes}

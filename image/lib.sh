@@ -27,14 +27,22 @@ now_ms() {
 }
 
 # run_stage NAME COMMAND...: runs a command with its output in $LOG and prints one line with the
-# seconds it took. A failure shows the end of the log.
+# seconds it took. A failure shows the end of the log. The command runs in a subshell that is no
+# part of a condition, since a shell ignores `set -e` inside one.
 run_stage() {
     stage_name=$1
     shift
     printf 'image: %-28s' "$stage_name"
     stage_start=$(now_ms)
     printf '== %s\n' "$stage_name" >>"$LOG"
-    if ! "$@" >>"$LOG" 2>&1; then
+    set +e
+    (
+        set -e
+        "$@"
+    ) >>"$LOG" 2>&1
+    stage_status=$?
+    set -e
+    if [ $stage_status -ne 0 ]; then
         printf ' failed\n'
         tail -n 25 "$LOG" >&2
         die "the stage '$stage_name' failed"

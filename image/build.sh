@@ -1,0 +1,226 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Builds what a guest boots from, except the initramfs (initrd.sh): the root file system, the
+# kernel and its modules.
+#
+#   image/build.sh [--force] [OUT]
+#
+# OUT is a directory, default build/image. Nothing happens when OUT already holds an image of the
+# same key. Works as root, and as an ordinary user who has subordinate ids (mmdebstrap's unshare
+# mode). Needs room for about 4 GB in OUT and TMPDIR while it runs, 1 GB afterwards.
+set -eu
+umask 022
+
+IMAGE_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+# shellcheck source=image/lib.sh
+. "$IMAGE_DIR/lib.sh"
+
+usage() {
+    die "usage: image/build.sh [--force] [OUT]"
+}
+
+check_tools() {
+    need apt-get apt
+    need mmdebstrap mmdebstrap
+    need mkfs.erofs erofs-utils
+    need npm npm
+    need modinfo kmod
+    need dpkg-deb dpkg
+    need unshare util-linux
+    need flock util-linux
+    [ "$(dpkg --print-architecture)" = amd64 ] || die "only amd64 hosts are supported"
+}
+
+# Root of its own mount namespace: as root directly, else through a user namespace in which root is
+# the caller and the other ids are the caller's subordinate ones.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        unshare --mount "$@"
+    else
+        unshare --map-root-user --map-auto --mount "$@"
+    fi
+}
+
+check_privilege() {
+    if [ "$(id -u)" = 0 ]; then
+        as_root true 2>/dev/null || die "root may not create a mount namespace here" \
+            "(a container without CAP_SYS_ADMIN?)"
+        return
+    fi
+    name=$(id -un)
+    need newuidmap uidmap
+    for file in /etc/subuid /etc/subgid; do
+        grep -q -E "^($name|$(id -u)):" "$file" 2>/dev/null ||
+            die "$name has no range in $file: as root, run" \
+                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
+    done
+    as_root true 2>/dev/null || die "this user may not create user namespaces: see" \
+        "sysctl kernel.unprivileged_userns_clone and user.max_user_namespaces, or run as root"
+}
+
+# The scripts, the configuration and the sources are all that goes in.
+image_key() {
+    {
+        cat "$IMAGE_DIR/image.conf" "$IMAGE_DIR/lib.sh" "$IMAGE_DIR/build.sh" "$IMAGE_DIR/tree.sh"
+        printf '%s\n' "$sources" "$SOURCE_DATE_EPOCH"
+    } | sha256sum | cut -d ' ' -f 1
+}
+
+up_to_date() {
+    [ "$(cat "$out/image.key" 2>/dev/null)" = "$key" ] || return 1
+    for file in rootfs.erofs vmlinuz modules/order; do
+        [ -s "$out/$file" ] || return 1
+    done
+}
+
+# npm checks what it downloads against the registry; the registry's word is checked here.
+fetch_deno() {
+    (cd "$tmp" && npm pack --silent --json "$DENO_PACKAGE@$DENO_VERSION" >deno.json)
+    grep -q -F "\"integrity\": \"$DENO_INTEGRITY\"" "$tmp/deno.json" || {
+        echo "$DENO_PACKAGE $DENO_VERSION is not what image.conf pins:"
+        grep integrity "$tmp/deno.json"
+        return 1
+    }
+    tar -x -z -f "$tmp"/deno-linux-*.tgz -C "$tmp" package/deno
+}
+
+# The host's apt settings that decide how an archive is reached; the rest of them is its own affair.
+host_apt_options() {
+    apt-config dump | grep -E '^Acquire::((http|https|ftp)::[^ ]*|Check-[^ ]*|Retries|Force[^ ]*) ' |
+        grep -v '""' || true
+}
+
+# The kernel is downloaded with the tree's own apt, so both come from the same archive state.
+# $1 is for mmdebstrap's hook shell.
+# shellcheck disable=SC2016
+kernel_hook='cd "$1/boot" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get download \
+    "$(apt-cache depends KERNEL | sed -n "s/^ *Depends: \(linux-image-.*\)/\1/p" | head -n 1)"'
+
+install_packages() {
+    mode=unshare
+    [ "$(id -u)" = 0 ] && mode=root
+    host_apt_options >"$tmp/apt.conf"
+    set -- --mode=$mode --variant=minbase --format=tar --architectures=amd64
+    while IFS= read -r option; do
+        set -- "$@" --aptopt="$option"
+    done <"$tmp/apt.conf"
+    for path in doc man info locale lintian bug; do
+        set -- "$@" --dpkgopt="path-exclude=/usr/share/$path/*"
+    done
+    set -- "$@" --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+        --include="$(echo "$PACKAGES" | tr ' ' ,)" \
+        --customize-hook="$(printf '%s' "$kernel_hook" | sed "s/KERNEL/$KERNEL_PACKAGE/")"
+    printf '%s\n' "$sources" | mmdebstrap "$@" "$SUITE" "$tmp/packages.tar" -
+}
+
+# Prints the file names of a module's dependencies and then its own, deepest first.
+module_order() {
+    file=$(find "$modules_dir" -name "$1.ko*" -o -name "$(echo "$1" | tr _ -).ko*" | head -n 1)
+    [ -n "$file" ] || { echo "no module $1 in the kernel package" >&2; return 1; }
+    deps=$(modinfo -F depends "$file" | tr , ' ')
+    for dep in $deps; do
+        (module_order "$dep") || return 1
+    done
+    printf '%s\n' "$file"
+}
+
+take_modules() {
+    mkdir "$tmp/new/modules"
+    for module in $MODULES; do
+        module_order "$module" || return 1
+    done | awk '!seen[$0]++' >"$tmp/module-files"
+    while read -r file; do
+        name=$(basename "$file")
+        case $name in
+            *.xz) xz -dc "$file" >"$tmp/new/modules/${name%.xz}" ;;
+            *.zst) zstd -q -dc "$file" >"$tmp/new/modules/${name%.zst}" ;;
+            *) cp "$file" "$tmp/new/modules/" ;;
+        esac
+        name=${name%.xz}
+        printf '%s\n' "${name%.zst}" >>"$tmp/new/modules/order"
+    done <"$tmp/module-files"
+}
+
+take_kernel() {
+    dpkg-deb -x "$tmp"/tree/boot/linux-image-*.deb "$tmp/kernel"
+    image=$(echo "$tmp"/kernel/boot/vmlinuz-*)
+    version=${image##*/vmlinuz-}
+    modules_dir=$(find "$tmp/kernel" -type d -path "*/modules/$version/kernel")
+    cp "$image" "$tmp/new/vmlinuz"
+    cp "$tmp/kernel/boot/config-$version" "$tmp/new/kernel.config"
+    printf '%s\n' "$version" >"$tmp/new/kernel.version"
+    take_modules
+    for module in $MODULES; do
+        grep -q -x "$(echo "$module" | tr - _).ko" "$tmp/new/modules/order" || return 1
+    done
+    dpkg-query --admindir="$tmp/tree/var/lib/dpkg" -W >"$tmp/new/packages.txt"
+    printf 'deno\t%s\n' "$DENO_VERSION" >>"$tmp/new/packages.txt"
+}
+
+# Each file is replaced by a rename, so a running guest keeps the one it opened. The key goes first
+# and comes last: an interrupted publication is built again.
+publish() {
+    rm -f "$out/image.key"
+    rm -rf "$out/modules"
+    for file in rootfs.erofs vmlinuz kernel.config kernel.version packages.txt modules; do
+        mv -f "$tmp/new/$file" "$out/$file"
+    done
+    printf '%s\n' "$key" >"$out/image.key"
+}
+
+cleanup() {
+    if [ -n "${tmp:-}" ] && [ -d "$tmp" ]; then
+        [ -d "$tmp/tree" ] && as_root "$IMAGE_DIR/tree.sh" remove "$tmp/tree"
+        rm -rf "$tmp"
+    fi
+}
+
+force=false
+if [ "${1:-}" = --force ]; then
+    force=true
+    shift
+fi
+[ $# -le 1 ] || usage
+case ${1:-} in -*) usage ;; esac
+out=${1:-$IMAGE_DIR/../build/image}
+mkdir -p "$out"
+out=$(CDPATH='' cd -- "$out" && pwd)
+
+need apt-get apt
+sources=$("$IMAGE_DIR/sources.sh")
+key=$(image_key)
+if [ $force = false ] && up_to_date; then
+    echo "image: up to date ($out)"
+    exit 0
+fi
+
+check_tools
+check_privilege
+exec 9>"$out/.lock"
+flock -n 9 || die "another build is at work in $out"
+for stale in "$out"/.build.*; do
+    [ -d "$stale" ] && as_root "$IMAGE_DIR/tree.sh" remove "$stale"
+done
+tmp=
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+tmp=$(mktemp -d "$out/.build.XXXXXX")
+mkdir "$tmp/new"
+LOG=$out/build.log
+: >"$LOG"
+
+total_start=$(now_ms)
+echo "image: building $out"
+tree=$tmp/tree
+run_stage "deno $DENO_VERSION from npm" fetch_deno
+run_stage "Debian packages" install_packages
+run_stage "unpack" as_root "$IMAGE_DIR/tree.sh" unpack "$tree" "$tmp/packages.tar"
+rm -f "$tmp/packages.tar"
+run_stage "kernel and modules" take_kernel
+run_stage "users, Python, Rust, trim" as_root "$IMAGE_DIR/tree.sh" finish "$tree" \
+    "$tmp/package/deno"
+run_stage "check: rust, python, deno" as_root "$IMAGE_DIR/tree.sh" check "$tree"
+run_stage "erofs" as_root "$IMAGE_DIR/tree.sh" pack "$tree" "$tmp/new/rootfs.erofs"
+publish
+echo "image: done in $((($(now_ms) - total_start) / 1000)) s," \
+    "$(($(stat -c %s "$out/rootfs.erofs") / 1000000)) MB, kernel $(cat "$out/kernel.version")"
