@@ -36,7 +36,7 @@ struct engine_status {
     char isolation[16];
     char accel[16];
     char note[240];      // what the probe found
-    char state[160];     // "ready", or what it is doing or failing at
+    char state[256];     // "ready", or what it is doing or failing at
     uint32_t pool_ready; // now
     uint32_t pool_target;
     uint32_t running;

@@ -11,9 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RUNTIME_ARGS_MAX  32
-#define RUNTIME_ENV_MAX   32
-#define RUNTIME_COUNT_MAX 64
+#define RUNTIME_ARGS_MAX    32
+#define RUNTIME_ENV_MAX     32
+#define RUNTIME_ALIASES_MAX 8
+#define RUNTIME_COUNT_MAX   64
 
 struct runtime_command {
     char *argv[RUNTIME_ARGS_MAX + 1]; // NULL-terminated; argv[0] NULL: no such step
@@ -21,25 +22,28 @@ struct runtime_command {
 };
 
 struct runtime {
-    char id[32];        // "python"
-    char name[64];      // "Python"
-    char version[32];   // "3.11.2"
-    char extension[16]; // "py", without the dot
-    char source[48];    // file name of the program: "main.py"
-    char *aliases[8];   // further accepted ids, NULL-terminated: "py"
+    char id[32];                            // "python"
+    char name[64];                          // "Python"
+    char version[32];                       // "3.11.2"
+    char extension[16];                     // "py", without the dot
+    char source[48];                        // file name of the program: "main.py"
+    char *aliases[RUNTIME_ALIASES_MAX + 1]; // further accepted ids: "py"
+    size_t alias_count;
     struct runtime_command compile;
     struct runtime_command run;
     struct runtime_command prepare; // how to start a prepared interpreter; none when argc is 0
     char *env[RUNTIME_ENV_MAX + 1]; // "KEY=VALUE", NULL-terminated
     size_t env_count;
+    char *prepare_env[RUNTIME_ENV_MAX + 1]; // more of them, for `prepare` alone
+    size_t prepare_env_count;
     char *cold_env[RUNTIME_ENV_MAX + 1]; // glob patterns of user variables that a prepared
                                          // interpreter cannot take any more
     size_t cold_env_count;
     char *wrap_unless; // program without this word sequence outside comments and strings is
     char *wrap_prefix; // put between prefix and suffix; NULL: never
     char *wrap_suffix;
-    uint32_t pool_ready;      // clones kept ready for it; 0: takes any
-    char *warm_code;          // program run once while the template is built, or NULL
+    uint32_t pool_ready; // clones kept ready for it when POOL_SIZE is 3; in proportion otherwise
+    char *warm_code;     // program run while the template is built, or NULL
     uint64_t compile_wall_ms; // limit of the compile step
     uint64_t compile_memory_bytes;
 };

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One one-shot run: takes a sandbox, hands the program over, turns the agent's frames into events.
+// Whatever the agent does, a run ends: every wait is cut into slices in which the caller's `gone`
+// is asked, and the whole is bounded by the run's own limits plus GRACE_MS.
+#include "sandbox/engine.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "channel/agent_wire.h"
+#include "channel/channel.h"
+#include "channel/frames.h"
+#include "sandbox/agent_client.h"
+#include "sandbox/engine_internal.h"
+#include "sandbox/runtime.h"
+#include "sandbox/wrap.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GRACE_MS       15000
+#define SLICE_MS       200
+#define SEND_TRIES     3
+#define CHUNK_BYTES    16384
+#define PATH_PARTS_MAX 16
+
+struct run {
+    struct engine *engine;
+    struct sandbox *sandbox;
+    struct channel_stream *stream;
+    bool (*gone)(void *arg);
+    void *gone_arg;
+    uint64_t deadline_ns;
+    uint64_t sent_ns;
+    struct frames frames;
+    uint8_t chunk[CHUNK_BYTES];
+    const uint8_t *data; // what of the chunk is not decoded yet
+    size_t len;
+    struct run_result result;
+};
+
+int run_path_check(const char *path, struct err *err)
+{
+    size_t len = strlen(path);
+    size_t parts = 0;
+
+    if (len == 0 || len > AGENT_PATH_MAX)
+        return err_set(err, ERR_INVALID, "a path must have 1 to %d bytes", AGENT_PATH_MAX);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)path[i] < 0x20 || path[i] == 0x7f)
+            return err_set(err, ERR_INVALID, "a path must not hold control characters");
+    for (const char *p = path; p != NULL;) {
+        size_t n = strcspn(p, "/");
+
+        if (n == 0)
+            return err_set(err, ERR_INVALID, "a path must be relative, without empty parts");
+        if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+            return err_set(err, ERR_INVALID, "a path must not hold '.' or '..'");
+        if (++parts > PATH_PARTS_MAX)
+            return err_set(err, ERR_INVALID, "a path must have at most %d parts", PATH_PARTS_MAX);
+        p = p[n] == '/' ? p + n + 1 : NULL;
+    }
+    return 0;
+}
+
+// True when the caller's variables could only take effect at the interpreter's start.
+static bool needs_cold_start(const struct run_request *req)
+{
+    const struct runtime *rt = req->runtime;
+
+    for (size_t i = 0; req->env != NULL && req->env[i] != NULL; i++) {
+        char name[256];
+
+        (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(req->env[i], "="), req->env[i]);
+        for (size_t k = 0; k < rt->cold_env_count; k++)
+            if (fnmatch(rt->cold_env[k], name, 0) == 0)
+                return true;
+    }
+    return false;
+}
+
+// The body with the program wrapped where the runtime asks for it. Returns 0 with *ret empty when
+// nothing is to be wrapped.
+static int wrap_program(const struct run_request *req, struct buf *ret, struct err *err)
+{
+    const struct runtime *rt = req->runtime;
+    const struct run_file *f = &req->files[0];
+
+    if (rt->wrap_unless == NULL || wrap_has_words((const char *)f->data, f->len, rt->wrap_unless))
+        return 0;
+    if (buf_append(ret, rt->wrap_prefix, strlen(rt->wrap_prefix)) < 0 ||
+        buf_append(ret, f->data, f->len) < 0 || buf_append(ret, "\n", 1) < 0 ||
+        buf_append(ret, rt->wrap_suffix, strlen(rt->wrap_suffix)) < 0)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    return 0;
+}
+
+static int encode(const struct run_request *req, bool prepared, struct buf *ret, struct err *err)
+{
+    _cleanup_buf_ struct buf wrapped = BUF_INIT;
+    struct run_request copy = *req;
+    struct run_file *files;
+    int r;
+
+    if (wrap_program(req, &wrapped, err) < 0)
+        return -1;
+    if (wrapped.len == 0)
+        return agent_encode_run(req, prepared, ret, err);
+    files = calloc(req->file_count, sizeof(*files));
+    if (files == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    memcpy(files, req->files, req->file_count * sizeof(*files));
+    files[0].data = wrapped.data;
+    files[0].len = wrapped.len;
+    copy.files = files;
+    r = agent_encode_run(&copy, prepared, ret, err);
+    free(files);
+    return r;
+}
+
+static uint64_t run_deadline(const struct run_request *req)
+{
+    uint64_t ms = req->limits.wall_ms + GRACE_MS;
+
+    if (req->runtime->compile.argc > 0)
+        ms += req->runtime->compile_wall_ms;
+    return clock_deadline_ms(ms);
+}
+
+// Takes a sandbox and sends the program. A sandbox that turns out dead before anything was sent is
+// replaced; after that the program may have run.
+static int send_program(struct run *r, const struct run_request *req, struct err *err)
+{
+    struct pool_wait wait = {.gone = req->gone, .arg = req->gone_arg};
+    struct pool *pool = r->engine->pool;
+    uint64_t start = clock_mono_ns();
+    bool cold = needs_cold_start(req);
+
+    for (int tries = 1;; tries++) {
+        _cleanup_buf_ struct buf body = BUF_INIT;
+        struct sandbox *s;
+
+        if (pool_acquire(pool, req->runtime, &wait, &s, err) < 0)
+            return -1;
+        r->sandbox = s;
+        r->result.queue_ns = clock_mono_ns() - start;
+        if (encode(req, !cold && s->prepared == req->runtime, &body, err) < 0)
+            return -1;
+        r->sent_ns = clock_mono_ns();
+        if (channel_send(
+                s->channel,
+                &(struct channel_request){
+                    .method = "POST", .path = "/run", .body = body.data, .body_len = body.len},
+                &r->stream, err) == 0)
+            return 0;
+        r->sandbox = NULL;
+        pool_release(pool, s);
+        if (tries == SEND_TRIES)
+            return -1;
+    }
+}
+
+static bool is_gone(struct run *r)
+{
+    return r->gone != NULL && r->gone(r->gone_arg);
+}
+
+// What ends a wait early: the caller left, the service stops, the whole run took too long.
+static int check_patience(struct run *r, struct err *err)
+{
+    if (is_gone(r))
+        return err_set(err, ERR_CANCELLED, "the client went away");
+    if (r->engine->cut_runs)
+        return err_set(err, ERR_CANCELLED, "the service is shutting down");
+    if (clock_mono_ns() >= r->deadline_ns)
+        return err_set(err, ERR_TIMEOUT, "the sandbox did not answer in time");
+    return 0;
+}
+
+static int await_status(struct run *r, struct err *err)
+{
+    int status;
+
+    for (;;) {
+        struct err wait_err = ERR_INIT;
+
+        if (channel_status(r->stream, clock_deadline_ms(SLICE_MS), &status, &wait_err) == 0)
+            break;
+        if (wait_err.code != ERR_TIMEOUT) {
+            *err = wait_err;
+            return -1;
+        }
+        if (check_patience(r, err) < 0)
+            return -1;
+    }
+    if (status != 200)
+        return err_set(err, ERR_PROTOCOL, "the agent refused the run with status %d", status);
+    r->result.sandbox_ns = clock_mono_ns() - r->sent_ns;
+    return 0;
+}
+
+int run_open(struct engine *e, const struct run_request *req, struct run **ret,
+             bool *ret_may_have_run, struct err *err)
+{
+    struct run *r = calloc(1, sizeof(*r));
+
+    *ret_may_have_run = false;
+    if (r == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    r->engine = e;
+    r->gone = req->gone;
+    r->gone_arg = req->gone_arg;
+    frames_init(&r->frames);
+    memcpy(r->result.isolation, e->probe.isolation, sizeof(r->result.isolation));
+    memcpy(r->result.accel, e->probe.accel, sizeof(r->result.accel));
+    engine_run_begin(e);
+    if (send_program(r, req, err) < 0) {
+        run_close(r);
+        return -1;
+    }
+    e->runs_total++;
+    r->deadline_ns = run_deadline(req);
+    if (await_status(r, err) < 0) {
+        *ret_may_have_run = true;
+        run_close(r);
+        return -1;
+    }
+    *ret = r;
+    return 0;
+}
+
+static int finish(struct run *r, const struct frame *frame, struct err *err)
+{
+    struct run_result decoded;
+
+    if (agent_decode_result(frame->data, frame->len, &decoded, err) < 0)
+        return -1;
+    decoded.queue_ns = r->result.queue_ns;
+    decoded.sandbox_ns = r->result.sandbox_ns;
+    decoded.run_ns = clock_mono_ns() - r->sent_ns;
+    memcpy(decoded.isolation, r->result.isolation, sizeof(decoded.isolation));
+    memcpy(decoded.accel, r->result.accel, sizeof(decoded.accel));
+    r->result = decoded;
+    return 0;
+}
+
+static int deliver(struct run *r, const struct frame *frame, struct run_event *ret, struct err *err)
+{
+    static const enum run_event_kind kinds[] = {
+        [AGENT_FRAME_STDOUT] = RUN_EVENT_STDOUT,
+        [AGENT_FRAME_STDERR] = RUN_EVENT_STDERR,
+        [AGENT_FRAME_COMPILE_OUT] = RUN_EVENT_COMPILE_OUT,
+    };
+
+    if (frame->type == AGENT_FRAME_RESULT) {
+        if (finish(r, frame, err) < 0)
+            return -1;
+        *ret = (struct run_event){.kind = RUN_EVENT_RESULT, .result = &r->result};
+        return 0;
+    }
+    *ret = (struct run_event){.kind = kinds[frame->type], .data = frame->data, .len = frame->len};
+    return 0;
+}
+
+static int read_more(struct run *r, struct err *err)
+{
+    for (;;) {
+        struct err wait_err = ERR_INIT;
+        ssize_t n = channel_read(r->stream, r->chunk, sizeof(r->chunk), clock_deadline_ms(SLICE_MS),
+                                 &wait_err);
+
+        if (n > 0) {
+            r->data = r->chunk;
+            r->len = (size_t)n;
+            return 0;
+        }
+        if (n == 0)
+            return err_set(err, ERR_PROTOCOL, "the sandbox ended its answer without a result");
+        if (wait_err.code != ERR_TIMEOUT) {
+            *err = wait_err;
+            return -1;
+        }
+        if (check_patience(r, err) < 0)
+            return -1;
+    }
+}
+
+int run_next(struct run *r, struct run_event *ret, struct err *err)
+{
+    for (;;) {
+        struct frame frame;
+
+        if (frames_next(&r->frames, &r->data, &r->len, &frame) < 0)
+            return err_set(err, ERR_PROTOCOL, "the sandbox sent a malformed answer");
+        if (frame.data != NULL)
+            return deliver(r, &frame, ret, err);
+        if (read_more(r, err) < 0)
+            return -1;
+    }
+}
+
+void run_close(struct run *r)
+{
+    struct engine *e;
+
+    if (r == NULL)
+        return;
+    e = r->engine;
+    channel_stream_close(r->stream);
+    if (r->sandbox != NULL)
+        pool_release(e->pool, r->sandbox);
+    frames_release(&r->frames);
+    free(r);
+    engine_run_end(e);
+}

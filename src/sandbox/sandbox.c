@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/sandbox.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/id.h"
+#include "channel/channel.h"
+#include "sandbox/agent_client.h"
+#include "sandbox/runtime.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int connect_agent(struct sandbox *s, struct channel_loop *loop, struct err *err)
+{
+    int fd;
+
+    if (s->ops->channel(s->driver, &fd, err) < 0)
+        return -1;
+    return channel_open(loop, fd, &s->channel, err);
+}
+
+int sandbox_resync(struct sandbox *s, uint64_t deadline_ns, struct err *err)
+{
+    if (agent_sync(s->channel, s->name, deadline_ns, err) < 0)
+        return -1;
+    s->synced_ns = clock_mono_ns();
+    return 0;
+}
+
+static int bring_up(struct sandbox *s, const struct sandbox_origin *origin,
+                    const struct runtime *rt, uint64_t deadline_ns, struct err *err)
+{
+    if (origin->ops->clone(origin->driver, origin->template, deadline_ns, &s->driver, err) < 0)
+        return -1;
+    if (connect_agent(s, origin->loop, err) < 0)
+        return -1;
+    if (sandbox_resync(s, deadline_ns, err) < 0)
+        return -1;
+    if (rt == NULL || rt->prepare.argc == 0)
+        return 0;
+    if (agent_prepare(s->channel, rt, deadline_ns, err) < 0)
+        return -1;
+    s->prepared = rt;
+    return 0;
+}
+
+int sandbox_start(const struct sandbox_origin *origin, const struct runtime *rt,
+                  uint64_t deadline_ns, struct sandbox **ret, struct err *err)
+{
+    struct sandbox *s = calloc(1, sizeof(*s));
+    char hex[17];
+
+    if (s == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    s->ops = origin->ops;
+    id_hex(hex, 8);
+    (void)snprintf(s->name, sizeof(s->name), "sandbox-%s", hex);
+    if (bring_up(s, origin, rt, deadline_ns, err) < 0) {
+        sandbox_free(s);
+        return -1;
+    }
+    *ret = s;
+    return 0;
+}
+
+bool sandbox_is_alive(struct sandbox *s)
+{
+    int fd = s->ops->death_fd(s->driver);
+
+    if (channel_is_dead(s->channel))
+        return false;
+    return fd < 0 || fd_wait(fd, POLLIN, 0) == 0;
+}
+
+void sandbox_free(struct sandbox *s)
+{
+    if (s == NULL)
+        return;
+    channel_close(s->channel);
+    s->ops->destroy(s->driver);
+    free(s);
+}

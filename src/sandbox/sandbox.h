@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One running clone with its agent's channel, made ready for a first run. Owned by one holder at a
+// time (the pool, then a run); calls are not thread-safe per sandbox.
+#ifndef CSB_SANDBOX_SANDBOX_H
+#define CSB_SANDBOX_SANDBOX_H
+
+#include "base/err.h"
+#include "driver/driver.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct channel;
+struct channel_loop;
+struct runtime;
+
+struct sandbox {
+    const struct driver_ops *ops;
+    struct driver_sandbox *driver;
+    struct channel *channel;
+    const struct runtime *prepared; // the runtime whose interpreter waits in it, or NULL
+    uint64_t synced_ns;             // when /sync was last confirmed
+    char name[32];                  // host name of the guest
+    struct sandbox *next;           // for the holder's list
+};
+
+struct sandbox_origin {
+    const struct driver_ops *ops;
+    struct driver *driver;
+    struct driver_template *template;
+    struct channel_loop *loop;
+};
+
+// Clones, syncs, and prepares `rt` (NULL or without a prepare step: nothing is prepared). A sandbox
+// that did not confirm /sync is never returned. Blocks until ready or the deadline.
+int sandbox_start(const struct sandbox_origin *origin, const struct runtime *rt,
+                  uint64_t deadline_ns, struct sandbox **ret, struct err *err);
+
+// Fresh time and entropy again, for one that waited.
+int sandbox_resync(struct sandbox *s, uint64_t deadline_ns, struct err *err);
+
+bool sandbox_is_alive(struct sandbox *s);
+
+// Destroys it. Blocks some 10 ms. NULL allowed.
+void sandbox_free(struct sandbox *s);
+
+#endif
