@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "http/router.h"
+
+#include "http/http.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// Adds a method to an Allow value, once.
+static void allow(char *list, size_t size, const char *method)
+{
+    size_t used = strlen(list);
+
+    (void)snprintf(list + used, size - used, "%s%s", used > 0 ? ", " : "", method);
+    if (strcmp(method, "GET") == 0)
+        allow(list, size, "HEAD");
+}
+
+void http_route(const struct http_route *routes, void *app, const struct http_request *req,
+                struct http_response *res)
+{
+    const char *method = strcmp(req->method, "HEAD") == 0 ? "GET" : req->method;
+    char allowed[64] = "";
+
+    for (const struct http_route *r = routes; r->method != NULL; r++) {
+        if (strcmp(r->path, req->path) != 0)
+            continue;
+        if (strcmp(r->method, method) == 0) {
+            r->handler(app, req, res);
+            return;
+        }
+        allow(allowed, sizeof(allowed), r->method);
+    }
+    if (allowed[0] == '\0') {
+        http_fail(req, res, 404, "not_found", NULL, "There is nothing at this path.");
+        return;
+    }
+    http_fail(req, res, 405, "method_not_allowed", NULL,
+              "This path does not take that method; see the Allow header.");
+    http_set_header(res, "Allow", allowed);
+}

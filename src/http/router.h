@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One const table of routes. Paths match exactly; a path with other methods is 405 with Allow, no
+// path is 404. HEAD is served by the GET handler. Pure.
+#ifndef CSB_HTTP_ROUTER_H
+#define CSB_HTTP_ROUTER_H
+
+struct http_request;
+struct http_response;
+
+typedef void (*http_handler)(void *app, const struct http_request *req, struct http_response *res);
+
+struct http_route {
+    const char *method;
+    const char *path;
+    http_handler handler;
+};
+
+// `routes` ends with an entry whose method is NULL. Calls the handler, or fills 404 or 405.
+void http_route(const struct http_route *routes, void *app, const struct http_request *req,
+                struct http_response *res);
+
+#endif

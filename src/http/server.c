@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works: libmicrohttpd calls on_access() on the connection's thread, first with the head,
+// then with pieces of the body, then once more at its end. Answers are given at the end, so that a
+// client that is still sending gets to read them; a body over the limit is thrown away as it comes,
+// up to DRAIN_MAX. An exchange lives until libmicrohttpd reports the request completed and, for a
+// streamed answer, until its response object is gone; whichever comes last frees it.
+#include "http/server.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "http/conns.h"
+#include "http/http.h"
+#include "http/listen.h"
+#include "http/origin.h"
+#include "http/router.h"
+
+#include <microhttpd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DRAIN_MAX    ((uint64_t)64 << 20) // bytes of a refused body read before giving up
+#define HEAD_MAX     ((size_t)32 << 10)   // bytes of a request's head, and of one piece of body
+#define STREAM_BLOCK ((size_t)32 << 10)
+#ifdef __SANITIZE_ADDRESS__
+#define STACK_BYTES ((size_t)2 << 20)
+#else
+#define STACK_BYTES ((size_t)256 << 10)
+#endif
+
+struct http_server {
+    struct http_options options; // const after start
+    struct MHD_Daemon *daemon;
+    struct http_conns *conns;
+    char address[80];
+    atomic_bool draining;
+    atomic_bool cutting;
+    bool quiesced;        // the listening socket is closed; caller's thread only
+    pthread_mutex_t lock; // guards `active`
+    pthread_cond_t idle;
+    unsigned active; // exchanges alive
+};
+
+struct http_exchange {
+    struct http_server *server;
+    struct http_conn *conn; // valid until the request is completed
+    struct MHD_Connection *mhd;
+    int socket; // borrowed; libmicrohttpd closes it after the connection's thread ended
+    atomic_int refs;
+    struct http_request req;
+    struct buf body;
+    uint64_t received_bytes;
+    bool too_large;
+    struct http_stream stream;
+};
+
+static struct http_exchange *exchange_new(struct http_server *s, struct MHD_Connection *mhd,
+                                          const char *method, const char *path)
+{
+    struct http_exchange *ex = calloc(1, sizeof(*ex));
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    if (ex == NULL || info == NULL || info->socket_context == NULL) {
+        free(ex);
+        return NULL;
+    }
+    ex->server = s;
+    ex->mhd = mhd;
+    ex->conn = info->socket_context;
+    ex->socket = http_conn_socket(ex->conn);
+    atomic_init(&ex->refs, 1);
+    ex->body.cap = s->options.body_max_bytes;
+    ex->req.method = method;
+    ex->req.path = path;
+    ex->req.exchange = ex;
+    id_uuid4(ex->req.id);
+    pthread_mutex_lock(&s->lock);
+    s->active++;
+    pthread_mutex_unlock(&s->lock);
+    return ex;
+}
+
+static void exchange_unref(struct http_exchange *ex)
+{
+    struct http_server *s = ex->server;
+
+    if (atomic_fetch_sub(&ex->refs, 1) != 1)
+        return;
+    buf_release(&ex->body);
+    free(ex);
+    pthread_mutex_lock(&s->lock);
+    if (--s->active == 0)
+        pthread_cond_broadcast(&s->idle);
+    pthread_mutex_unlock(&s->lock);
+}
+
+const char *http_header(const struct http_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->exchange->mhd, MHD_HEADER_KIND, name);
+}
+
+bool http_client_gone(const struct http_exchange *exchange)
+{
+    struct pollfd p = {.fd = exchange->socket, .events = POLLRDHUP};
+
+    if (atomic_load(&exchange->server->cutting))
+        return true;
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+static ssize_t stream_read(void *cls, uint64_t pos, char *data, size_t max)
+{
+    struct http_exchange *ex = cls;
+    ssize_t n;
+
+    (void)pos; // always goes forward
+    http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
+    n = ex->stream.pull(ex->stream.arg, data, max);
+    http_conn_enter(ex->conn, HTTP_CONN_WRITE);
+    if (n == 0)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
+}
+
+static void stream_free(void *cls)
+{
+    struct http_exchange *ex = cls;
+
+    ex->stream.done(ex->stream.arg);
+    exchange_unref(ex);
+}
+
+// Takes what `res` owns.
+static struct MHD_Response *make_response(struct http_exchange *ex, struct http_response *res)
+{
+    struct MHD_Response *r;
+
+    if (res->stream.pull == NULL) {
+        r = MHD_create_response_from_buffer(res->body.len, res->body.data, MHD_RESPMEM_MUST_FREE);
+        if (r == NULL)
+            buf_release(&res->body);
+        return r;
+    }
+    buf_release(&res->body);
+    ex->stream = res->stream;
+    atomic_fetch_add(&ex->refs, 1);
+    r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, ex,
+                                          stream_free);
+    if (r == NULL)
+        stream_free(ex);
+    return r;
+}
+
+static enum MHD_Result send_response(struct http_exchange *ex, struct http_response *res)
+{
+    const char *type = res->content_type != NULL ? res->content_type : "application/json";
+    struct MHD_Response *r = make_response(ex, res);
+    enum MHD_Result result;
+
+    if (r == NULL)
+        return MHD_NO;
+    MHD_add_response_header(r, "Content-Type", type);
+    MHD_add_response_header(r, "X-Request-Id", ex->req.id);
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Cache-Control", "no-store");
+    for (size_t i = 0; i < res->header_count; i++)
+        MHD_add_response_header(r, res->headers[i].name, res->headers[i].value);
+    if (atomic_load(&ex->server->draining))
+        MHD_add_response_header(r, "Connection", "close");
+    http_conn_enter(ex->conn, HTTP_CONN_WRITE);
+    result = MHD_queue_response(ex->mhd, res->status, r);
+    MHD_destroy_response(r);
+    return result;
+}
+
+static void fail_too_large(struct http_exchange *ex, struct http_response *res)
+{
+    char message[96];
+
+    (void)snprintf(message, sizeof(message), "The request body may have at most %zu bytes.",
+                   ex->server->options.body_max_bytes);
+    http_fail(&ex->req, res, 413, "too_large", "body", message);
+}
+
+// Fills an answer to requests that are refused whatever they ask for. False: go on.
+static bool refused(struct http_exchange *ex, struct http_response *res)
+{
+    const char *allowed = ex->server->options.allowed_hosts;
+    const char *host = http_header(&ex->req, "Host");
+    const char *origin = http_header(&ex->req, "Origin");
+    const char *coding = http_header(&ex->req, "Content-Encoding");
+
+    if (allowed != NULL && (host == NULL || !origin_host_ok(host, allowed)))
+        http_fail(&ex->req, res, 403, "host_not_allowed", "Host",
+                  "This service answers only requests addressed to it by a loopback name or one "
+                  "listed in ALLOWED_HOSTS.");
+    else if (allowed != NULL && origin != NULL && !origin_ok(origin, allowed))
+        http_fail(&ex->req, res, 403, "origin_not_allowed", "Origin",
+                  "Pages of other sites may not use this service.");
+    else if (coding != NULL && strcasecmp(coding, "identity") != 0)
+        http_fail(&ex->req, res, 415, "unsupported_encoding", "Content-Encoding",
+                  "Request bodies are taken uncompressed only.");
+    else if (ex->too_large)
+        fail_too_large(ex, res);
+    else if (atomic_load(&ex->server->draining))
+        http_fail(&ex->req, res, 503, "draining", NULL, "The service is shutting down.");
+    else
+        return false;
+    return true;
+}
+
+// With the head: answer at once only where reading the body first is wrong (a client that asked
+// whether to send it) or too much.
+static enum MHD_Result on_head(struct http_exchange *ex)
+{
+    const char *length = http_header(&ex->req, "Content-Length");
+    uint64_t announced = length == NULL ? 0 : strtoull(length, NULL, 10); // checked by the library
+    struct http_response res = {0};
+
+    http_conn_enter(ex->conn, HTTP_CONN_BODY);
+    if (announced > ex->server->options.body_max_bytes)
+        ex->too_large = true;
+    if (announced <= DRAIN_MAX && http_header(&ex->req, "Expect") == NULL)
+        return MHD_YES;
+    return refused(ex, &res) ? send_response(ex, &res) : MHD_YES;
+}
+
+static enum MHD_Result on_body(struct http_exchange *ex, const char *data, size_t *len)
+{
+    ex->received_bytes += *len;
+    if (!ex->too_large && buf_append(&ex->body, data, *len) < 0)
+        ex->too_large = true;
+    if (ex->too_large)
+        buf_release(&ex->body);
+    *len = 0;
+    return ex->received_bytes > DRAIN_MAX ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result on_end(struct http_exchange *ex)
+{
+    struct http_response res = {0};
+
+    http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
+    ex->req.body = ex->body.data;
+    ex->req.body_len = ex->body.len;
+    if (!refused(ex, &res))
+        http_route(ex->server->options.routes, ex->server->options.app, &ex->req, &res);
+    buf_release(&ex->body);
+    return send_response(ex, &res);
+}
+
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                 const char *method, const char *version, const char *data,
+                                 size_t *len, void **request)
+{
+    struct http_exchange *ex = *request;
+
+    (void)version;
+    if (ex == NULL) {
+        ex = exchange_new(cls, mhd, method, url);
+        *request = ex;
+        return ex == NULL ? MHD_NO : on_head(ex);
+    }
+    return *len > 0 ? on_body(ex, data, len) : on_end(ex);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **request,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct http_exchange *ex = *request;
+
+    (void)cls;
+    (void)mhd;
+    (void)code;
+    if (ex == NULL)
+        return;
+    *request = NULL;
+    http_conn_enter(ex->conn, HTTP_CONN_HEAD);
+    exchange_unref(ex);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *s = cls;
+    const union MHD_ConnectionInfo *info;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *context = info == NULL ? NULL : http_conns_add(s->conns, info->connect_fd);
+    } else {
+        http_conns_remove(s->conns, *context);
+        *context = NULL;
+    }
+}
+
+// Paths are matched as they were sent: no decoding, so no two spellings of one path.
+static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
+{
+    (void)cls;
+    (void)mhd;
+    return strlen(text);
+}
+
+static int start(struct http_server *s, int listen_fd, struct err *err)
+{
+    s->daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+            MHD_USE_ITC,
+        0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE, STACK_BYTES,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+    if (s->daemon == NULL)
+        return err_set(err, ERR_INTERNAL, "cannot start the HTTP server");
+    return 0;
+}
+
+int http_server_new(const struct http_options *options, struct http_server **ret, struct err *err)
+{
+    const uint64_t limits_ms[HTTP_CONN_STATES] = {
+        [HTTP_CONN_HEAD] = options->idle_ms,
+        [HTTP_CONN_BODY] = options->body_ms,
+        [HTTP_CONN_WRITE] = options->write_ms,
+    };
+    struct http_server *s = calloc(1, sizeof(*s));
+    _cleanup_fd_ int fd = -1;
+
+    if (s == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    s->options = *options;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->idle, &attr);
+    pthread_condattr_destroy(&attr);
+    s->quiesced = true; // nothing listens yet
+    if (listen_tcp(options->host, options->port, &fd, s->address, sizeof(s->address), err) < 0 ||
+        http_conns_new(limits_ms, &s->conns, err) < 0 || start(s, fd, err) < 0) {
+        http_server_free(s);
+        return -1;
+    }
+    s->quiesced = false;
+    (void)fd_steal(&fd); // the library's from here on
+    *ret = s;
+    return 0;
+}
+
+const char *http_server_address(const struct http_server *s)
+{
+    return s->address;
+}
+
+void http_server_quiesce(struct http_server *s)
+{
+    int fd;
+
+    atomic_store(&s->draining, true);
+    if (s->quiesced)
+        return;
+    s->quiesced = true;
+    fd = MHD_quiesce_daemon(s->daemon);
+    fd_close(&fd);
+}
+
+bool http_server_wait_idle(struct http_server *s, uint64_t deadline_ns)
+{
+    struct timespec until = clock_to_timespec(deadline_ns);
+    bool idle;
+    int r = 0;
+
+    pthread_mutex_lock(&s->lock);
+    while (s->active > 0 && r == 0)
+        r = pthread_cond_timedwait(&s->idle, &s->lock, &until);
+    idle = s->active == 0;
+    pthread_mutex_unlock(&s->lock);
+    return idle;
+}
+
+void http_server_cut(struct http_server *s)
+{
+    atomic_store(&s->cutting, true);
+}
+
+void http_server_free(struct http_server *s)
+{
+    if (s == NULL)
+        return;
+    atomic_store(&s->cutting, true);
+    if (s->daemon != NULL) {
+        http_server_quiesce(s);
+        MHD_stop_daemon(s->daemon);
+    }
+    http_conns_free(s->conns);
+    pthread_cond_destroy(&s->idle);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The HTTP/1.1 server over libmicrohttpd: a thread per connection with a small stack, so handlers
+// may simply block. Every resource a client can take has a limit below.
+#ifndef CSB_HTTP_SERVER_H
+#define CSB_HTTP_SERVER_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_server;
+struct http_route;
+
+struct http_options {
+    const char *host;                // numeric IPv4 or IPv6, or "localhost"
+    uint16_t port;                   // 0: any free one
+    const struct http_route *routes; // borrowed for the server's life
+    void *app;                       // given to handlers
+    size_t body_max_bytes;           // larger request bodies are answered 413
+    uint32_t connections_max;        // more wait in the listen queue
+    uint64_t idle_ms;  // a connection without a complete request head is closed after this
+    uint64_t body_ms;  // longest time for a request's body to arrive
+    uint64_t write_ms; // longest time for the client to take what it is sent
+    // Names accepted in the Host header and, as "http://NAME[:port]", in Origin; others are 403.
+    // Comma-separated; NULL: any. Loopback names are always accepted.
+    const char *allowed_hosts;
+};
+
+// Starts listening and serving.
+int http_server_new(const struct http_options *options, struct http_server **ret, struct err *err);
+
+// "127.0.0.1:8000", "[::1]:8000". Borrowed.
+const char *http_server_address(const struct http_server *s);
+
+// Stops accepting connections; requests on open ones are answered 503 from now on. Requests under
+// way go on.
+void http_server_quiesce(struct http_server *s);
+
+// Waits until no request is under way. False at the deadline.
+bool http_server_wait_idle(struct http_server *s, uint64_t deadline_ns);
+
+// Makes http_client_gone() true for every request under way.
+void http_server_cut(struct http_server *s);
+
+// Closes all connections and frees; handlers under way are waited for. NULL allowed.
+void http_server_free(struct http_server *s);
+
+#endif

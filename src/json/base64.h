@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Strict base64 (RFC 4648 section 4): the standard alphabet, padding required, no line breaks,
+// unused bits zero. Pure.
+#ifndef CSB_JSON_BASE64_H
+#define CSB_JSON_BASE64_H
+
+#include <stddef.h>
+
+struct buf;
+
+// Appends the decoded bytes. 0, -EINVAL when `text` is not base64, or the error of buf_append().
+int base64_decode(const char *text, size_t len, struct buf *out);
+
+#endif
