@@ -26,12 +26,15 @@ enum jail_ns {
 
 enum jail_mount_kind {
     JAIL_MOUNT_BIND,    // `source` path (outside) onto `target`, recursive, nosuid,nodev
-    JAIL_MOUNT_BIND_FD, // descriptor `fd` (O_PATH or a directory/file) onto `target`
+    JAIL_MOUNT_BIND_FD, // descriptor `fd` (O_PATH or a directory/file) onto `target`; not with
+                        // JAIL_NS_USER
     JAIL_MOUNT_TMPFS,   // size_bytes, inodes, mode; owned by the jail's uid
     JAIL_MOUNT_PROC,    // of the jail's own pid namespace, with the usual files masked
-    JAIL_MOUNT_DEV,     // minimal /dev: null zero full random urandom tty? fd links, shm target not
-                        // made
-    JAIL_MOUNT_SCRATCH, // sub-directory `source` of the plan's scratch tmpfs onto `target`
+    JAIL_MOUNT_DEV,     // minimal read-only /dev: null zero full random urandom tty, fd links, and
+                        // an empty shm to put a scratch directory on
+    JAIL_MOUNT_SCRATCH, // sub-directory `source` of the plan's scratch tmpfs onto `target`; made
+                        // with `mode` (0: 0700), owned by the plan's uid and gid
+    JAIL_MOUNT_SYMLINK, // symbolic link `target` with the text `source`; only in a tmpfs root
 };
 
 struct jail_mount {
@@ -64,6 +67,10 @@ enum jail_seccomp {
     JAIL_SECCOMP_VMM, // deny-list for a VMM (on top of its own)
 };
 
+#define JAIL_MOUNTS_MAX 64
+#define JAIL_FDS_MAX    64
+
+// Start from JAIL_PLAN_INIT (0 is a valid descriptor, so cgroup_fd must say -1).
 struct jail_plan {
     uint32_t ns;      // enum jail_ns bits
     const char *root; // directory to become the root, bound read-only; NULL: an empty tmpfs
@@ -92,24 +99,64 @@ struct jail_plan {
     uint8_t die_with_parent; // PR_SET_PDEATHSIG SIGKILL
     uint8_t new_session;     // setsid()
     uint8_t want_scratch_fd; // hand out a directory descriptor of the scratch tmpfs
+    uint8_t exec_as_init;    // with JAIL_NS_PID: no init of ours, the program itself is pid 1 (it
+                             // then ignores signals it has no handler for, and must reap orphans)
+    uint8_t loopback_up;     // with JAIL_NS_NET: brings "lo" up
     const char *const *argv; // argv[0] is the path inside the jail
     const char *const *envp;
 };
 
+#define JAIL_PLAN_INIT {.cgroup_fd = -1}
+
 struct jail_child {
     pid_t pid;      // in the caller's pid namespace; with JAIL_NS_PID it is pid 1 of its own
     int pidfd;      // owned by the caller
-    int scratch_fd; // root of the scratch tmpfs, O_PATH|O_DIRECTORY-like, or -1; owned by the
-                    // caller
+    int status_fd;  // with an init: readable when the program ended, see jail_read_status(); else
+                    // -1. Owned by the caller
+    int scratch_fd; // root directory of the scratch tmpfs (for openat and the like), or -1; owned
+                    // by the caller
 };
+
+// How the program ended, told by the jail's init.
+struct jail_status {
+    int32_t exit_code;    // 0..255, or -1 when a signal ended it
+    int32_t signal;       // 0, or the signal that ended it
+    uint64_t cpu_user_ns; // of the program and of those of its descendants that were waited for
+    uint64_t cpu_system_ns;
+    uint64_t max_rss_bytes; // of the largest one
+};
+
+// Compiles the filter of `kind` and keeps it for the life of the process, so that the first
+// jail_spawn() need not (it is a millisecond, more under emulation). Optional. 0 or -errno.
+int jail_prepare(enum jail_seccomp kind);
 
 // Starts the program. Returns once execve() succeeded inside the jail (or failed: then *err says at
 // which stage, code ERR_SYSTEM, and the child was reaped). Blocks for the time of the set-up, some
-// milliseconds. The caller reaps the child with waitpid(2)/waitid(P_PIDFD).
+// milliseconds, at most 10 s.
+//
+// With JAIL_NS_PID (and not exec_as_init) a small init is pid 1 of the jail: it starts the program,
+// reaps orphans, writes one struct jail_status when the program ended and exits, at which the
+// kernel kills what is left. It has no capabilities, ignores every signal from inside, cannot be
+// traced, and counts as one process in the jail's cgroup. The caller reaps `pid` with
+// waitpid(2)/waitid(P_PIDFD) in any case.
 int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err *err);
+
+// Reads the status from status_fd; blocks until there is one unless the caller polled. 0, or
+// -ENODATA when the init was killed before the program ended by itself (jail_kill, the memory limit
+// of a cgroup with memory.oom.group), or -errno.
+int jail_read_status(int status_fd, struct jail_status *ret);
 
 // Kills the child (SIGKILL; as pid 1 of its namespace it takes all its processes with it). Does not
 // reap. 0 or -errno.
 int jail_kill(const struct jail_child *child);
+
+// Changes the size of the scratch tmpfs behind jail_child.scratch_fd. 0 or -errno: -ENOSPC/-EINVAL
+// when more is in use already, -EPERM without privileges over the mount.
+int jail_scratch_resize(int scratch_fd, uint64_t size_bytes);
+
+// Kills (when pidfd is open), closes the descriptors and reaps. Safe on a zeroed-to-JAIL_CHILD_INIT
+// object and after a reap by the caller.
+#define JAIL_CHILD_INIT {.pid = -1, .pidfd = -1, .status_fd = -1, .scratch_fd = -1}
+void jail_child_release(struct jail_child *child);
 
 #endif

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works. jail_spawn() checks the plan, prepares what only the caller can (filter, mounts of
+// descriptors), and makes the child with clone3(2) in all its namespaces and its cgroup at once.
+// The child (jail_child.c) carries the plan out and reports over a socket that closes at execve():
+// its end without a message is the proof that the program runs. With a pid namespace the child
+// stays as init and a second pipe tells how the program ended.
+#include "jail/jail_internal.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SETUP_DEADLINE_MS 10000
+
+static bool is_plain_path(const char *path)
+{
+    size_t len = path == NULL ? 0 : strlen(path);
+
+    if (len == 0 || len >= PATH_MAX || path[0] != '/')
+        return false;
+    for (const char *p = path; (p = strstr(p, "..")) != NULL; p++)
+        if (p[-1] == '/' && (p[2] == '/' || p[2] == '\0'))
+            return false;
+    return true;
+}
+
+static int check_mounts(const struct jail_plan *p, struct err *err)
+{
+    if (p->mount_count > JAIL_MOUNTS_MAX)
+        return err_set(err, ERR_INVALID, "more than %d mounts in a jail plan", JAIL_MOUNTS_MAX);
+    if (!(p->ns & JAIL_NS_MOUNT) && (p->mount_count != 0 || p->root != NULL))
+        return err_set(err, ERR_INVALID, "a jail plan has mounts but no mount namespace");
+    for (size_t i = 0; i < p->mount_count; i++) {
+        const struct jail_mount *m = &p->mounts[i];
+        bool named = m->kind == JAIL_MOUNT_BIND || m->kind == JAIL_MOUNT_SCRATCH ||
+                     m->kind == JAIL_MOUNT_SYMLINK;
+
+        if (!is_plain_path(m->target) || m->target[1] == '\0')
+            return err_set(err, ERR_INVALID, "mount %zu has no usable target", i);
+        if (named && (m->source == NULL || *m->source == '\0'))
+            return err_set(err, ERR_INVALID, "mount on %s has no source", m->target);
+        if (m->kind == JAIL_MOUNT_SCRATCH && p->scratch_bytes == 0)
+            return err_set(err, ERR_INVALID, "mount on %s needs a scratch size", m->target);
+        if (m->kind == JAIL_MOUNT_SCRATCH && strchr(m->source, '/') != NULL)
+            return err_set(err, ERR_INVALID, "scratch name %s is a path", m->source);
+        if (m->kind == JAIL_MOUNT_BIND_FD && (p->ns & JAIL_NS_USER))
+            return err_set(err, ERR_UNSUPPORTED,
+                           "a descriptor cannot be mounted in a user namespace");
+    }
+    return 0;
+}
+
+static int check_plan(const struct jail_plan *p, struct err *err)
+{
+    if (p->argv == NULL || p->argv[0] == NULL || p->envp == NULL)
+        return err_set(err, ERR_INVALID, "a jail plan has no program or environment");
+    if (p->fd_count > JAIL_FDS_MAX)
+        return err_set(err, ERR_INVALID, "more than %d descriptors in a jail plan", JAIL_FDS_MAX);
+    for (size_t i = 0; i < p->fd_count; i++)
+        if (p->fds[i].fd < 0 || p->fds[i].target < 0 || p->fds[i].target > 1023)
+            return err_set(err, ERR_INVALID, "descriptor %zu of a jail plan is out of range", i);
+    return check_mounts(p, err);
+}
+
+static uint64_t clone_flags(const struct jail_plan *p)
+{
+    static const struct {
+        uint32_t ns;
+        uint64_t flag;
+    } map[] = {
+        {JAIL_NS_USER, CLONE_NEWUSER}, {JAIL_NS_PID, CLONE_NEWPID}, {JAIL_NS_MOUNT, CLONE_NEWNS},
+        {JAIL_NS_NET, CLONE_NEWNET},   {JAIL_NS_IPC, CLONE_NEWIPC}, {JAIL_NS_UTS, CLONE_NEWUTS},
+    };
+    uint64_t flags = CLONE_PIDFD;
+
+    // The cgroup namespace is made by the child after it joined its groups, which become its root.
+    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+        if (p->ns & map[i].ns)
+            flags |= map[i].flag;
+    if (p->cgroup_fd >= 0)
+        flags |= CLONE_INTO_CGROUP;
+    return flags;
+}
+
+// Like fork(2): the child goes on here with a copy of this process, and 0.
+static pid_t clone_child(const struct jail_plan *p, int *ret_pidfd)
+{
+    int pidfd = -1;
+    struct clone_args args = {
+        .flags = clone_flags(p),
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    long pid;
+
+    if (p->cgroup_fd >= 0)
+        args.cgroup = (unsigned)p->cgroup_fd;
+    pid = syscall(SYS_clone3, &args, sizeof(args));
+    if (pid < 0)
+        return -errno;
+    if (pid > 0)
+        *ret_pidfd = pidfd;
+    return (pid_t)pid;
+}
+
+static void reap(int pidfd)
+{
+    siginfo_t info;
+
+    while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+        ;
+}
+
+// Follows the child's reports until it runs the program or failed.
+static int await_start(int report, struct jail_child *child, struct err *err)
+{
+    uint64_t deadline = clock_deadline_ms(SETUP_DEADLINE_MS);
+
+    for (;;) {
+        struct jail_report msg = {0};
+        int fd = -1;
+        size_t fds = 0;
+        int r = fd_wait(report, POLLIN, deadline);
+        ssize_t n;
+
+        if (r == 0)
+            return err_set(err, ERR_TIMEOUT, "jail: set-up took more than %d ms",
+                           SETUP_DEADLINE_MS);
+        n = r < 0 ? r : fd_recv_msg(report, &msg, sizeof(msg), &fd, 1, &fds);
+        if (n == 0)
+            return 0;
+        if (n < 0)
+            return err_sys(err, (int)n, "jail: read report");
+        if (n != (ssize_t)sizeof(msg))
+            return err_set(err, ERR_INTERNAL, "jail: report of the wrong size");
+        if (msg.kind == JAIL_REPORT_SCRATCH && fds == 1) {
+            fd_close(&child->scratch_fd);
+            child->scratch_fd = fd;
+            continue;
+        }
+        msg.what[sizeof(msg.what) - 1] = '\0';
+        return err_sys(err, msg.error, "jail: %s", msg.what);
+    }
+}
+
+// A child that was killed during the set-up also closes the socket; it never came to execve().
+static int check_alive(const struct jail_child *child, struct err *err)
+{
+    siginfo_t info = {0};
+
+    if (child->status_fd >= 0)
+        return 0; // its end says it all
+    if (waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid != 0 && info.si_code != CLD_EXITED && info.si_status == SIGKILL)
+        return err_set(err, ERR_SYSTEM, "jail: killed during set-up");
+    return 0;
+}
+
+static void close_trees(struct jail_ctx *c)
+{
+    for (size_t i = 0; i < JAIL_MOUNTS_MAX; i++)
+        fd_close(&c->trees[i]);
+}
+
+static int start_child(struct jail_ctx *c, struct jail_child *child, struct err *err)
+{
+    int report[2];
+    int r = fd_socketpair(SOCK_SEQPACKET, report);
+
+    if (r < 0)
+        return err_sys(err, r, "jail: make the report socket");
+    c->report = report[1];
+    child->pid = clone_child(c->plan, &child->pidfd);
+    if (child->pid == 0) {
+        (void)close(report[0]);
+        jail_child_main(c);
+    }
+    fd_close(&report[1]);
+    if (child->pid < 0) {
+        fd_close(&report[0]);
+        return err_sys(err, child->pid, "jail: clone");
+    }
+    r = await_start(report[0], child, err);
+    fd_close(&report[0]);
+    if (r == 0)
+        r = check_alive(child, err);
+    return r;
+}
+
+static int make_status_pipe(struct jail_ctx *c, struct jail_child *child, struct err *err)
+{
+    int fds[2];
+
+    if (!(c->plan->ns & JAIL_NS_PID) || c->plan->exec_as_init)
+        return 0;
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "jail: make the status pipe");
+    child->status_fd = fds[0];
+    c->status = fds[1];
+    return 0;
+}
+
+int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err *err)
+{
+    struct jail_ctx c = {.plan = plan, .report = -1, .status = -1, .root = -1, .scratch = -1};
+    struct jail_child child = JAIL_CHILD_INIT;
+    int r = check_plan(plan, err);
+
+    if (r < 0)
+        return r;
+    c.outer_uid = geteuid();
+    c.outer_gid = getegid();
+    for (size_t i = 0; i < JAIL_MOUNTS_MAX; i++)
+        c.trees[i] = -1;
+    r = jail_seccomp_get(plan->seccomp, &c.filter);
+    if (r < 0)
+        return err_sys(err, r, "jail: build the seccomp filter");
+    r = jail_clone_fd_trees(&c);
+    if (r < 0)
+        r = err_sys(err, r, "jail: %s", c.what);
+    else
+        r = make_status_pipe(&c, &child, err);
+    if (r == 0)
+        r = start_child(&c, &child, err);
+    fd_close(&c.status);
+    close_trees(&c);
+    if (r < 0) {
+        jail_child_release(&child);
+        return r;
+    }
+    *ret = child;
+    return 0;
+}
+
+int jail_read_status(int status_fd, struct jail_status *ret)
+{
+    struct jail_status st;
+    int r = fd_read_all(status_fd, &st, sizeof(st));
+
+    if (r < 0)
+        return r;
+    *ret = st;
+    return 0;
+}
+
+int jail_kill(const struct jail_child *child)
+{
+    if (child->pidfd < 0)
+        return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
+}
+
+void jail_child_release(struct jail_child *child)
+{
+    if (child->pidfd >= 0) {
+        (void)jail_kill(child);
+        reap(child->pidfd);
+    }
+    fd_close(&child->pidfd);
+    fd_close(&child->status_fd);
+    fd_close(&child->scratch_fd);
+    child->pid = -1;
+}

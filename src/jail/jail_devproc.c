@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The jail's /proc and /dev.
+#include "jail/jail_internal.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+// Files of /proc that speak of the whole machine or command it. Programs run without privileges, so
+// modes alone refuse most of these; the masks hold when that fails.
+static const char *const proc_masked[] = {
+    "kcore",         // physical memory
+    "keys",          // keyrings by uid, across namespaces
+    "sysrq-trigger", // reboots the machine
+    "timer_list",    // kernel addresses
+    "sched_debug",   // processes of other namespaces, on old kernels
+};
+static const char *const proc_read_only[] = {"sys", "irq", "bus", "fs"};
+
+static int mask_file(int proc, const char *name)
+{
+    _cleanup_fd_ int null = -1;
+
+    if (faccessat(proc, name, F_OK, AT_EACCESS) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    null = jail_open_tree(AT_FDCWD, "/dev/null", false);
+    if (null < 0)
+        return null;
+    return jail_attach(null, proc, name);
+}
+
+static int make_read_only(int proc, const char *name)
+{
+    _cleanup_fd_ int tree = jail_open_tree(proc, name, true);
+    int r;
+
+    if (tree == -ENOENT)
+        return 0;
+    if (tree < 0)
+        return tree;
+    r = jail_set_attr(
+        tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, true);
+    return r < 0 ? r : jail_attach(tree, proc, name);
+}
+
+int jail_mount_proc(struct jail_ctx *c, int target)
+{
+    _cleanup_fd_ int fs = fsopen("proc", FSOPEN_CLOEXEC);
+    _cleanup_fd_ int proc = -1;
+    int r;
+
+    if (fs < 0)
+        return jail_step_failed(c, errno, "open proc");
+    if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return jail_step_failed(c, errno, "create proc");
+    proc = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    if (proc < 0)
+        return jail_step_failed(c, errno, "mount proc");
+    r = jail_attach(proc, target, "");
+    if (r < 0)
+        return jail_step_failed(c, r, "attach proc");
+    for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
+        r = mask_file(proc, proc_masked[i]);
+        if (r < 0)
+            return jail_step_failed(c, r, "mask /proc/%s", proc_masked[i]);
+    }
+    for (size_t i = 0; i < sizeof(proc_read_only) / sizeof(proc_read_only[0]); i++) {
+        r = make_read_only(proc, proc_read_only[i]);
+        if (r < 0)
+            return jail_step_failed(c, r, "make /proc/%s read-only", proc_read_only[i]);
+    }
+    return 0;
+}
+
+struct device {
+    const char *name;
+    unsigned major;
+    unsigned minor;
+};
+
+static const struct device devices[] = {
+    {"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+    {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+};
+
+static const struct {
+    const char *name;
+    const char *text;
+} dev_links[] = {
+    {"fd", "/proc/self/fd"},
+    {"stdin", "/proc/self/fd/0"},
+    {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"},
+};
+
+// A node of our own where we may make one; otherwise (user namespace, container) the outer node
+// bound over an empty file.
+static int make_device(int dev, const struct device *d)
+{
+    _cleanup_fd_ int tree = -1;
+    char path[32];
+    int r;
+
+    if (mknodat(dev, d->name, S_IFCHR | 0666, makedev(d->major, d->minor)) == 0)
+        return fchmodat(dev, d->name, 0666, 0) < 0 ? -errno : 0;
+    if (errno != EPERM)
+        return -errno;
+    if (mknodat(dev, d->name, S_IFREG | 0666, 0) < 0)
+        return -errno;
+    (void)snprintf(path, sizeof(path), "/dev/%s", d->name);
+    tree = jail_open_tree(AT_FDCWD, path, false);
+    if (tree < 0)
+        return tree;
+    r = jail_set_attr(tree, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, false);
+    return r < 0 ? r : jail_attach(tree, dev, d->name);
+}
+
+int jail_mount_dev(struct jail_ctx *c, int target)
+{
+    uid_t uid = c->plan->ns & JAIL_NS_USER ? c->plan->uid : 0;
+    gid_t gid = c->plan->ns & JAIL_NS_USER ? c->plan->gid : 0;
+    _cleanup_fd_ int dev =
+        jail_tmpfs(64u * 1024u, 64, 0755, uid, gid, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    int r;
+
+    if (dev < 0)
+        return jail_step_failed(c, dev, "make /dev");
+    r = jail_attach(dev, target, "");
+    if (r < 0)
+        return jail_step_failed(c, r, "attach /dev");
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+        r = make_device(dev, &devices[i]);
+        if (r < 0)
+            return jail_step_failed(c, r, "make /dev/%s", devices[i].name);
+    }
+    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
+        if (symlinkat(dev_links[i].text, dev, dev_links[i].name) < 0)
+            return jail_step_failed(c, errno, "make /dev/%s", dev_links[i].name);
+    if (mkdirat(dev, "shm", 0755) < 0)
+        return jail_step_failed(c, errno, "make /dev/shm");
+    r = jail_set_attr(dev, MOUNT_ATTR_RDONLY, false);
+    return r < 0 ? jail_step_failed(c, r, "make /dev read-only") : 0;
+}
