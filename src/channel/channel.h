@@ -2,11 +2,14 @@
 //
 // The daemon's side of the channel: HTTP/2 requests to an agent over one connected byte stream.
 //
-// One I/O thread (struct channel_loop) owns every nghttp2 session. Callers on any thread hold
-// streams and read them through a bounded queue: what the caller has not read is at most
-// CHANNEL_WINDOW_BYTES, then the agent is held back by flow control. The agent is hostile: header
-// blocks, header counts, frames of control type and settings are capped; a session that breaks a
-// rule is closed and its streams end with ERR_PROTOCOL.
+// One I/O thread (struct channel_loop) reads for all channels; a request is written by the thread
+// that makes it. Callers on any thread hold streams and read them through a bounded queue: what the
+// caller has not read is at most CHANNEL_WINDOW_BYTES, then the agent is held back by flow control.
+// The agent is hostile: header blocks, header counts, frames of control type and settings are
+// capped; a session that breaks a rule is closed and its streams end with ERR_PROTOCOL.
+//
+// A stream is used by one thread at a time, except for channel_stream_cancel(). Any number of
+// streams of a channel may be used at once.
 #ifndef CSB_CHANNEL_CHANNEL_H
 #define CSB_CHANNEL_CHANNEL_H
 
@@ -22,16 +25,19 @@ struct channel_loop;   // the I/O thread
 struct channel;        // one session
 struct channel_stream; // one request
 
-// Starts the I/O thread. Free only after every channel is closed.
+// Starts the I/O thread. Free only after every channel is closed; NULL is allowed. Streams may
+// outlive the loop.
 int channel_loop_new(struct channel_loop **ret, struct err *err);
 void channel_loop_free(struct channel_loop *loop);
 
 // Takes `fd` (a connected stream socket, also on failure) and starts a client session on it. Does
-// not wait for the peer.
+// not wait for the peer; the peer hears of it with the first request. SIGPIPE must be ignored
+// unless `fd` is a socket. Errors: ERR_SYSTEM, ERR_INTERNAL (memory).
 int channel_open(struct channel_loop *loop, int fd, struct channel **ret, struct err *err);
 
-// Ends the session: streams still open fail with ERR_GONE. The fd is closed before this returns.
-// Streams must be closed by their holders, before or after. NULL is allowed.
+// Ends the session: streams still open fail with ERR_GONE, also those a thread is blocked in. The
+// fd is closed before this returns. Streams must be closed by their holders, before or after. `ch`
+// is no longer the caller's: nothing else may be called with it. NULL is allowed.
 void channel_close(struct channel *ch);
 
 // True once the peer hung up or the session failed. Any thread.
@@ -44,7 +50,8 @@ struct channel_request {
     size_t body_len;
 };
 
-// Sends a request. Returns at once. Errors: ERR_GONE.
+// Sends a request. Returns at once. Close *ret with channel_stream_close(). Errors: ERR_GONE,
+// ERR_INTERNAL (memory).
 int channel_send(struct channel *ch, const struct channel_request *req, struct channel_stream **ret,
                  struct err *err);
 
@@ -55,9 +62,15 @@ int channel_status(struct channel_stream *s, uint64_t deadline_ns, int *ret_stat
 
 // Blocks until at least one byte of the answer's body is there, the body ended, or the deadline.
 // Returns the number of bytes put in `data` (> 0), 0 at the end of the body, -1 with ERR_TIMEOUT,
-// ERR_GONE or ERR_PROTOCOL. After ERR_TIMEOUT the stream is still usable.
+// ERR_GONE or ERR_PROTOCOL. What came before a failure is read first. After ERR_TIMEOUT the stream
+// is still usable.
 ssize_t channel_read(struct channel_stream *s, void *data, size_t len, uint64_t deadline_ns,
                      struct err *err);
+
+// Resets an unfinished request from another thread than the one that reads it, which then gets
+// ERR_CANCELLED once it read what had come. The stream still has to be closed by its holder, and
+// must not be while this runs.
+void channel_stream_cancel(struct channel_stream *s);
 
 // Gives the stream back; an unfinished one is reset (RST_STREAM CANCEL), which kills what it ran.
 // NULL is allowed.

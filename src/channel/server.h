@@ -20,7 +20,8 @@ struct server_callbacks {
     // A request's headers came. Strings are borrowed for the call.
     void (*on_request)(void *arg, struct server_stream *s, const char *method, const char *path);
     // Part of the request's body. Borrowed for the call. The body as a whole is capped by
-    // server_options.body_max: past it the stream is reset.
+    // server_options.body_max: past it the stream is reset. Neither this nor on_end is called once
+    // the answer was given in full.
     void (*on_body)(void *arg, struct server_stream *s, const uint8_t *data, size_t len);
     // The request's body ended.
     void (*on_end)(void *arg, struct server_stream *s);

@@ -1,0 +1,1045 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The channel: client and server over a socketpair, hostile peers written by hand, and the decoder
+// of /run frames.
+#include "channel/agent_wire.h"
+#include "channel/channel.h"
+#include "channel/frames.h"
+#include "channel/server.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include "tap.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SOON         clock_deadline_ms(10000)
+#define BIG_BYTES    (20u << 20)
+#define PARALLEL     24
+#define PARALLEL_LEN (400u << 10)
+
+// ---- a peer: a thread that serves one end of a socketpair ----
+
+struct peer {
+    int fd;
+    int stop_fd;
+    pthread_t thread;
+    struct server *server;
+    size_t body_max;
+    bool kill; // the peer's thread: hang up at the next turn
+    atomic_int requests;
+    atomic_int closed;
+    atomic_size_t produced; // bytes that /gen gave to the session
+};
+
+struct job {
+    struct peer *peer;
+    bool echo;
+    bool gen;
+    bool ended;
+    bool half; // die after half
+    uint8_t seed;
+    size_t left; // of /gen
+    size_t done;
+    struct buf body; // of /echo
+    size_t body_off;
+};
+
+static uint8_t pattern(uint8_t seed, size_t i)
+{
+    return (uint8_t)(seed * 31u + i + (i >> 8) * 7u + (i >> 16) * 3u);
+}
+
+static void pump_gen(struct server_stream *s, struct job *job)
+{
+    while (job->left > 0) {
+        uint8_t chunk[8192];
+        size_t n = job->left < sizeof(chunk) ? job->left : sizeof(chunk);
+
+        for (size_t i = 0; i < n; i++)
+            chunk[i] = pattern(job->seed, job->done + i);
+        if (server_write(s, chunk, n) < 0)
+            return;
+        job->done += n;
+        job->left -= n;
+        atomic_fetch_add(&job->peer->produced, n);
+        if (job->half && job->done >= 100000) {
+            job->peer->kill = true;
+            return;
+        }
+    }
+    server_finish(s);
+}
+
+static void pump_echo(struct server_stream *s, struct job *job)
+{
+    while (job->body_off < job->body.len) {
+        size_t n = job->body.len - job->body_off;
+
+        if (n > 50000)
+            n = 50000;
+        if (server_write(s, job->body.data + job->body_off, n) < 0)
+            return;
+        job->body_off += n;
+    }
+    if (job->ended)
+        server_finish(s);
+}
+
+static void on_request(void *arg, struct server_stream *s, const char *method, const char *path)
+{
+    struct peer *peer = arg;
+    struct job *job = calloc(1, sizeof(*job));
+    unsigned seed;
+    unsigned long len;
+
+    (void)method;
+    atomic_fetch_add(&peer->requests, 1);
+    job->peer = peer;
+    server_stream_set_user(s, job);
+    if (strcmp(path, "/health") == 0) {
+        (void)server_respond(s, 200, "application/json", "{\"ok\":true}", 11, false);
+    } else if (strcmp(path, "/late") == 0) {
+        (void)server_respond(s, 200, "text/plain", NULL, 0, true);
+    } else if (strcmp(path, "/echo") == 0) {
+        job->echo = true;
+        (void)server_respond(s, 200, "application/octet-stream", NULL, 0, true);
+    } else if (sscanf(path, "/gen/%u/%lu", &seed, &len) == 2 ||
+               sscanf(path, "/die/%u/%lu", &seed, &len) == 2) {
+        job->gen = true;
+        job->half = path[1] == 'd';
+        job->seed = (uint8_t)seed;
+        job->left = len;
+        (void)server_respond(s, 200, "application/octet-stream", NULL, 0, true);
+        pump_gen(s, job);
+    } else if (strcmp(path, "/early") == 0) {
+        (void)server_respond(s, 413, "text/plain", "no", 2, false);
+    } else if (strcmp(path, "/hang") != 0 && strcmp(path, "/count") != 0) {
+        (void)server_respond(s, 404, "text/plain", NULL, 0, false);
+    }
+}
+
+static void on_body(void *arg, struct server_stream *s, const uint8_t *data, size_t len)
+{
+    struct job *job = server_stream_user(s);
+
+    (void)arg;
+    (void)buf_append(&job->body, data, len);
+    if (job->echo)
+        pump_echo(s, job);
+}
+
+static void on_end(void *arg, struct server_stream *s)
+{
+    struct job *job = server_stream_user(s);
+
+    (void)arg;
+    job->ended = true;
+    if (job->echo)
+        pump_echo(s, job);
+}
+
+static void on_close(void *arg, struct server_stream *s)
+{
+    struct job *job = server_stream_user(s);
+    struct peer *peer = arg;
+
+    atomic_fetch_add(&peer->closed, 1);
+    buf_release(&job->body);
+    free(job);
+}
+
+static void on_drain(void *arg, struct server_stream *s)
+{
+    struct job *job = server_stream_user(s);
+
+    (void)arg;
+    if (job->gen)
+        pump_gen(s, job);
+    else if (job->echo)
+        pump_echo(s, job);
+}
+
+static const struct server_callbacks callbacks = {
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_end = on_end,
+    .on_close = on_close,
+    .on_drain = on_drain,
+};
+
+static void *peer_main(void *arg)
+{
+    struct peer *peer = arg;
+    int r = 0;
+
+    while (r == 0 && !peer->kill) {
+        struct pollfd p[2] = {
+            {.fd = peer->fd,
+             .events = (short)(POLLIN | (server_wants_write(peer->server) ? POLLOUT : 0))},
+            {.fd = peer->stop_fd, .events = POLLIN},
+        };
+
+        (void)poll(p, 2, -1);
+        if (p[1].revents != 0)
+            break;
+        if (p[0].revents & POLLOUT)
+            r = server_writable(peer->server);
+        if (r == 0 && (p[0].revents & (POLLIN | POLLHUP)))
+            r = server_readable(peer->server);
+    }
+    server_free(peer->server);
+    fd_close(&peer->fd);
+    return NULL;
+}
+
+static void peer_start(struct peer *peer, int fd, size_t body_max)
+{
+    const struct server_options options = {
+        .callbacks = &callbacks,
+        .arg = peer,
+        .body_max = body_max,
+        .streams_max = 64,
+    };
+
+    *peer = (struct peer){.fd = fd, .stop_fd = eventfd(0, EFD_CLOEXEC)};
+    (void)fd_set_nonblock(fd, 1);
+    if (server_new(fd, &options, &peer->server) < 0 ||
+        pthread_create(&peer->thread, NULL, peer_main, peer) != 0)
+        abort();
+}
+
+static void peer_stop(struct peer *peer)
+{
+    const uint64_t one = 1;
+
+    (void)!write(peer->stop_fd, &one, sizeof(one));
+    (void)pthread_join(peer->thread, NULL);
+    fd_close(&peer->stop_fd);
+}
+
+static void wait_for(atomic_int *value, int want)
+{
+    uint64_t deadline = SOON;
+
+    while (atomic_load(value) < want && clock_mono_ns() < deadline)
+        (void)poll(NULL, 0, 1);
+}
+
+// ---- shared ----
+
+static struct channel_loop *loop;
+
+static struct channel *open_pair(int *ret_fd)
+{
+    struct channel *ch;
+    struct err err = ERR_INIT;
+    int fds[2];
+
+    if (fd_socketpair(SOCK_STREAM, fds) < 0 || channel_open(loop, fds[0], &ch, &err) < 0)
+        abort();
+    *ret_fd = fds[1];
+    return ch;
+}
+
+static struct channel *open_peer(struct peer *peer)
+{
+    int fd;
+    struct channel *ch = open_pair(&fd);
+
+    peer_start(peer, fd, BIG_BYTES);
+    return ch;
+}
+
+static struct channel_stream *get(struct channel *ch, const char *path)
+{
+    const struct channel_request req = {.method = "GET", .path = path};
+    struct channel_stream *s = NULL;
+    struct err err = ERR_INIT;
+
+    if (channel_send(ch, &req, &s, &err) < 0)
+        printf("# send %s: %s\n", path, err.message);
+    return s;
+}
+
+static struct channel_stream *post(struct channel *ch, const char *path, const uint8_t *body,
+                                   size_t len)
+{
+    const struct channel_request req = {
+        .method = "POST", .path = path, .body = body, .body_len = len};
+    struct channel_stream *s = NULL;
+    struct err err = ERR_INIT;
+
+    if (channel_send(ch, &req, &s, &err) < 0)
+        printf("# send %s: %s\n", path, err.message);
+    return s;
+}
+
+// Reads the body to its end, checking the pattern. Bytes read, or -1 when the content or the read
+// was wrong.
+static long long read_pattern(struct channel_stream *s, uint8_t seed, size_t chunk_len,
+                              struct err *err)
+{
+    size_t at = 0;
+
+    for (;;) {
+        uint8_t chunk[16384];
+        ssize_t n = channel_read(s, chunk, chunk_len, SOON, err);
+
+        if (n <= 0)
+            return n < 0 ? -1 : (long long)at;
+        for (ssize_t i = 0; i < n; i++) {
+            if (chunk[i] != pattern(seed, at + (size_t)i))
+                return -1;
+        }
+        at += (size_t)n;
+    }
+}
+
+static int call_health(struct channel *ch, struct err *err)
+{
+    const struct channel_request req = {.method = "GET", .path = "/health"};
+    char *body = NULL;
+    size_t len;
+    int status = 0;
+
+    if (channel_call(ch, &req, 100, SOON, &status, &body, &len, err) < 0)
+        return -1;
+    if (len != 11 || strcmp(body, "{\"ok\":true}") != 0)
+        status = 0;
+    free(body);
+    return status;
+}
+
+// ---- client and server ----
+
+static void test_small(void)
+{
+    const struct channel_request req = {.method = "GET", .path = "/health"};
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    char *body = NULL;
+    size_t len;
+    int status;
+    bool all = true;
+
+    CHECK_INT(call_health(ch, &err), 200);
+    for (int i = 0; i < 200; i++)
+        all = all && call_health(ch, &err) == 200;
+    CHECK_MSG(all, "200 requests one after the other");
+    CHECK_INT(channel_call(ch, &req, 10, SOON, &status, &body, &len, &err), -1);
+    CHECK_INT(err.code, ERR_PROTOCOL);
+    CHECK_MSG(body == NULL, "nothing is returned with an answer that is too large");
+    CHECK_INT(channel_call(ch, &(struct channel_request){.method = "GET", .path = "/nowhere"}, 10,
+                           SOON, &status, &body, &len, &err),
+              0);
+    CHECK_INT(status, 404);
+    CHECK_INT(len, 0);
+    CHECK_STR(body, "");
+    free(body);
+    CHECK_INT(channel_is_dead(ch), 0);
+    channel_close(ch);
+    peer_stop(&peer);
+    CHECK_INT(atomic_load(&peer.requests), atomic_load(&peer.closed));
+}
+
+static void test_big(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    uint8_t *body = malloc(BIG_BYTES);
+    struct channel_stream *s;
+    uint64_t start;
+    int status = 0;
+
+    for (size_t i = 0; i < BIG_BYTES; i++)
+        body[i] = pattern(5, i);
+    start = clock_mono_ns();
+    s = post(ch, "/echo", body, BIG_BYTES);
+    free(body);
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    CHECK_INT(status, 200);
+    CHECK_INT(read_pattern(s, 5, 16384, &err), BIG_BYTES);
+    channel_stream_close(s);
+    printf("# 20 MiB there and back: %llu ms\n",
+           (unsigned long long)((clock_mono_ns() - start) / NS_PER_MS));
+    s = get(ch, "/gen/9/3000000");
+    CHECK_INT(read_pattern(s, 9, 777, &err), 3000000);
+    channel_stream_close(s);
+    channel_close(ch);
+    peer_stop(&peer);
+}
+
+static void test_body_max(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    int fd;
+    struct channel *ch = open_pair(&fd);
+    uint8_t *body = calloc(1, 200000);
+    struct channel_stream *s;
+    int status = 0;
+
+    peer_start(&peer, fd, 100000);
+    s = post(ch, "/count", body, 200000);
+    CHECK_INT(channel_status(s, SOON, &status, &err), -1);
+    CHECK_INT(err.code, ERR_GONE);
+    channel_stream_close(s);
+    s = post(ch, "/echo", body, 100000);
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    channel_stream_close(s);
+    s = post(ch, "/early", body, 200000);
+    CHECK_MSG(channel_status(s, SOON, &status, &err) == 0 && status == 413,
+              "an answer that does not wait for its request arrives");
+    channel_stream_close(s);
+    CHECK_INT(call_health(ch, &err), 200);
+    free(body);
+    channel_close(ch);
+    peer_stop(&peer);
+}
+
+static void test_back_pressure(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    struct channel_stream *s = get(ch, "/gen/3/10000000");
+    size_t held;
+    int status;
+
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    (void)poll(NULL, 0, 200);
+    held = atomic_load(&peer.produced);
+    CHECK_MSG(held <= CHANNEL_WINDOW_BYTES + SERVER_QUEUE_BYTES,
+              "a reader that sleeps holds the peer back: %zu bytes", held);
+    CHECK_MSG(call_health(ch, &err) == 200, "and another stream goes on");
+    CHECK_INT(read_pattern(s, 3, 16384, &err), 10000000);
+    channel_stream_close(s);
+    channel_close(ch);
+    peer_stop(&peer);
+}
+
+static void test_many_slow(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    struct channel_stream *s[20];
+    int status;
+    bool all = true;
+
+    for (int i = 0; i < 20; i++) {
+        s[i] = get(ch, "/gen/3/1000000");
+        all = all && channel_status(s[i], SOON, &status, &err) == 0;
+    }
+    (void)poll(NULL, 0, 100);
+    CHECK_MSG(all && call_health(ch, &err) == 200, "twenty unread answers do not stop another");
+    for (int i = 0; i < 20; i++)
+        channel_stream_close(s[i]);
+    wait_for(&peer.closed, 21);
+    CHECK_INT(atomic_load(&peer.closed), 21);
+    channel_close(ch);
+    peer_stop(&peer);
+}
+
+static void test_cancel(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    struct channel_stream *s = get(ch, "/hang");
+    uint8_t byte;
+    int status;
+
+    wait_for(&peer.requests, 1);
+    CHECK_INT(channel_status(s, clock_deadline_ms(20), &status, &err), -1);
+    CHECK_INT(err.code, ERR_TIMEOUT);
+    CHECK_INT(atomic_load(&peer.closed), 0);
+    channel_stream_close(s);
+    wait_for(&peer.closed, 1);
+    CHECK_MSG(atomic_load(&peer.closed) == 1, "the server hears of a closed stream");
+    s = get(ch, "/late");
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    channel_stream_cancel(s);
+    err = (struct err)ERR_INIT;
+    CHECK_INT(channel_read(s, &byte, 1, SOON, &err), -1);
+    CHECK_INT(err.code, ERR_CANCELLED);
+    wait_for(&peer.closed, 2);
+    CHECK_INT(atomic_load(&peer.closed), 2);
+    channel_stream_cancel(s);
+    channel_stream_close(s);
+    // Closed before it was ever sent in full.
+    uint8_t *body = calloc(1, BIG_BYTES);
+
+    s = post(ch, "/count", body, BIG_BYTES);
+    free(body);
+    channel_stream_close(s);
+    CHECK_INT(call_health(ch, &err), 200);
+    channel_close(ch);
+    peer_stop(&peer);
+}
+
+static void test_deadline(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    struct channel_stream *s = get(ch, "/late");
+    uint64_t start;
+    uint8_t byte;
+    int status;
+
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    start = clock_mono_ns();
+    CHECK_INT(channel_read(s, &byte, 1, clock_deadline_ms(50), &err), -1);
+    CHECK_INT(err.code, ERR_TIMEOUT);
+    CHECK(clock_mono_ns() - start >= 50 * NS_PER_MS);
+    CHECK_INT(channel_read(s, &byte, 1, 0, &err), -1);
+    CHECK_MSG(call_health(ch, &err) == 200, "the channel goes on after a deadline");
+    CHECK_INT(channel_status(s, 0, &status, &err), 0);
+    channel_stream_close(s);
+    channel_close(ch);
+    peer_stop(&peer);
+}
+
+struct worker {
+    pthread_t thread;
+    struct channel *ch;
+    uint8_t seed;
+    bool ok;
+};
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    struct err err = ERR_INIT;
+    char path[64];
+    uint8_t *body = malloc(PARALLEL_LEN);
+    struct channel_stream *s;
+
+    w->ok = true;
+    for (int round = 0; round < 3; round++) {
+        (void)snprintf(path, sizeof(path), "/gen/%u/%u", w->seed, PARALLEL_LEN);
+        s = get(w->ch, path);
+        w->ok = w->ok && read_pattern(s, w->seed, 5000, &err) == PARALLEL_LEN;
+        channel_stream_close(s);
+        for (size_t i = 0; i < PARALLEL_LEN; i++)
+            body[i] = pattern(w->seed, i);
+        s = post(w->ch, "/echo", body, PARALLEL_LEN);
+        w->ok = w->ok && read_pattern(s, w->seed, 16000, &err) == PARALLEL_LEN;
+        channel_stream_close(s);
+        for (int i = 0; i < 20; i++)
+            w->ok = w->ok && call_health(w->ch, &err) == 200;
+    }
+    free(body);
+    return NULL;
+}
+
+static void test_parallel(void)
+{
+    struct worker workers[PARALLEL];
+    struct peer peers[2];
+    struct channel *chs[2] = {open_peer(&peers[0]), open_peer(&peers[1])};
+    bool all = true;
+
+    for (unsigned i = 0; i < PARALLEL; i++) {
+        workers[i] = (struct worker){.ch = chs[i % 2], .seed = (uint8_t)(i + 1)};
+        (void)pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+    }
+    for (unsigned i = 0; i < PARALLEL; i++) {
+        (void)pthread_join(workers[i].thread, NULL);
+        all = all && workers[i].ok;
+    }
+    CHECK_MSG(all, "%d threads on two channels get their own bytes", PARALLEL);
+    for (int i = 0; i < 2; i++) {
+        channel_close(chs[i]);
+        peer_stop(&peers[i]);
+        CHECK_INT(atomic_load(&peers[i].requests), atomic_load(&peers[i].closed));
+    }
+}
+
+static void test_killed(void)
+{
+    struct err err = ERR_INIT;
+    struct peer peer;
+    struct channel *ch = open_peer(&peer);
+    struct channel_stream *s = get(ch, "/die/7/10000000");
+    struct channel_stream *other = get(ch, "/hang");
+    int status;
+
+    CHECK_INT(read_pattern(s, 7, 16384, &err), -1);
+    CHECK_INT(err.code, ERR_GONE);
+    CHECK_INT(channel_status(other, SOON, &status, &err), -1);
+    CHECK_INT(err.code, ERR_GONE);
+    CHECK_INT(channel_is_dead(ch), 1);
+    CHECK_INT(call_health(ch, &err), -1);
+    CHECK_INT(err.code, ERR_GONE);
+    channel_stream_close(s);
+    channel_close(ch);
+    channel_stream_close(other);
+    peer_stop(&peer);
+}
+
+struct blocked {
+    pthread_t thread;
+    struct channel_stream *s;
+    bool read;
+    enum err_code code;
+};
+
+static void *blocked_main(void *arg)
+{
+    struct blocked *b = arg;
+    struct err err = ERR_INIT;
+    uint8_t byte;
+    int status;
+
+    if (b->read)
+        (void)channel_read(b->s, &byte, 1, CLOCK_NEVER, &err);
+    else
+        (void)channel_status(b->s, CLOCK_NEVER, &status, &err);
+    channel_stream_close(b->s);
+    b->code = err.code;
+    return NULL;
+}
+
+static void test_close_while_blocked(void)
+{
+    bool all = true;
+
+    for (int round = 0; round < 20; round++) {
+        struct blocked b[4];
+        struct peer peer;
+        struct channel *ch = open_peer(&peer);
+
+        for (int i = 0; i < 4; i++) {
+            b[i] = (struct blocked){.s = get(ch, i % 2 ? "/late" : "/hang"), .read = i % 2};
+            (void)pthread_create(&b[i].thread, NULL, blocked_main, &b[i]);
+        }
+        if (round % 2)
+            wait_for(&peer.requests, 4);
+        channel_close(ch);
+        for (int i = 0; i < 4; i++) {
+            (void)pthread_join(b[i].thread, NULL);
+            all = all && b[i].code == ERR_GONE;
+        }
+        peer_stop(&peer);
+    }
+    CHECK_MSG(all, "threads blocked in a channel that is closed get ERR_GONE");
+}
+
+static void test_fd_closed(void)
+{
+    int fd;
+    struct channel *ch = open_pair(&fd);
+    struct channel *again;
+    struct err err = ERR_INIT;
+    uint8_t byte;
+
+    channel_close(ch);
+    CHECK_MSG(read(fd, &byte, 1) == 0, "the descriptor is closed when channel_close returns");
+    fd_close(&fd);
+    CHECK_INT(channel_open(loop, -1, &again, &err), -1);
+    CHECK_INT(err.code, ERR_SYSTEM);
+    channel_close(NULL);
+    channel_stream_close(NULL);
+    channel_loop_free(NULL);
+}
+
+// ---- hostile peers ----
+
+static void put_frame(struct buf *b, size_t len, uint8_t type, uint8_t flags, uint32_t id,
+                      const void *payload, size_t payload_len)
+{
+    (void)buf_append_u8(b, (uint8_t)(len >> 16));
+    (void)buf_append_u8(b, (uint8_t)(len >> 8));
+    (void)buf_append_u8(b, (uint8_t)len);
+    (void)buf_append_u8(b, type);
+    (void)buf_append_u8(b, flags);
+    (void)buf_append_be32(b, id);
+    (void)buf_append(b, payload, payload_len);
+}
+
+static void put_settings(struct buf *b)
+{
+    put_frame(b, 0, 4, 0, 0, NULL, 0);
+}
+
+// One header block: :status 200 (indexed) and then `count` fields of 1 + `value_len` bytes.
+static void put_headers(struct buf *b, uint8_t flags, size_t count, size_t value_len)
+{
+    _cleanup_buf_ struct buf block = BUF_INIT;
+
+    (void)buf_append_u8(&block, 0x88);
+    for (size_t i = 0; i < count; i++) {
+        (void)buf_append_u8(&block, 0x00);
+        (void)buf_append(&block, "\x01x", 2);
+        if (value_len < 127) {
+            (void)buf_append_u8(&block, (uint8_t)value_len);
+        } else {
+            (void)buf_append_u8(&block, 127);
+            size_t rest = value_len - 127;
+
+            for (; rest >= 128; rest >>= 7)
+                (void)buf_append_u8(&block, (uint8_t)(rest | 128));
+            (void)buf_append_u8(&block, (uint8_t)rest);
+        }
+        for (size_t j = 0; j < value_len; j++)
+            (void)buf_append_u8(&block, 'v');
+    }
+    put_frame(b, block.len, 1, flags, 1, block.data, block.len);
+}
+
+// Sends `bytes` to a client with one request open and returns what that ends with. The peer then
+// stays silent, so only the client can end it.
+static enum err_code hostile(const struct buf *bytes)
+{
+    struct err err = ERR_INIT;
+    int fd;
+    struct channel *ch = open_pair(&fd);
+    struct channel_stream *s = get(ch, "/x");
+    size_t at = 0;
+    int status;
+
+    (void)fd_set_nonblock(fd, 1);
+    while (at < bytes->len) {
+        uint8_t drop[16384];
+        ssize_t n = send(fd, bytes->data + at, bytes->len - at, MSG_NOSIGNAL);
+
+        if (n > 0)
+            at += (size_t)n;
+        else if (errno != EAGAIN)
+            break;
+        while (read(fd, drop, sizeof(drop)) > 0)
+            ;
+    }
+    if (channel_status(s, clock_deadline_ms(3000), &status, &err) == 0) {
+        uint8_t chunk[16384];
+
+        while (channel_read(s, chunk, sizeof(chunk), clock_deadline_ms(3000), &err) > 0)
+            ;
+    }
+    channel_stream_close(s);
+    channel_close(ch);
+    fd_close(&fd);
+    return err.code;
+}
+
+static void test_hostile_headers(void)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+
+    put_settings(&b);
+    put_headers(&b, 5, 3, 10);
+    CHECK_MSG(hostile(&b) == ERR_NONE, "an honest answer written by hand is taken");
+    buf_clear(&b);
+    put_settings(&b);
+    put_headers(&b, 5, 1, 16000);
+    CHECK_MSG(hostile(&b) == ERR_NONE, "a header of 16000 bytes is taken");
+    buf_clear(&b);
+    put_settings(&b);
+    put_headers(&b, 5, 2, 8180);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "headers of more than 16 KiB are not");
+    buf_clear(&b);
+    put_settings(&b);
+    put_headers(&b, 5, 70, 1);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "more than 64 headers are not");
+    buf_clear(&b);
+    put_settings(&b);
+    for (int i = 0; i < 8; i++)
+        put_headers(&b, 4, 1, 1);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "header blocks without end are not");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 1, 1, 5, 1, "\x80", 1);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a broken header block ends the session");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 6, 1, 5, 1,
+              "\x08\x04"
+              "1234",
+              6);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a status of four digits ends it");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 5, 1, 5, 1,
+              "\x08\x03"
+              "999",
+              5);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "so does status 999");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 1, 1, 4, 3, "\x88", 1);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "and an answer to what was not asked");
+}
+
+static void test_hostile_floods(void)
+{
+    static const uint8_t zeros[16384];
+    _cleanup_buf_ struct buf b = BUF_INIT;
+
+    put_settings(&b);
+    for (int i = 0; i < 5000; i++)
+        put_frame(&b, 8, 6, 0, 0, "pingping", 8);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a flood of PING ends the session");
+    buf_clear(&b);
+    for (int i = 0; i < 5000; i++)
+        put_settings(&b);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a flood of SETTINGS");
+    buf_clear(&b);
+    put_settings(&b);
+    put_headers(&b, 4, 1, 1);
+    for (int i = 0; i < 5000; i++)
+        put_frame(&b, 0, 0, 0, 1, NULL, 0);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a flood of empty DATA");
+    buf_clear(&b);
+    put_settings(&b);
+    put_headers(&b, 4, 1, 1);
+    for (int i = 0; i < 5000; i++)
+        put_frame(&b, 101, 0, 8, 1,
+                  "\x64"
+                  "0123456789",
+                  11),
+            (void)buf_append(&b, zeros, 90);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a flood of padding");
+    buf_clear(&b);
+    put_settings(&b);
+    for (int i = 0; i < 300; i++)
+        put_frame(&b, sizeof(zeros), 0x77, 0, 0, zeros, sizeof(zeros));
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a flood of frames of unknown type");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 5, 5, 4, 1, "\x00\x00\x00\x02\x88", 5);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "PUSH_PROMISE ends the session");
+}
+
+static void test_hostile_garbage(void)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct err err = ERR_INIT;
+    int fd;
+    struct channel *ch;
+    struct channel_stream *s;
+    int status;
+    enum err_code code;
+
+    for (int i = 0; i < 100000; i++)
+        (void)buf_append_u8(&b, (uint8_t)(i * 7 + (i >> 5)));
+    code = hostile(&b);
+    CHECK_MSG(code == ERR_PROTOCOL || code == ERR_GONE, "garbage ends the session");
+    buf_clear(&b);
+    (void)buf_append(&b, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+    code = hostile(&b);
+    CHECK_MSG(code == ERR_PROTOCOL || code == ERR_GONE, "HTTP/1.1 ends the session");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 1u << 20, 0, 0, 1, NULL, 0);
+    CHECK_MSG(hostile(&b) == ERR_PROTOCOL, "a frame that is too long");
+    buf_clear(&b);
+    put_settings(&b);
+    put_frame(&b, 8, 7, 0, 0, "\0\0\0\0\0\0\0\0", 8);
+    CHECK_MSG(hostile(&b) == ERR_GONE, "GOAWAY ends the request");
+    ch = open_pair(&fd);
+    s = get(ch, "/x");
+    fd_close(&fd);
+    CHECK_INT(channel_status(s, SOON, &status, &err), -1);
+    CHECK_MSG(err.code == ERR_GONE, "a peer that hangs up");
+    channel_stream_close(s);
+    channel_close(ch);
+}
+
+// More body than the window allows: the client must not take it in.
+static void test_hostile_window(void)
+{
+    static const uint8_t zeros[16384];
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct err err = ERR_INIT;
+    int fd;
+    struct channel *ch = open_pair(&fd);
+    struct channel_stream *s = get(ch, "/x");
+    uint8_t chunk[16384];
+    ssize_t n;
+    int status;
+
+    put_settings(&b);
+    put_frame(&b, 0, 4, 1, 0, NULL, 0); // takes the client's window
+    put_headers(&b, 4, 1, 1);
+    for (int i = 0; i < 20; i++)
+        put_frame(&b, sizeof(zeros), 0, 0, 1, zeros, sizeof(zeros));
+    (void)fd_write_all(fd, b.data, b.len);
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    for (int i = 0; i < 10000 && !channel_is_dead(ch); i++)
+        (void)poll(NULL, 0, 1);
+    while ((n = channel_read(s, chunk, sizeof(chunk), SOON, &err)) > 0)
+        ;
+    CHECK_MSG(n < 0 && (err.code == ERR_PROTOCOL || err.code == ERR_GONE),
+              "a peer that ignores the window is cut off");
+    channel_stream_close(s);
+    channel_close(ch);
+    fd_close(&fd);
+}
+
+static void test_hostile_client(void)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct peer peer;
+    int fds[2];
+    uint8_t drop[16384];
+
+    if (fd_socketpair(SOCK_STREAM, fds) < 0)
+        abort();
+    peer_start(&peer, fds[1], 1000);
+    (void)fd_write_all(fds[0], "GET / HTTP/1.1\r\nHost: x\r\n\r\n........", 35);
+    while (read(fds[0], drop, sizeof(drop)) > 0)
+        ;
+    CHECK_MSG(true, "the server ends a session that is not HTTP/2");
+    fd_close(&fds[0]);
+    peer_stop(&peer);
+}
+
+// ---- frames ----
+
+static void put_run_frame(struct buf *b, enum agent_frame type, const void *data, uint32_t len)
+{
+    uint8_t header[FRAME_HEADER_BYTES];
+
+    frame_encode_header(header, type, len);
+    (void)buf_append(b, header, sizeof(header));
+    (void)buf_append(b, data, len);
+}
+
+// Feeds `b` in pieces cut at the two places and writes down what was decoded, one letter a frame
+// and its payload. Returns the decoder's last answer.
+static int decode(const struct buf *b, size_t cut1, size_t cut2, struct buf *out, bool *finished)
+{
+    const size_t cuts[4] = {0, cut1, cut2, b->len};
+    struct frames f = FRAMES_INIT;
+    int r = 0;
+
+    for (int i = 0; i < 3 && r == 0; i++) {
+        const uint8_t *data = b->data + cuts[i];
+        size_t len = cuts[i + 1] - cuts[i];
+        struct frame frame;
+
+        while ((r = frames_next(&f, &data, &len, &frame)) == 0 && frame.data != NULL) {
+            (void)buf_append_u8(out, (uint8_t)('0' + frame.type));
+            (void)buf_append(out, frame.data, frame.len);
+        }
+    }
+    *finished = frames_finished(&f);
+    frames_release(&f);
+    return r;
+}
+
+static void test_frames_split(void)
+{
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    bool all = true;
+
+    put_run_frame(&b, AGENT_FRAME_STDOUT, "hello", 5);
+    put_run_frame(&b, AGENT_FRAME_STDERR, "", 0);
+    put_run_frame(&b, AGENT_FRAME_COMPILE_OUT, "warn", 4);
+    put_run_frame(&b, AGENT_FRAME_STDOUT, "x", 1);
+    put_run_frame(&b, AGENT_FRAME_RESULT, "{\"a\":1}", 7);
+    for (size_t i = 0; i <= b.len; i++) {
+        for (size_t j = i; j <= b.len; j++) {
+            _cleanup_buf_ struct buf out = BUF_INIT;
+            bool finished;
+            int r = decode(&b, i, j, &out, &finished);
+
+            all = all && r == 0 && finished &&
+                  strcmp(buf_cstr(&out), "1hello23warn1x9{\"a\":1}") == 0;
+        }
+    }
+    CHECK_MSG(all, "frames are the same however the bytes are cut");
+}
+
+static void test_frames_bad(void)
+{
+    static const uint8_t big[AGENT_FRAME_MAX];
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    bool finished;
+
+    put_run_frame(&b, AGENT_FRAME_STDOUT, big, sizeof(big));
+    CHECK_MSG(decode(&b, 3, 9000, &out, &finished) == 0 && out.len == sizeof(big) + 1,
+              "a frame of the largest size");
+    CHECK_MSG(!finished, "is not the end");
+    buf_clear(&b);
+    (void)buf_append(&b, "\x01\x00\x01\x00\x01", 5);
+    CHECK_INT(decode(&b, 0, 0, &out, &finished), -EPROTO);
+    buf_clear(&b);
+    (void)buf_append(&b, "\x09\xff\xff\xff\xff", 5);
+    CHECK_INT(decode(&b, 1, 2, &out, &finished), -EPROTO);
+    buf_clear(&b);
+    (void)buf_append(&b, "\x04", 1);
+    CHECK_INT(decode(&b, 0, 0, &out, &finished), -EPROTO);
+    buf_clear(&b);
+    (void)buf_append(&b, "\x00", 1);
+    CHECK_INT(decode(&b, 0, 0, &out, &finished), -EPROTO);
+    buf_clear(&b);
+    put_run_frame(&b, AGENT_FRAME_RESULT, "{}", 2);
+    (void)buf_append(&b, "\x01", 1);
+    for (size_t i = 0; i <= b.len; i++)
+        CHECK_INT(decode(&b, i, b.len, &out, &finished), -EPROTO);
+}
+
+static void test_frames_after_error(void)
+{
+    struct frames f;
+    struct frame frame;
+    const uint8_t *data = (const uint8_t *)"\x07";
+    size_t len = 1;
+
+    frames_init(&f);
+    CHECK_INT(frames_next(&f, &data, &len, &frame), -EPROTO);
+    data = (const uint8_t *)"\x01\0\0\0\0";
+    len = 5;
+    CHECK_INT(frames_next(&f, &data, &len, &frame), -EPROTO);
+    CHECK(frame.data == NULL);
+    frames_release(&f);
+    CHECK_INT(frames_next(&f, &data, &len, &frame), 0);
+    CHECK(frame.data != NULL && frame.len == 0);
+    frames_release(&f);
+}
+
+int main(void)
+{
+    struct err err = ERR_INIT;
+
+    if (channel_loop_new(&loop, &err) < 0) {
+        printf("Bail out! %s\n", err.message);
+        return 1;
+    }
+    test_small();
+    test_big();
+    test_body_max();
+    test_back_pressure();
+    test_many_slow();
+    test_cancel();
+    test_deadline();
+    test_parallel();
+    test_killed();
+    test_close_while_blocked();
+    test_fd_closed();
+    test_hostile_headers();
+    test_hostile_floods();
+    test_hostile_garbage();
+    test_hostile_window();
+    test_hostile_client();
+    channel_loop_free(loop);
+    test_frames_split();
+    test_frames_bad();
+    test_frames_after_error();
+    return tap_done();
+}
