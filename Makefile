@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. Meson does the building (meson.build), image/*.sh the guest image.
+#
+#   make run      install what is missing, build all, serve on http://127.0.0.1:8000
+#   make test     all that, and every test
+
+BUILD ?= build
+IMAGE := $(BUILD)/image
+MACHINE := $(BUILD)/machine
+RELEASE := $(BUILD)/release
+DAEMON := $(RELEASE)/src/daemon/codesandboxd
+AGENT := $(RELEASE)/src/agent/csb-agent
+WERROR := $(if $(CI),true,false)
+# Suites whose tests may not be skipped.
+MUST_RUN ?= unit,fuzz,jail,integration,vm,machine
+SUITE ?=
+
+ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
+	KERNEL_PATH=$${KERNEL_PATH:-$(IMAGE)/vmlinuz} \
+	INITRD_PATH=$${INITRD_PATH:-$(IMAGE)/initrd.img} \
+	RUNTIMES_DIR=$${RUNTIMES_DIR:-runtimes} \
+	STATE_DIR=$${STATE_DIR:-$(BUILD)/state}
+
+.PHONY: all deps image download-kernel build-rootfs build-agent build-api run run-dev test check \
+	bench clean
+
+all: build-api build-agent image
+
+deps:
+	@tools/deps.sh run
+
+# The kernel, its modules and the root file system are made together and cached by one key.
+download-kernel build-rootfs: deps
+	@image/build.sh $(IMAGE)
+
+$(RELEASE)/build.ninja:
+	meson setup $(RELEASE) --buildtype=debugoptimized -Dwerror=$(WERROR)
+
+build-api: deps $(RELEASE)/build.ninja
+	@ninja -C $(RELEASE)
+
+build-agent: build-api
+
+image: build-rootfs build-agent
+	@image/initrd.sh $(AGENT) $(IMAGE)
+
+run: all
+	@exec env $(ENVIRONMENT) $(DAEMON)
+
+run-dev: all
+	@exec env $(ENVIRONMENT) LOG_LEVEL=debug $(DAEMON)
+
+# Static checks that need no build.
+check:
+	@tools/check-layers
+	@tools/check-source
+	@shellcheck -x tools/*.sh image/*.sh tests/machine/*.sh
+
+test:
+	@tools/deps.sh test
+	@$(MAKE) --no-print-directory all check
+	@BUILD=$(BUILD) MUST_RUN=$(MUST_RUN) tools/test.sh $(SUITE)
+
+bench: all
+	@tools/deps.sh test
+	@$(ENVIRONMENT) tests/bench/bench.py --daemon $(DAEMON) --image $(IMAGE) --out $(BUILD)/bench
+
+clean:
+	rm -rf $(BUILD)
