@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The commands of `csb`. A new command is one file and one row in main.c.
+#ifndef CSB_CLI_CLI_H
+#define CSB_CLI_CLI_H
+
+// Exit codes of csb itself; a run's own exit code is passed on instead.
+#define CLI_EXIT_USAGE   2
+#define CLI_EXIT_TIMEOUT 124 // as timeout(1)
+#define CLI_EXIT_SERVICE 125 // the service failed or could not be reached
+#define CLI_EXIT_SIGNAL  128 // plus the signal's number, as a shell does
+
+struct cli_command {
+    const char *name;
+    const char *usage; // what follows the name
+    const char *help;  // one line
+    // argv[0] is the command's name. Returns the process's exit code.
+    int (*run)(int argc, char **argv);
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+
+// The service's address: CSB_URL, else http://127.0.0.1:8000. Borrowed.
+const char *cli_url(void);
+
+#endif

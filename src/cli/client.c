@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/client.h"
+
+#include "cli/cli.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <string.h>
+
+struct exchange {
+    const struct client_request *req;
+    CURL *curl;
+    struct buf *answer;
+};
+
+static size_t take_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct exchange *x = arg;
+    size_t len = size * count;
+    long status = 0;
+
+    (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (x->req->on_body != NULL && status / 100 == 2)
+        return x->req->on_body(x->req->arg, data, len) == 0 ? len : 0;
+    return buf_append(x->answer, data, len) == 0 ? len : 0;
+}
+
+static struct curl_slist *make_headers(const struct client_request *req)
+{
+    char accept[128];
+    struct curl_slist *headers = NULL;
+
+    (void)snprintf(accept, sizeof(accept), "Accept: %s",
+                   req->accept == NULL ? "application/json" : req->accept);
+    headers = curl_slist_append(headers, accept);
+    headers = curl_slist_append(headers, "Content-Type: application/json");
+    return curl_slist_append(headers, "Expect:");
+}
+
+static int perform(struct exchange *x, const char *url, struct curl_slist *headers,
+                   long *ret_status, struct err *err)
+{
+    CURLcode code;
+
+    (void)curl_easy_setopt(x->curl, CURLOPT_URL, url);
+    (void)curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, headers);
+    (void)curl_easy_setopt(x->curl, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    (void)curl_easy_setopt(x->curl, CURLOPT_TIMEOUT, x->req->timeout_s);
+    (void)curl_easy_setopt(x->curl, CURLOPT_WRITEFUNCTION, take_body);
+    (void)curl_easy_setopt(x->curl, CURLOPT_WRITEDATA, x);
+    if (x->req->body != NULL) {
+        (void)curl_easy_setopt(x->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->req->body_len);
+        (void)curl_easy_setopt(x->curl, CURLOPT_POSTFIELDS, x->req->body);
+    }
+    (void)curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, x->req->method);
+    code = curl_easy_perform(x->curl);
+    if (code != CURLE_OK)
+        return err_set(err, ERR_GONE, "%s: %s", url, curl_easy_strerror(code));
+    (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, ret_status);
+    return 0;
+}
+
+int client_call(const struct client_request *req, long *ret_status, struct buf *answer,
+                struct err *err)
+{
+    struct exchange x = {.req = req, .answer = answer};
+    struct curl_slist *headers;
+    char url[1024];
+    int r;
+
+    answer->cap = CLIENT_ANSWER_MAX;
+    if (snprintf(url, sizeof(url), "%s%s", cli_url(), req->path) >= (int)sizeof(url))
+        return err_set(err, ERR_INVALID, "CSB_URL is too long");
+    x.curl = curl_easy_init();
+    if (x.curl == NULL)
+        return err_set(err, ERR_INTERNAL, "libcurl does not start");
+    headers = make_headers(req);
+    r = perform(&x, url, headers, ret_status, err);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(x.curl);
+    return r;
+}

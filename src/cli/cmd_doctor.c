@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// csb doctor: one line per thing the service needs of this host: what is there, what it means, what
+// to do about what is missing. Exits 1 when something keeps the service from working.
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "config/config.h"
+#include "launch/kvm_probe.h"
+#include "launch/launch.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define DISK_WANTED_BYTES   (4ull << 30) // image, its build, templates
+#define MEMORY_WANTED_BYTES (2ull << 30)
+#define SMALL_FILE_MAX      65536
+
+enum verdict { VERDICT_GOOD, VERDICT_WEAK, VERDICT_BAD };
+
+struct finding {
+    enum verdict verdict;
+    char text[300];
+    char advice[300]; // "" for none
+};
+
+struct check {
+    const char *name;
+    void (*look)(const struct config *c, struct finding *f);
+};
+
+__attribute__((format(printf, 3, 4))) static void found(struct finding *f, enum verdict verdict,
+                                                        const char *fmt, ...)
+{
+    va_list ap;
+
+    f->verdict = verdict;
+    va_start(ap, fmt);
+    (void)vsnprintf(f->text, sizeof(f->text), fmt, ap);
+    va_end(ap);
+}
+
+__attribute__((format(printf, 2, 3))) static void advise(struct finding *f, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(f->advice, sizeof(f->advice), fmt, ap);
+    va_end(ap);
+}
+
+static void look_machine(const struct config *c, struct finding *f)
+{
+    struct utsname u;
+
+    (void)c;
+    (void)uname(&u);
+    found(f, VERDICT_GOOD, "Linux %s, %s, %ld CPUs", u.release, u.machine,
+          sysconf(_SC_NPROCESSORS_ONLN));
+    if (strcmp(u.machine, "x86_64") != 0) {
+        f->verdict = VERDICT_BAD;
+        advise(f, "only x86-64 hosts are supported");
+    }
+}
+
+static void look_kvm(const struct config *c, struct finding *f)
+{
+    struct launch_kvm kvm = {0};
+
+    (void)c;
+    kvm_probe(&kvm);
+    if (kvm.accelerated) {
+        found(f, VERDICT_GOOD, "hardware virtualisation works (%s)", kvm.note);
+        return;
+    }
+    found(f, VERDICT_WEAK, "microVMs will be emulated in software, slower but as isolated: %s",
+          kvm.note);
+    if (!kvm.present)
+        advise(f, "on a host with virtualisation: load kvm_intel or kvm_amd, and give this user "
+                  "access to /dev/kvm (group kvm)");
+}
+
+static void look_qemu(const struct config *c, struct finding *f)
+{
+    if (access(c->qemu_path, X_OK) == 0) {
+        found(f, VERDICT_GOOD, "%s", c->qemu_path);
+        return;
+    }
+    found(f, VERDICT_BAD, "%s is missing", c->qemu_path);
+    advise(f, "apt-get install qemu-system-x86, or set QEMU_PATH");
+}
+
+static void look_cgroup(const struct config *c, struct finding *f)
+{
+    _cleanup_free_ char *controllers = NULL;
+    bool root = geteuid() == 0;
+
+    (void)c;
+    if (fd_read_file(AT_FDCWD, "/sys/fs/cgroup/cgroup.controllers", SMALL_FILE_MAX, &controllers,
+                     NULL) == 0 &&
+        strstr(controllers, "memory") != NULL) {
+        found(f, root ? VERDICT_GOOD : VERDICT_WEAK, "version 2%s",
+              root ? "" : ", limits on VMMs need a delegated group for an ordinary user");
+        if (!root)
+            advise(f, "start it in a user service with Delegate=yes");
+    } else if (access("/sys/fs/cgroup/memory", F_OK) == 0) {
+        found(f, root ? VERDICT_GOOD : VERDICT_WEAK, "version 1%s",
+              root ? "" : ", which an ordinary user cannot use: VMMs run without host limits");
+    } else {
+        found(f, VERDICT_WEAK, "no usable controllers: VMMs run without host limits");
+    }
+}
+
+static void look_namespaces(const struct config *c, struct finding *f)
+{
+    _cleanup_free_ char *max = NULL;
+    _cleanup_free_ char *clone = NULL;
+    bool off;
+
+    (void)c;
+    if (geteuid() == 0) {
+        found(f, VERDICT_GOOD, "running as root: each VMM gets a uid of its own");
+        return;
+    }
+    off = fd_read_file(AT_FDCWD, "/proc/sys/user/max_user_namespaces", 64, &max, NULL) < 0 ||
+          strtoul(max, NULL, 10) == 0;
+    if (fd_read_file(AT_FDCWD, "/proc/sys/kernel/unprivileged_userns_clone", 64, &clone, NULL) == 0)
+        off = off || clone[0] == '0';
+    if (!off) {
+        found(f, VERDICT_GOOD, "ordinary user with user namespaces: VMMs share this user's uid");
+        return;
+    }
+    found(f, VERDICT_BAD, "user namespaces are switched off for ordinary users");
+    advise(f, "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; or "
+              "run as root");
+}
+
+static void look_memory(const struct config *c, struct finding *f)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t have = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * page;
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * page;
+
+    found(f, all >= MEMORY_WANTED_BYTES ? VERDICT_GOOD : VERDICT_WEAK,
+          "%llu MiB, %llu MiB of them unused; a VM has %llu MiB and shares what it has not changed",
+          (unsigned long long)all >> 20, (unsigned long long)have >> 20,
+          (unsigned long long)c->vm_memory_mb);
+    if (all < MEMORY_WANTED_BYTES)
+        advise(f, "with less than 2 GiB, lower VM_MEMORY_MB and POOL_SIZE");
+}
+
+static void look_disk(const struct config *c, struct finding *f)
+{
+    char path[CONFIG_TEXT_MAX];
+    struct statvfs st;
+    uint64_t have;
+
+    (void)snprintf(path, sizeof(path), "%s", c->state_dir);
+    while (statvfs(path, &st) < 0 && strcmp(path, "/") != 0 && strcmp(path, ".") != 0) {
+        char *parent = dirname(path);
+
+        memmove(path, parent, strlen(parent) + 1);
+    }
+    have = (uint64_t)st.f_bavail * st.f_frsize;
+    found(f, have >= DISK_WANTED_BYTES ? VERDICT_GOOD : VERDICT_WEAK, "%llu MiB free for %s",
+          (unsigned long long)have >> 20, c->state_dir);
+    if (have < DISK_WANTED_BYTES)
+        advise(f, "building the image takes about 4 GiB; set STATE_DIR to a larger disk");
+}
+
+static void look_image(const struct config *c, struct finding *f)
+{
+    const char *const paths[] = {c->rootfs_path, c->kernel_path, c->initrd_path};
+    unsigned long long total = 0;
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct stat st;
+
+        if (stat(paths[i], &st) < 0 || !S_ISREG(st.st_mode)) {
+            found(f, VERDICT_BAD, "%s is missing", paths[i]);
+            advise(f, "make image, or set ROOTFS_PATH, KERNEL_PATH and INITRD_PATH");
+            return;
+        }
+        total += (unsigned long long)st.st_size;
+    }
+    found(f, VERDICT_GOOD, "%s and its kernel, %llu MiB", c->rootfs_path, total >> 20);
+}
+
+static void look_template(const struct config *c, struct finding *f)
+{
+    char path[CONFIG_TEXT_MAX + 16];
+    DIR *dir;
+    unsigned count = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/templates", c->state_dir);
+    dir = opendir(path);
+    for (struct dirent *d; dir != NULL && (d = readdir(dir)) != NULL;)
+        count += d->d_name[0] != '.' && strchr(d->d_name, '.') == NULL;
+    if (dir != NULL)
+        (void)closedir(dir);
+    if (count > 0)
+        found(f, VERDICT_GOOD, "%u on disk in %s", count, path);
+    else
+        found(f, VERDICT_WEAK, "none readable in %s: the first start builds one", path);
+}
+
+static void look_service(const struct config *c, struct finding *f)
+{
+    _cleanup_buf_ struct buf answer = BUF_INIT;
+    struct err err = ERR_INIT;
+    json_error_t jerr;
+    json_t *o;
+    long status = 0;
+
+    (void)c;
+    if (client_call(&(struct client_request){.method = "GET", .path = "/health", .timeout_s = 5},
+                    &status, &answer, &err) < 0) {
+        found(f, VERDICT_WEAK, "not running at %s", cli_url());
+        advise(f, "make run, or set CSB_URL");
+        return;
+    }
+    o = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
+    found(f, status == 200 ? VERDICT_GOOD : VERDICT_WEAK, "%s at %s, isolation %s, accel %s",
+          json_string_value(json_object_get(o, "status")) ?: "unknown", cli_url(),
+          json_string_value(json_object_get(o, "isolation")) ?: "unknown",
+          json_string_value(json_object_get(o, "accel")) ?: "unknown");
+    json_decref(o);
+}
+
+static const struct check checks[] = {
+    {"machine", look_machine}, {"kvm", look_kvm},          {"qemu", look_qemu},
+    {"cgroups", look_cgroup},  {"users", look_namespaces}, {"memory", look_memory},
+    {"disk", look_disk},       {"image", look_image},      {"template", look_template},
+    {"service", look_service},
+};
+
+static const char *const verdict_names[] = {"ok", "weak", "BAD"};
+
+int cmd_doctor(int argc, char **argv)
+{
+    struct config c;
+    struct err err = ERR_INIT;
+    int worst = VERDICT_GOOD;
+
+    (void)argv;
+    if (argc > 1) {
+        (void)fprintf(stderr, "usage: csb doctor\n");
+        return CLI_EXIT_USAGE;
+    }
+    config_init(&c);
+    if (config_load_env(&c, environ, &err) < 0 || config_finish(&c, &err) < 0) {
+        (void)fprintf(stderr, "csb doctor: %s\n", err.message);
+        return CLI_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        struct finding f = {0};
+
+        checks[i].look(&c, &f);
+        printf("%-5s %-9s %s\n", verdict_names[f.verdict], checks[i].name, f.text);
+        if (f.advice[0] != '\0')
+            printf("%15s -> %s\n", "", f.advice);
+        if ((int)f.verdict > worst)
+            worst = (int)f.verdict;
+    }
+    return worst == VERDICT_BAD ? 1 : 0;
+}

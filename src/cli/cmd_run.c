@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// csb run: sends a file to POST /execute, streams what it writes, exits as it exits.
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "cli/sse.h"
+#include "json/base64.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILE_BYTES_MAX (8u << 20)
+
+struct options {
+    const char *language; // NULL: by the file's extension
+    const char *file;
+    char **args;
+    double timeout; // 0: the service's default
+    json_t *env;
+    json_t *files;
+};
+
+struct outcome {
+    int exit_code;
+    int finished;
+};
+
+static void free_json(json_t **j)
+{
+    json_decref(*j);
+}
+#define _cleanup_json_ __attribute__((cleanup(free_json)))
+
+static int complain(const char *what)
+{
+    (void)fprintf(stderr, "csb run: %s\n", what);
+    return CLI_EXIT_USAGE;
+}
+
+static int read_path(const char *path, struct buf *ret)
+{
+    _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int r = fd < 0 ? -errno : fd_read_to_buf(fd, ret);
+
+    if (r < 0)
+        (void)fprintf(stderr, "csb run: %s: %s\n", path, strerror(-r));
+    return r;
+}
+
+// Text as it is, other bytes as base64: the form that /execute takes for files and stdin.
+static json_t *content_value(const struct buf *b)
+{
+    json_t *text = json_stringn((const char *)b->data, b->len);
+    struct buf out = BUF_INIT;
+    json_t *value;
+
+    if (text != NULL)
+        return text;
+    if (base64_encode(b->data, b->len, &out) < 0)
+        return NULL;
+    value =
+        json_pack("{s:s#,s:s}", "content", (const char *)out.data, out.len, "encoding", "base64");
+    buf_release(&out);
+    return value;
+}
+
+// Asks the service which language has this extension.
+static int find_language(const char *file, char *ret, size_t size)
+{
+    const char *dot = strrchr(file, '.');
+    _cleanup_buf_ struct buf answer = BUF_INIT;
+    _cleanup_json_ json_t *o = NULL;
+    struct err err = ERR_INIT;
+    json_error_t jerr;
+    long status = 0;
+    size_t i;
+    json_t *rt;
+
+    if (dot == NULL || dot[1] == '\0')
+        return complain("the file has no extension; name the language with --language");
+    if (client_call(
+            &(struct client_request){.method = "GET", .path = "/languages", .timeout_s = 10},
+            &status, &answer, &err) < 0) {
+        (void)fprintf(stderr, "csb run: %s\n", err.message);
+        return CLI_EXIT_SERVICE;
+    }
+    o = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
+    json_array_foreach(json_object_get(o, "runtimes"), i, rt)
+    {
+        const char *ext = json_string_value(json_object_get(rt, "extension"));
+        const char *id = json_string_value(json_object_get(rt, "id"));
+
+        if (ext != NULL && id != NULL && strcmp(ext, dot + 1) == 0) {
+            (void)snprintf(ret, size, "%s", id);
+            return 0;
+        }
+    }
+    return complain("no language has this extension; name it with --language");
+}
+
+static int add_env(struct options *o, const char *text)
+{
+    const char *eq = strchr(text, '=');
+    char key[256];
+
+    if (eq == NULL || eq == text || (size_t)(eq - text) >= sizeof(key))
+        return complain("--env takes NAME=VALUE");
+    memcpy(key, text, (size_t)(eq - text));
+    key[eq - text] = '\0';
+    return json_object_set_new(o->env, key, json_string(eq + 1)) == 0
+               ? 0
+               : complain("--env takes UTF-8 text");
+}
+
+static int add_file(struct options *o, const char *path)
+{
+    _cleanup_buf_ struct buf b = BUF_CAPPED(FILE_BYTES_MAX);
+
+    if (read_path(path, &b) < 0)
+        return CLI_EXIT_USAGE;
+    return json_object_set_new(o->files, path, content_value(&b)) == 0
+               ? 0
+               : complain("file names must be UTF-8");
+}
+
+static void print_usage(void)
+{
+    printf(
+        "usage: csb run [options] FILE [ARGUMENT...]\n\n"
+        "  -l, --language ID    language; by default that of the file's extension\n"
+        "  -t, --timeout SECS   wall-clock limit\n"
+        "  -e, --env NAME=VALUE set a variable; may be repeated\n"
+        "  -f, --file PATH      send a further file, under the same relative path\n\n"
+        "FILE may be - for standard input. Otherwise standard input goes to the program, unless\n"
+        "it is a terminal. The exit code is the program's; 128+N when signal N killed it, 124\n"
+        "when it ran out of time, 125 when the service failed.\n");
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"language", required_argument, NULL, 'l'}, {"timeout", required_argument, NULL, 't'},
+        {"env", required_argument, NULL, 'e'},      {"file", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    };
+    int c;
+    int r = 0;
+    char *end;
+
+    while (r == 0 && (c = getopt_long(argc, argv, "+l:t:e:f:h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'l':
+            o->language = optarg;
+            break;
+        case 't':
+            o->timeout = strtod(optarg, &end);
+            if (end == optarg || *end != '\0' || !(o->timeout > 0))
+                r = complain("--timeout takes a number of seconds above 0");
+            break;
+        case 'e':
+            r = add_env(o, optarg);
+            break;
+        case 'f':
+            r = add_file(o, optarg);
+            break;
+        case 'h':
+            print_usage();
+            exit(0);
+        default:
+            r = CLI_EXIT_USAGE;
+        }
+    }
+    if (r == 0 && optind >= argc)
+        r = complain("which file? Try 'csb run --help'");
+    if (r == 0) {
+        o->file = argv[optind];
+        o->args = argv + optind + 1;
+    }
+    return r;
+}
+
+static int read_program(const char *file, struct buf *ret)
+{
+    if (strcmp(file, "-") != 0)
+        return read_path(file, ret);
+    return fd_read_to_buf(STDIN_FILENO, ret);
+}
+
+static json_t *make_request(const struct options *o, const char *language, const struct buf *code)
+{
+    _cleanup_buf_ struct buf input = BUF_CAPPED(FILE_BYTES_MAX);
+    json_t *args = json_array();
+    json_t *text = json_stringn((const char *)code->data, code->len);
+    json_t *req;
+
+    for (char **a = o->args; *a != NULL; a++)
+        json_array_append_new(args, json_string(*a));
+    req = json_pack("{s:s,s:o*,s:o,s:O,s:O}", "language", language, "code", text, "args", args,
+                    "env", o->env, "files", o->files);
+    if (req == NULL || text == NULL) {
+        json_decref(req);
+        return NULL;
+    }
+    if (o->timeout > 0)
+        json_object_set_new(req, "timeout", json_real(o->timeout));
+    if (strcmp(o->file, "-") != 0 && isatty(STDIN_FILENO) == 0 &&
+        fd_read_to_buf(STDIN_FILENO, &input) == 0 && input.len > 0)
+        json_object_set_new(req, "stdin", content_value(&input));
+    return req;
+}
+
+static int signal_number(const char *name)
+{
+    for (int i = 1; name != NULL && i < NSIG; i++) {
+        const char *abbrev = sigabbrev_np(i);
+
+        if (abbrev != NULL && strncmp(name, "SIG", 3) == 0 && strcmp(name + 3, abbrev) == 0)
+            return i;
+    }
+    return 0;
+}
+
+static int exit_code_of(const json_t *result)
+{
+    const char *status = json_string_value(json_object_get(result, "status"));
+    const json_t *code = json_object_get(result, "exit_code");
+    int sig = signal_number(json_string_value(json_object_get(result, "signal")));
+
+    if (status != NULL && strcmp(status, "timeout") == 0)
+        return CLI_EXIT_TIMEOUT;
+    if (sig > 0)
+        return CLI_EXIT_SIGNAL + sig;
+    if (json_is_integer(code) && json_integer_value(code) >= 0)
+        return (int)json_integer_value(code);
+    return 1;
+}
+
+static void explain(const json_t *result)
+{
+    const char *status = json_string_value(json_object_get(result, "status"));
+
+    if (status == NULL || strcmp(status, "ok") == 0 || strcmp(status, "error") == 0)
+        return;
+    (void)fprintf(stderr, "csb run: %s\n", status);
+}
+
+static int on_event(void *arg, const char *event, const char *data)
+{
+    struct outcome *outcome = arg;
+    json_error_t jerr;
+    _cleanup_json_ json_t *o = json_loads(data, 0, &jerr);
+    const char *text = json_string_value(json_object_get(o, "text"));
+    size_t len = json_string_length(json_object_get(o, "text"));
+
+    if (strcmp(event, "stdout") == 0 && text != NULL)
+        (void)fd_write_all(STDOUT_FILENO, text, len);
+    if ((strcmp(event, "stderr") == 0 || strcmp(event, "compile") == 0) && text != NULL)
+        (void)fd_write_all(STDERR_FILENO, text, len);
+    if (strcmp(event, "error") == 0) {
+        const char *message = json_string_value(json_object_get(o, "message"));
+
+        (void)fprintf(stderr, "csb run: %s\n", message == NULL ? data : message);
+        outcome->exit_code = CLI_EXIT_SERVICE;
+        outcome->finished = 1;
+    }
+    if (strcmp(event, "result") == 0) {
+        explain(o);
+        outcome->exit_code = exit_code_of(o);
+        outcome->finished = 1;
+    }
+    return 0;
+}
+
+static int feed(void *arg, const char *data, size_t len)
+{
+    return sse_feed(arg, data, len);
+}
+
+static int explain_refusal(long status, struct buf *answer)
+{
+    json_error_t jerr;
+    _cleanup_json_ json_t *o = json_loadb((const char *)answer->data, answer->len, 0, &jerr);
+    const char *message = json_string_value(json_object_get(o, "message"));
+    const char *field = json_string_value(json_object_get(o, "field"));
+
+    (void)fprintf(stderr, "csb run: %s%s%s (HTTP %ld)\n", field == NULL ? "" : field,
+                  field == NULL ? "" : ": ", message == NULL ? "the service refused" : message,
+                  status);
+    return status == 400 || status == 413 ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
+}
+
+static int execute(const char *body)
+{
+    struct outcome outcome = {0};
+    struct sse sse;
+    _cleanup_buf_ struct buf answer = BUF_INIT;
+    struct err err = ERR_INIT;
+    long status = 0;
+    int r;
+
+    sse_init(&sse, on_event, &outcome);
+    r = client_call(&(struct client_request){.method = "POST",
+                                             .path = "/execute",
+                                             .accept = "text/event-stream",
+                                             .body = body,
+                                             .body_len = strlen(body),
+                                             .on_body = feed,
+                                             .arg = &sse},
+                    &status, &answer, &err);
+    sse_release(&sse);
+    if (outcome.finished)
+        return outcome.exit_code;
+    if (r == 0 && status / 100 != 2)
+        return explain_refusal(status, &answer);
+    (void)fprintf(stderr, "csb run: %s\n", r < 0 ? err.message : "the answer was cut off");
+    return CLI_EXIT_SERVICE;
+}
+
+static int run_file(const struct options *o)
+{
+    _cleanup_buf_ struct buf code = BUF_CAPPED(FILE_BYTES_MAX);
+    _cleanup_json_ json_t *req = NULL;
+    char language[64];
+    char *body;
+    int r = 0;
+
+    if (o->language != NULL)
+        (void)snprintf(language, sizeof(language), "%s", o->language);
+    else
+        r = find_language(o->file, language, sizeof(language));
+    if (r != 0)
+        return r;
+    if (read_program(o->file, &code) < 0)
+        return CLI_EXIT_USAGE;
+    req = make_request(o, language, &code);
+    body = req == NULL ? NULL : json_dumps(req, JSON_COMPACT);
+    if (body == NULL)
+        return complain("the program and its arguments must be UTF-8 text");
+    r = execute(body);
+    free(body);
+    return r;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct options o = {.env = json_object(), .files = json_object()};
+    int r = parse_options(argc, argv, &o);
+
+    if (r == 0)
+        r = run_file(&o);
+    json_decref(o.env);
+    json_decref(o.files);
+    return r;
+}
