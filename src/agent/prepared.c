@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Prepared interpreters: started, watched until they are ready, handed to a run.
+#include "agent/prepared.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// What a waiting interpreter may use when /prepare gave no limits; the run's own come with /run.
+static const struct spec_limits default_limits = {
+    .memory_bytes = 512u << 20,
+    .processes = 256,
+    .disk_bytes = 256u << 20,
+};
+
+// A go message up to this size fits an ordinary socket buffer.
+#define GO_SMALL 65536u
+
+struct prepared {
+    struct agent *agent;
+    char id[65];
+    bool ready;
+    struct step *step;
+    struct space space;
+    int control_fd;
+    struct loop_source control;
+    struct loop_timer timer;
+    prepared_ready_fn on_ready; // NULL once told
+    void *arg;
+};
+
+static void prepared_free(struct prepared *p)
+{
+    loop_del(&p->agent->loop, &p->control);
+    loop_timer_clear(&p->agent->loop, &p->timer);
+    for (size_t i = 0; i < AGENT_PREPARED_MAX; i++)
+        if (p->agent->prepared[i] == p)
+            p->agent->prepared[i] = NULL;
+    step_free(p->step);
+    space_free(&p->space);
+    fd_close(&p->control_fd);
+    free(p);
+}
+
+static void tell(struct prepared *p, const struct err *err)
+{
+    prepared_ready_fn fn = p->on_ready;
+
+    loop_timer_clear(&p->agent->loop, &p->timer);
+    p->on_ready = NULL;
+    if (fn != NULL)
+        fn(p->arg, err);
+}
+
+// The beginning of what a dying interpreter wrote, for the message.
+static void died(struct prepared *p)
+{
+    char said[128] = "";
+    struct err err = ERR_INIT;
+    ssize_t n = read(p->step->out_fd[1], said, sizeof(said) - 1);
+
+    for (ssize_t i = 0; i < n; i++)
+        if (said[i] < ' ')
+            said[i] = ' ';
+    err_set(&err, ERR_GONE, "the interpreter ended before it was ready: %s", said);
+    tell(p, &err);
+    prepared_free(p);
+}
+
+static void on_control(void *arg, uint32_t events)
+{
+    struct prepared *p = arg;
+    char byte = 0;
+    ssize_t n = recv(p->control_fd, &byte, 1, MSG_DONTWAIT);
+
+    (void)events;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n == 1 && byte == 'R' && !p->ready) {
+        p->ready = true;
+        tell(p, NULL);
+        return;
+    }
+    died(p);
+}
+
+static void on_timeout(void *arg)
+{
+    struct prepared *p = arg;
+    struct err err = ERR_INIT;
+
+    err_set(&err, ERR_TIMEOUT, "the interpreter was not ready in time");
+    tell(p, &err);
+    prepared_free(p);
+}
+
+static int spawn(struct prepared *p, const struct spec_command *command, struct err *err)
+{
+    int sock[2];
+    const struct spec_limits *limits =
+        command->limits.memory_bytes != 0 ? &command->limits : &default_limits;
+    struct step_spawn how = {.argv = command->argv,
+                             .envp = (const char *const *)command->envp,
+                             .limits = step_cgroup_limits(limits),
+                             .space = &p->space};
+
+    if (space_new(p->agent->config.spaces, limits->disk_bytes, AGENT_UID, AGENT_GID, &p->space,
+                  err) < 0)
+        return -1;
+    int rc = fd_socketpair(SOCK_STREAM, sock);
+    if (rc < 0)
+        return err_sys(err, rc, "control socket");
+    p->control_fd = sock[0];
+    how.control_fd = sock[1];
+    rc = step_spawn(p->agent, &how, &p->step, err);
+    fd_close(&sock[1]);
+    return rc;
+}
+
+static struct prepared **find(struct agent *agent, const char *id)
+{
+    for (size_t i = 0; i < AGENT_PREPARED_MAX; i++)
+        if (agent->prepared[i] != NULL && strcmp(agent->prepared[i]->id, id) == 0)
+            return &agent->prepared[i];
+    return NULL;
+}
+
+static struct prepared **free_slot(struct agent *agent)
+{
+    for (size_t i = 0; i < AGENT_PREPARED_MAX; i++)
+        if (agent->prepared[i] == NULL)
+            return &agent->prepared[i];
+    return NULL;
+}
+
+int prepared_start(struct agent *agent, const struct prepare_spec *spec, prepared_ready_fn ready,
+                   void *arg, struct err *err)
+{
+    struct prepared **slot = free_slot(agent);
+
+    if (find(agent, spec->id) != NULL)
+        return err_field(err, ERR_INVALID, "id", "%s is prepared already", spec->id);
+    if (slot == NULL)
+        return err_set(err, ERR_BUSY, "%d interpreters are prepared already", AGENT_PREPARED_MAX);
+    struct prepared *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        return err_sys(err, ENOMEM, "prepare");
+    p->agent = agent;
+    p->control_fd = -1;
+    p->space = (struct space)SPACE_INIT;
+    snprintf(p->id, sizeof(p->id), "%s", spec->id);
+    int rc = spawn(p, &spec->command, err);
+    if (rc == 0 && (rc = loop_add(&agent->loop, &p->control, p->control_fd, EPOLLIN, on_control,
+                                  p)) < 0)
+        err_sys(err, rc, "watch the control socket");
+    if (rc < 0) {
+        prepared_free(p);
+        return -1;
+    }
+    p->on_ready = ready;
+    p->arg = arg;
+    loop_timer_set(&agent->loop, &p->timer, clock_deadline_ms(spec->ready_ms), on_timeout, p);
+    *slot = p;
+    return 0;
+}
+
+void prepared_forget(struct agent *agent, void *arg)
+{
+    for (size_t i = 0; i < AGENT_PREPARED_MAX; i++) {
+        struct prepared *p = agent->prepared[i];
+        if (p != NULL && p->on_ready != NULL && p->arg == arg) {
+            p->on_ready = NULL;
+            prepared_free(p);
+        }
+    }
+}
+
+int prepared_take(struct agent *agent, const char *id, struct step **ret_step,
+                  struct space *ret_space, int *ret_control, struct err *err)
+{
+    struct prepared **slot = find(agent, id);
+
+    if (slot == NULL || !(*slot)->ready)
+        return err_set(err, ERR_GONE, "no interpreter %s is ready", id);
+    struct prepared *p = *slot;
+    *ret_step = p->step;
+    *ret_space = p->space;
+    loop_del(&agent->loop, &p->control);
+    *ret_control = fd_steal(&p->control_fd);
+    p->step = NULL;
+    p->space = (struct space)SPACE_INIT;
+    prepared_free(p);
+    return 0;
+}
+
+int prepared_go(int control_fd, const json_t *args, const json_t *env, struct err *err)
+{
+    json_t *empty = json_array();
+    json_t *msg = json_pack("{s:O, s:O}", "args", args != NULL ? args : empty, "env", env);
+    char *text = msg == NULL ? NULL : json_dumps(msg, JSON_COMPACT);
+    size_t len = text == NULL ? 0 : strlen(text);
+    uint32_t be = htonl((uint32_t)len);
+    struct iovec iov[2] = {{.iov_base = &be, .iov_len = sizeof(be)},
+                           {.iov_base = text, .iov_len = len}};
+    struct msghdr hdr = {.msg_iov = iov, .msg_iovlen = 2};
+    int rc = 0;
+
+    json_decref(empty);
+    json_decref(msg);
+    if (text == NULL)
+        return err_sys(err, ENOMEM, "go message");
+    if (len > GO_SMALL) {
+        int size = 8 << 20;
+        (void)setsockopt(control_fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    }
+    ssize_t n = sendmsg(control_fd, &hdr, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0)
+        rc = err_sys(err, errno, "tell the prepared interpreter to go");
+    else if ((size_t)n != len + sizeof(be))
+        rc = err_set(err, ERR_INTERNAL, "the prepared interpreter did not take its message whole");
+    free(text);
+    return rc;
+}
+
+void prepared_free_all(struct agent *agent)
+{
+    for (size_t i = 0; i < AGENT_PREPARED_MAX; i++) {
+        if (agent->prepared[i] == NULL)
+            continue;
+        agent->prepared[i]->on_ready = NULL;
+        prepared_free(agent->prepared[i]);
+    }
+}

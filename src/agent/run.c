@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Running one program: compile step, run step, result.
+#include "agent/run.h"
+
+#include "agent/prepared.h"
+#include "agent/space.h"
+#include "agent/spec.h"
+#include "agent/step.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PHASE_COMPILE, PHASE_RUN, PHASE_COUNT };
+
+struct run {
+    struct agent *agent;
+    struct server_stream *stream;
+    struct buf body; // files and standard input are read out of it until the end
+    struct run_spec spec;
+    const uint8_t *input;
+    struct space space;
+    int phase;
+    struct step *steps[PHASE_COUNT];
+    struct buf pending; // a frame the stream had no room for
+    bool finishing;     // the result is written or pending
+};
+
+static int start_step(struct run *r, int phase, struct err *err);
+
+static void put_header(uint8_t *at, enum agent_frame type, size_t len)
+{
+    at[0] = (uint8_t)type;
+    at[1] = (uint8_t)(len >> 24);
+    at[2] = (uint8_t)(len >> 16);
+    at[3] = (uint8_t)(len >> 8);
+    at[4] = (uint8_t)len;
+}
+
+// Sends a frame whose payload follows AGENT_FRAME_HEADER bytes of room. False when it waits now.
+static bool send_frame(struct run *r, enum agent_frame type, uint8_t *frame, size_t len)
+{
+    put_header(frame, type, len);
+    int rc = r->pending.len > 0 ? -EAGAIN
+                                : server_write(r->stream, frame, AGENT_FRAME_HEADER + len);
+    if (rc != -EAGAIN)
+        return true; // sent, or the stream is gone and its on_close comes
+    (void)buf_append(&r->pending, frame, AGENT_FRAME_HEADER + len);
+    return false;
+}
+
+static bool on_output(void *arg, int stream, uint8_t *data, size_t len)
+{
+    struct run *r = arg;
+    enum agent_frame type = r->phase == PHASE_COMPILE ? AGENT_FRAME_COMPILE_OUT
+                            : stream == 0             ? AGENT_FRAME_STDOUT
+                                                      : AGENT_FRAME_STDERR;
+
+    return send_frame(r, type, data - AGENT_FRAME_HEADER, len);
+}
+
+static json_t *usage_json(const struct step_result *s)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "wall_ns", (json_int_t)s->wall_ns, "cpu_user_ns",
+                     (json_int_t)s->cpu_user_ns, "cpu_system_ns", (json_int_t)s->cpu_system_ns,
+                     "memory_peak_bytes", (json_int_t)s->memory_peak_bytes);
+}
+
+static json_t *compile_json(const struct run *r)
+{
+    if (r->steps[PHASE_COMPILE] == NULL)
+        return json_null();
+    const struct step_result *s = &r->steps[PHASE_COMPILE]->result;
+    return json_pack("{s:s, s:i, s:i, s:o}", "reason", step_reason_name(s->reason), "exit_code",
+                     s->exit_code, "signal", s->signal, "usage", usage_json(s));
+}
+
+// The last frame, and the end of the answer once it is sent.
+static void finish(struct run *r, const struct step_result *s)
+{
+    json_t *doc = json_pack(
+        "{s:s, s:s, s:i, s:i, s:s, s:I, s:I, s:b, s:o, s:o}", "phase",
+        r->phase == PHASE_COMPILE ? "compile" : "run", "reason", step_reason_name(s->reason),
+        "exit_code", s->exit_code, "signal", s->signal, "message", s->message, "stdout_bytes",
+        (json_int_t)s->stdout_bytes, "stderr_bytes", (json_int_t)s->stderr_bytes, "truncated",
+        s->truncated ? 1 : 0, "usage", usage_json(s), "compile", compile_json(r));
+    uint8_t frame[AGENT_FRAME_HEADER + 4096];
+    size_t len = doc == NULL ? 0
+                             : json_dumpb(doc, (char *)frame + AGENT_FRAME_HEADER,
+                                          sizeof(frame) - AGENT_FRAME_HEADER, JSON_COMPACT);
+
+    json_decref(doc);
+    r->finishing = true;
+    if (len > sizeof(frame) - AGENT_FRAME_HEADER)
+        len = 0;
+    if (send_frame(r, AGENT_FRAME_RESULT, frame, len))
+        server_finish(r->stream);
+}
+
+static void finish_internal(struct run *r, const struct err *err)
+{
+    struct step_result s = {.reason = STEP_INTERNAL, .exit_code = -1};
+
+    memcpy(s.message, err->message, sizeof(s.message) - 1);
+    finish(r, &s);
+}
+
+static void on_done(void *arg)
+{
+    struct run *r = arg;
+    const struct step_result *s = &r->steps[r->phase]->result;
+    struct err err = ERR_INIT;
+
+    if (r->phase == PHASE_RUN || s->reason != STEP_EXIT || s->exit_code != 0) {
+        finish(r, s);
+        return;
+    }
+    r->phase = PHASE_RUN;
+    if (start_step(r, PHASE_RUN, &err) < 0)
+        finish_internal(r, &err);
+}
+
+static int arm(struct run *r, int phase, struct err *err)
+{
+    const struct spec_command *c = phase == PHASE_COMPILE ? &r->spec.compile : &r->spec.run;
+    struct step_sink sink = {.output = on_output, .done = on_done, .arg = r};
+
+    return step_arm(r->steps[phase], &c->limits, r->input,
+                    phase == PHASE_RUN ? r->spec.stdin_size : 0, &sink, err);
+}
+
+static int start_step(struct run *r, int phase, struct err *err)
+{
+    const struct spec_command *c = phase == PHASE_COMPILE ? &r->spec.compile : &r->spec.run;
+    struct step_spawn how = {.argv = c->argv,
+                             .envp = (const char *const *)c->envp,
+                             .limits = step_cgroup_limits(&c->limits),
+                             .space = &r->space,
+                             .control_fd = -1};
+
+    // What the compiler left may be more than the run may have: then the space stays as it is.
+    if (r->space.bytes != c->limits.disk_bytes)
+        (void)space_resize(&r->space, c->limits.disk_bytes, NULL);
+    if (step_spawn(r->agent, &how, &r->steps[phase], err) < 0)
+        return -1;
+    return arm(r, phase, err);
+}
+
+static int write_files(struct run *r, const uint8_t *data, struct err *err)
+{
+    for (size_t i = 0; i < r->spec.file_count; i++) {
+        const struct spec_file *f = &r->spec.files[i];
+        if (space_write(&r->space, f->path, data, f->size, err) < 0)
+            return -1;
+        data += f->size;
+    }
+    r->input = data;
+    return 0;
+}
+
+static int start_prepared(struct run *r, const uint8_t *data, struct err *err)
+{
+    _cleanup_fd_ int control = -1;
+
+    if (r->spec.has_compile)
+        return err_field(err, ERR_INVALID, "prepared", "a prepared interpreter compiles nothing");
+    if (prepared_take(r->agent, r->spec.prepared, &r->steps[PHASE_RUN], &r->space, &control, err) <
+        0)
+        return -1;
+    r->phase = PHASE_RUN;
+    if (space_resize(&r->space, r->spec.run.limits.disk_bytes, err) < 0 ||
+        write_files(r, data, err) < 0)
+        return -1;
+    step_rebase(r->steps[PHASE_RUN]);
+    if (arm(r, PHASE_RUN, err) < 0)
+        return -1;
+    return prepared_go(control, r->spec.args, r->spec.env, err);
+}
+
+static int start_cold(struct run *r, const uint8_t *data, struct err *err)
+{
+    const struct spec_limits *limits =
+        r->spec.has_compile ? &r->spec.compile.limits : &r->spec.run.limits;
+
+    r->phase = r->spec.has_compile ? PHASE_COMPILE : PHASE_RUN;
+    if (space_new(r->agent->config.spaces, limits->disk_bytes, AGENT_UID, AGENT_GID, &r->space,
+                  err) < 0 ||
+        write_files(r, data, err) < 0)
+        return -1;
+    return start_step(r, r->phase, err);
+}
+
+static int start(struct run *r, struct err *err)
+{
+    const uint8_t *b = r->body.data;
+
+    if (r->body.len < 4)
+        return err_set(err, ERR_INVALID, "the body has no head");
+    size_t head = (size_t)b[0] << 24 | (size_t)b[1] << 16 | (size_t)b[2] << 8 | b[3];
+    if (head > AGENT_HEAD_MAX || head > r->body.len - 4)
+        return err_set(err, ERR_INVALID, "the head is longer than it may be");
+    if (run_spec_parse((const char *)b + 4, head, r->body.len - 4 - head, &r->spec, err) < 0)
+        return -1;
+    return r->spec.prepared != NULL ? start_prepared(r, b + 4 + head, err)
+                                    : start_cold(r, b + 4 + head, err);
+}
+
+int run_start(struct agent *agent, struct server_stream *stream, struct buf *body,
+              struct run **ret, struct err *err)
+{
+    struct run *r = calloc(1, sizeof(*r));
+
+    if (r == NULL)
+        return err_sys(err, ENOMEM, "run");
+    r->agent = agent;
+    r->stream = stream;
+    r->space = (struct space)SPACE_INIT;
+    r->body = *body;
+    *body = (struct buf)BUF_INIT;
+    if (start(r, err) < 0) {
+        run_free(r);
+        return -1;
+    }
+    *ret = r;
+    // A stream that is gone already has its on_close coming.
+    (void)server_respond(stream, 200, "application/octet-stream", NULL, 0, true);
+    return 0;
+}
+
+void run_drain(struct run *r)
+{
+    if (r->pending.len > 0) {
+        if (server_write(r->stream, r->pending.data, r->pending.len) == -EAGAIN)
+            return;
+        buf_clear(&r->pending);
+    }
+    if (r->finishing)
+        server_finish(r->stream);
+    else if (r->steps[r->phase] != NULL)
+        step_resume(r->steps[r->phase]);
+}
+
+void run_free(struct run *r)
+{
+    if (r == NULL)
+        return;
+    for (int i = 0; i < PHASE_COUNT; i++)
+        step_free(r->steps[i]);
+    space_free(&r->space);
+    run_spec_release(&r->spec);
+    buf_release(&r->body);
+    buf_release(&r->pending);
+    free(r);
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where one run may write: a tmpfs of its own whose sub-directories become /work, /tmp, /var/tmp,
+// /home/user and /dev/shm in the run's jails, so that one size bounds them all, and so that the run
+// step sees what the compile step made. It is mounted in the agent's mount namespace below a
+// directory that only root may enter.
+#ifndef CSB_AGENT_SPACE_H
+#define CSB_AGENT_SPACE_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct space {
+    char path[96]; // "" when there is none
+    int work_fd;   // of the work sub-directory
+    uint64_t bytes;
+    uid_t uid;
+    gid_t gid;
+};
+
+#define SPACE_INIT {.work_fd = -1}
+
+// Mounts a new space below `base` (an absolute directory), owned by uid:gid.
+int space_new(const char *base, uint64_t bytes, uid_t uid, gid_t gid, struct space *ret,
+              struct err *err);
+
+// Changes the size. Shrinking below what is used fails.
+int space_resize(struct space *s, uint64_t bytes, struct err *err);
+
+// Makes the file `path` (relative, checked) below the work directory, parents included, owned by
+// the user. Follows no link and leaves the directory by no way.
+int space_write(struct space *s, const char *path, const void *data, size_t len, struct err *err);
+
+// Unmounts; what still holds it keeps it until it is done. Safe on an empty or released space.
+void space_free(struct space *s);
+
+#endif
