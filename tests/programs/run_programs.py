@@ -46,6 +46,7 @@ DIFF_LINES = 24
 CHROOT_SCRIPT = r"""
 set -e
 tree=$1 scratch=$2 work=$3; shift 3
+old_path=$PATH PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t tmpfs -o mode=0755 scratch "$scratch"
 mkdir "$scratch/up" "$scratch/wk" "$scratch/root"
 mount -t overlay -o "lowerdir=$tree,upperdir=$scratch/up,workdir=$scratch/wk" overlay \
@@ -56,7 +57,8 @@ mount --bind "$work" work
 mount --rbind /proc proc
 mount --rbind /dev dev
 mount -t tmpfs -o mode=1777 tmpfs tmp
-exec chroot --userspec=1000:1000 --groups=1000 . /bin/sh -c 'cd /work && exec "$@"' sh "$@"
+exec chroot --userspec=1000:1000 --groups=1000 . /usr/bin/env PATH="$old_path" \
+    /bin/sh -c 'cd /work && exec "$@"' sh "$@"
 """
 
 
@@ -124,6 +126,16 @@ def load(only, names):
     return programs
 
 
+def fresh_process():
+    """In the child: nothing a program could see is left over from how this runner was started."""
+    # A shell tells of dumped cores; the sandbox makes none.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A shell starts what it puts in the background with SIGINT and SIGQUIT ignored.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+
+
 class Native:
     """Runs programs with interpreters of this host or of a root tree."""
 
@@ -140,6 +152,7 @@ class Native:
         if not self.chroot and not opts.native_root:
             self.rustc = self._real_rustc(self.rustc)
         self.rustc_flags = opts.rustc_flag or []
+        self.extra_env = dict(pair.split("=", 1) for pair in opts.native_env or [])
         self.versions = {}
         self.lock = threading.Lock()
 
@@ -166,7 +179,10 @@ class Native:
     def environment(self, extra):
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp",
                "DENO_NO_UPDATE_CHECK": "1",
+               # Deno colours its messages even for a pipe; a service's JSON wants none.
+               "NO_COLOR": "1",
                "DENO_DIR": "/tmp/deno" if self.chroot else self.deno_dir}
+        env.update(self.extra_env)
         env.update(extra)
         return env
 
@@ -180,8 +196,7 @@ class Native:
             proc = subprocess.Popen(
                 argv, cwd=work, env=self.environment(env), stdin=subprocess.PIPE, stdout=out,
                 stderr=err, start_new_session=True,
-                # A shell tells of dumped cores; the sandbox makes none.
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+                preexec_fn=fresh_process)
             alarm = threading.Timer(NATIVE_LIMIT_S, proc.kill)
             alarm.start()
             try:
@@ -250,7 +265,10 @@ class Native:
             if tool not in self.versions:
                 work = tempfile.mkdtemp(prefix="work-", dir=self.scratch)
                 os.chmod(work, 0o755)
-                self.versions[tool] = self.spawn(work, [tool, "--version"], {}, "")["stdout"]
+                said = self.spawn(work, [tool, "--version"], {}, "")
+                if said["exit_code"] != 0:
+                    raise RuntimeError(f"{tool} does not run natively: {said['stderr'].strip()}")
+                self.versions[tool] = said["stdout"].splitlines()[0]
             return self.versions[tool]
 
 
@@ -419,6 +437,8 @@ def options():
     ap.add_argument("--rustc-flag", action="append", metavar="FLAG",
                     help="for the native compiler, as --rustc-flag=-Clink-arg=-fuse-ld=mold")
     ap.add_argument("--bash", default="/bin/bash")
+    ap.add_argument("--native-env", action="append", metavar="KEY=VALUE",
+                    help="for native runs, where the runtime table sets one that shows")
     ap.add_argument("--only", action="append", metavar="LANG", choices=sorted(EXTENSIONS))
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--cache", metavar="FILE", help="keep native results here between runs")
@@ -459,6 +479,13 @@ def main():
     with tempfile.TemporaryDirectory(prefix="csb-programs-") as scratch:
         native = Native(opts, scratch)
         cache = Cache(opts.cache)
+        try:
+            # Else two interpreters that are equally missing would agree on everything.
+            for language in sorted({p.language for p in programs}):
+                print(f"# {language}: {native.version(language)}")
+        except (OSError, RuntimeError) as e:
+            print(f"Bail out! {e}")
+            return 1
         with concurrent.futures.ThreadPoolExecutor(max(1, opts.jobs)) as pool:
             jobs = [pool.submit(run_one, opts, native, cache, p) for p in programs]
             for number, (program, job) in enumerate(zip(programs, jobs), 1):

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+globalThis.addEventListener("unhandledrejection", (e) => { e.preventDefault(); console.log("rejection handled:", e.reason.message); });
+globalThis.addEventListener("error", (e) => { e.preventDefault(); console.log("error handled:", e.message, e.lineno); });
+Promise.reject(new Error("nobody waits"));
+setTimeout(() => { throw new Error("from a timer"); }, 40);
+setTimeout(() => { console.log("still alive"); talk(); }, 60);
+const target = new EventTarget();
+target.addEventListener("ping", (e) => console.log("first", e.detail, e.cancelable), { once: true });
+target.addEventListener("ping", { handleEvent: (e) => console.log("second", e.type) });
+target.dispatchEvent(new CustomEvent("ping", { detail: [1, 2], cancelable: true }));
+target.dispatchEvent(new CustomEvent("ping"));
+function talk() {
+  const channel = new MessageChannel();
+  channel.port1.onmessage = (m) => { console.log("message", m.data); channel.port1.close(); };
+  channel.port2.postMessage({ when: new Date(0), bytes: new Uint8Array(2) });
+}

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+(globalThis as Record<string, unknown>).fromSideEffect = "set on import";
