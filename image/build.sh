@@ -171,7 +171,8 @@ publish() {
 cleanup() {
     if [ -n "${tmp:-}" ] && [ -d "$tmp" ]; then
         [ -d "$tmp/tree" ] && as_root "$IMAGE_DIR/tree.sh" remove "$tmp/tree"
-        rm -rf "$tmp"
+        # An interrupted mmdebstrap may still be writing here for a moment.
+        rm -rf "$tmp" 2>/dev/null || { sleep 1; rm -rf "$tmp"; }
     fi
 }
 
@@ -197,7 +198,14 @@ fi
 check_tools
 check_privilege
 exec 9>"$out/.lock"
-flock -n 9 || die "another build is at work in $out"
+if ! flock -n 9; then
+    echo "image: waiting for another build in $out"
+    flock 9
+    if up_to_date; then
+        echo "image: up to date ($out)"
+        exit 0
+    fi
+fi
 for stale in "$out"/.build.*; do
     [ -d "$stale" ] && as_root "$IMAGE_DIR/tree.sh" remove "$stale"
 done
