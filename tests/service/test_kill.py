@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Kills every part of the service in the middle of a run: typed answers, recovery, no leaks."""
+import http.client
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from service import Service, cgroup_dirs, mounts, survivors, wait_until  # noqa: E402
+from tap import Tap  # noqa: E402
+
+SLEEPER = "print('started', flush=True)\nimport time\ntime.sleep(60)"
+
+
+class Pending(threading.Thread):
+    """One long run whose answer, or lack of one, is looked at later."""
+
+    def __init__(self, service):
+        super().__init__()
+        self.service = service
+        self.status = None
+        self.answer = None
+
+    def run(self):
+        try:
+            self.status, self.answer = self.service.post(language="python", code=SLEEPER, timeout=90)
+        except (OSError, http.client.HTTPException) as error:
+            self.answer = error
+
+    def begin(self):
+        self.start()
+        wait_until(lambda: self.service.get("/health")[1]["pool"]["running"] > 0, 20)
+        time.sleep(0.5)
+        return self
+
+
+def settled(service):
+    return wait_until(lambda: service.get("/health")[1]["pool"]["ready"]
+                      >= service.get("/health")[1]["pool"]["target"], 120, 0.3)
+
+
+def figures(service):
+    """What must be the same before and after: counts, as the pool is full both times."""
+    settled(service)
+    time.sleep(1.5)
+    family = service.family()
+    names = sorted(name for _, name in family.values())
+    return {"processes": names, "cgroups": len(cgroup_dirs()), "mounts": mounts(),
+            "fds": service.open_fds(service.daemon_pid())}
+
+
+def newest_vm_of_run(service):
+    """The VM with most CPU time of late cannot be told from outside; all of them are killed."""
+    return service.pids("qemu")
+
+
+def check_recovers(tap, service, what, kill):
+    before = figures(service)
+    pending = Pending(service).begin()
+    kill(service)
+    pending.join(60)
+    tap.check(pending.status in (500, 502, 503) and pending.answer["error"]
+              and pending.answer["may_have_run"] is True,
+              f"{what} killed: the client is told, and that its code may have run",
+              (pending.status, pending.answer))
+    answer = service.run("python", "print(6 * 7)")
+    tap.check(answer["output"] == "42\n", f"{what} killed: the pool recovers by itself", answer)
+    after = figures(service)
+    tap.check(after["processes"] == before["processes"], f"{what} killed: the same processes as before",
+              (before, after))
+    tap.check(after["cgroups"] == before["cgroups"] and after["mounts"] == before["mounts"],
+              f"{what} killed: the same groups and mounts as before", (before, after))
+    tap.check(abs(after["fds"] - before["fds"]) <= 2, f"{what} killed: no descriptor leaked",
+              (before["fds"], after["fds"]))
+
+
+def kill_vms(service):
+    for pid in service.pids("qemu"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_launcher(service):
+    os.kill(service.pids("csb-launch")[0], signal.SIGKILL)
+
+
+def crash_agent(tap, service):
+    """A guest whose agent dies has a dead kernel: a run that makes it so is answered like a dead VM."""
+    answer = service.run("bash", "kill -9 1; echo c > /proc/sysrq-trigger; echo still here")
+    tap.check("still here" in answer["stdout"], "a run cannot kill the agent", answer)
+
+
+def check_daemon(tap, service):
+    family = None
+    pending = Pending(service).begin()
+    family = service.family()
+    os.kill(service.daemon_pid(), signal.SIGKILL)
+    pending.join(30)
+    tap.check(isinstance(pending.answer, Exception), "daemon killed: the connection closes",
+              (pending.status, pending.answer))
+    tap.check(wait_until(lambda: service.process.poll() is not None, 20) is not None,
+              "daemon killed: the supervisor ends")
+    tap.check(not wait_until(lambda: not survivors(family), 20) is False and not survivors(family),
+              "daemon killed: no process is left", survivors(family))
+    restart(tap, service, "daemon")
+
+
+def check_supervisor(tap, service):
+    family = service.family()
+    service.process.kill()
+    service.process.wait()
+    wait_until(lambda: not survivors(family), 20)
+    tap.check(not survivors(family), "supervisor killed: no process is left", survivors(family))
+    restart(tap, service, "supervisor")
+
+
+def restart(tap, service, what):
+    service.start()
+    answer = service.run("python", "print(6 * 7)")
+    tap.check(answer["output"] == "42\n", f"{what} killed: the next start is clean", answer)
+
+
+def main():
+    tap = Tap()
+    mounts_before = mounts()
+    groups_before = cgroup_dirs()
+    service = Service(POOL_SIZE=3)
+    with service:
+        tap.group(lambda t: check_recovers(t, service, "VM", kill_vms))
+        tap.group(lambda t: check_recovers(t, service, "launcher", kill_launcher))
+        tap.group(lambda t: crash_agent(t, service))
+        tap.group(lambda t: check_daemon(t, service))
+        tap.group(lambda t: check_supervisor(t, service))
+        family = service.family()
+        code = service.stop()
+    tap.check(code == 0, "SIGTERM ends it with exit code 0", code)
+    tap.check(not survivors(family), "nothing runs after the end", survivors(family))
+    tap.check(mounts() == mounts_before, "no mount is left", (mounts_before, mounts()))
+    tap.check(cgroup_dirs() == groups_before, "no group is left", cgroup_dirs())
+    tap.finish()
+
+
+if __name__ == "__main__":
+    main()
