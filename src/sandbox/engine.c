@@ -211,6 +211,9 @@ void engine_status(struct engine *e, struct engine_status *ret)
     st.queued = pool.queued;
     st.sandboxes_created = pool.created;
     st.sandboxes_failed = pool.failed;
+    st.clone_ns = pool.start_ns[SANDBOX_PHASE_CLONE];
+    st.sync_ns = pool.start_ns[SANDBOX_PHASE_SYNC];
+    st.prepare_ns = pool.start_ns[SANDBOX_PHASE_PREPARE];
     st.runs_total = e->runs_total;
     (void)pthread_mutex_lock(&e->lock);
     st.ready = e->template != NULL && pool.created > 0 && pool.last_error[0] == '\0';

@@ -34,6 +34,7 @@
 #define BOOST_DECAY_NS (10 * NS_PER_S)
 #define KEEPER_TICK_MS 500
 #define GONE_POLL_MS   250
+#define STARTS_KEPT    64
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 
@@ -79,6 +80,7 @@ struct pool {
     uint64_t next_decay_ns;
     uint64_t created;
     uint64_t failed;
+    uint64_t starts[SANDBOX_PHASE_COUNT][STARTS_KEPT]; // ring of the last phase times, 0: none
     char last_error[256];
 };
 
@@ -263,6 +265,8 @@ static void make_one(struct pool *p, size_t bucket)
         note_failure(p, &err);
         return;
     }
+    for (int i = 0; i < SANDBOX_PHASE_COUNT; i++)
+        p->starts[i][p->created % STARTS_KEPT] = s->start_ns[i];
     p->created++;
     p->fail_streak = 0;
     p->last_error[0] = '\0';
@@ -652,6 +656,27 @@ void pool_put_back(struct pool *p, struct sandbox *s)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+// The median of those that are not 0.
+static uint64_t median(const uint64_t values[STARTS_KEPT])
+{
+    uint64_t sorted[STARTS_KEPT];
+    size_t count = 0;
+
+    for (size_t i = 0; i < STARTS_KEPT; i++)
+        if (values[i] > 0)
+            sorted[count++] = values[i];
+    qsort(sorted, count, sizeof(sorted[0]), compare_u64);
+    return count == 0 ? 0 : sorted[count / 2];
+}
+
 void pool_status(struct pool *p, struct pool_status *ret)
 {
     struct pool_status st = {0};
@@ -666,6 +691,8 @@ void pool_status(struct pool *p, struct pool_status *ret)
     st.queued = p->waiter_count;
     st.created = p->created;
     st.failed = p->failed;
+    for (int i = 0; i < SANDBOX_PHASE_COUNT; i++)
+        st.start_ns[i] = median(p->starts[i]);
     memcpy(st.last_error, p->last_error, sizeof(st.last_error));
     (void)pthread_mutex_unlock(&p->lock);
     *ret = st;

@@ -26,6 +26,7 @@ struct pool_config {
 struct pool_status {
     uint32_t ready, target, running, queued, starting;
     uint64_t created, failed;
+    uint64_t start_ns[SANDBOX_PHASE_COUNT]; // medians over the last 64 sandboxes made
     char last_error[256]; // of the last sandbox that could not be made, "" since the last success
 };
 

@@ -29,19 +29,33 @@ int sandbox_resync(struct sandbox *s, uint64_t deadline_ns, struct err *err)
     return 0;
 }
 
+// Notes how long the phase took that began at *since, and begins the next.
+static void end_phase(struct sandbox *s, enum sandbox_phase phase, uint64_t *since)
+{
+    uint64_t now = clock_mono_ns();
+
+    s->start_ns[phase] = now - *since;
+    *since = now;
+}
+
 static int bring_up(struct sandbox *s, const struct sandbox_origin *origin,
                     const struct runtime *rt, uint64_t deadline_ns, struct err *err)
 {
+    uint64_t since = clock_mono_ns();
+
     if (origin->ops->clone(origin->driver, origin->template, deadline_ns, &s->driver, err) < 0)
         return -1;
+    end_phase(s, SANDBOX_PHASE_CLONE, &since);
     if (connect_agent(s, origin->loop, err) < 0)
         return -1;
     if (sandbox_resync(s, deadline_ns, err) < 0)
         return -1;
+    end_phase(s, SANDBOX_PHASE_SYNC, &since);
     if (rt == NULL || rt->prepare.argc == 0)
         return 0;
     if (agent_prepare(s->channel, rt, deadline_ns, err) < 0)
         return -1;
+    end_phase(s, SANDBOX_PHASE_PREPARE, &since);
     s->prepared = rt;
     return 0;
 }

@@ -15,14 +15,22 @@ struct channel;
 struct channel_loop;
 struct runtime;
 
+enum sandbox_phase {
+    SANDBOX_PHASE_CLONE,   // VMM started, snapshot restored
+    SANDBOX_PHASE_SYNC,    // until the agent's first answer
+    SANDBOX_PHASE_PREPARE, // until the interpreter waits for its program
+    SANDBOX_PHASE_COUNT
+};
+
 struct sandbox {
     const struct driver_ops *ops;
     struct driver_sandbox *driver;
     struct channel *channel;
-    const struct runtime *prepared; // the runtime whose interpreter waits in it, or NULL
-    uint64_t synced_ns;             // when /sync was last confirmed
-    char name[32];                  // host name of the guest
-    struct sandbox *next;           // for the holder's list
+    const struct runtime *prepared;         // the runtime whose interpreter waits in it, or NULL
+    uint64_t synced_ns;                     // when /sync was last confirmed
+    uint64_t start_ns[SANDBOX_PHASE_COUNT]; // how long each phase of sandbox_start took
+    char name[32];                          // host name of the guest
+    struct sandbox *next;                   // for the holder's list
 };
 
 struct sandbox_origin {
