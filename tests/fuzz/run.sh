@@ -1,0 +1,38 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Fuzzes one harness with clang's libFuzzer under ASan and UBSan. See README.
+#
+#     tests/fuzz/run.sh NAME [SECONDS] [WORK-DIRECTORY]
+set -eu
+
+name=${1:?usage: run.sh NAME [SECONDS] [WORK-DIRECTORY]}
+seconds=${2:-60}
+cd "$(dirname "$0")/../.."
+work=${3:-build/fuzz}/$name
+
+clang=${CLANG:-}
+for candidate in clang clang-19 clang-16 clang-14; do
+    [ -n "$clang" ] && break
+    command -v "$candidate" >/dev/null && clang=$candidate
+done
+[ -n "$clang" ] || { echo "run.sh: no clang found (set CLANG)" >&2; exit 1; }
+
+base="src/base/buf.c src/base/clock.c src/base/err.c src/base/fd.c"
+case $name in
+frames) sources="src/channel/frames.c" libs="" ;;
+channel_client)
+    sources="src/channel/channel.c src/channel/channel_session.c src/channel/channel_stream.c"
+    libs="-lnghttp2 -lpthread"
+    ;;
+server) sources="src/channel/server.c" libs="-lnghttp2" ;;
+*) echo "run.sh: no harness named $name" >&2; exit 1 ;;
+esac
+
+mkdir -p "$work/corpus" "$work/found"
+# shellcheck disable=SC2086 # the lists are split on purpose
+"$clang" -std=gnu17 -D_GNU_SOURCE -DCSB_VERSION='"fuzz"' -g -O1 -fno-omit-frame-pointer \
+    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Isrc \
+    -o "$work/fuzz" "tests/fuzz/fuzz_$name.c" $sources $base $libs
+exec "$work/fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536 \
+    -artifact_prefix="$work/found/" "$work/corpus" "tests/fuzz/corpus/$name"
