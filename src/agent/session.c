@@ -30,6 +30,15 @@ struct session {
     struct server *server;
 };
 
+// What a host that went away had sent is not for the next one.
+static void discard_input(struct session *s)
+{
+    char scrap[4096];
+
+    while (read(s->fd, scrap, sizeof(scrap)) > 0)
+        ;
+}
+
 // Ends the connection: what ran for it is killed, what was prepared for it is given up.
 static void drop(struct session *s, int rc)
 {
@@ -44,6 +53,7 @@ static void drop(struct session *s, int rc)
         s->agent->loop.stop = true;
         return;
     }
+    discard_input(s);
     loop_mod(&s->agent->loop, &s->source, EPOLLIN | EPOLLOUT | EPOLLET);
 }
 
@@ -60,22 +70,13 @@ static int connect_server(struct session *s)
     return rc;
 }
 
-// What a host that went away had sent is not for the next one.
-static void discard_input(struct session *s)
-{
-    char scrap[4096];
-
-    while (read(s->fd, scrap, sizeof(scrap)) > 0)
-        ;
-}
-
 static void on_port(void *arg, uint32_t events)
 {
     struct session *s = arg;
     int rc = 0;
 
     if ((events & EPOLLHUP) != 0 && s->port) {
-        discard_input(s);
+        // Data of a new host may be here before the news that it is: that stays to be read.
         if (s->server != NULL)
             drop(s, -EPIPE);
         return;
