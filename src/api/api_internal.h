@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Shared by the resources: the handlers and how errors become answers.
+#ifndef CSB_API_API_INTERNAL_H
+#define CSB_API_API_INTERNAL_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct buf;
+struct http_request;
+struct http_response;
+struct json_out;
+struct run_result;
+
+void api_execute(void *app, const struct http_request *req, struct http_response *res);
+void api_health(void *app, const struct http_request *req, struct http_response *res);
+void api_languages(void *app, const struct http_request *req, struct http_response *res);
+void api_debug_guest(void *app, const struct http_request *req, struct http_response *res);
+
+// An error of the client's request: status by its code, the field named.
+void api_fail(const struct http_request *req, struct http_response *res, const struct err *err);
+
+// An error of ours around a run. The body also says whether the code may have run and whether
+// sending the request again is safe and may help.
+void api_fail_run(const struct http_request *req, struct http_response *res, const struct err *err,
+                  bool may_have_run);
+
+// The same body as JSON text, for the `error` event of a stream.
+void api_write_run_error(struct buf *out, const char *request_id, const struct err *err,
+                         bool may_have_run);
+
+// A RUN_INTERNAL result as the error it is. False when the result is none.
+bool api_result_error(const struct run_result *result, struct err *err);
+
+#endif

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Errors as answers. One table gives each code of ours its HTTP status and says whether the same
+// request may succeed later.
+#include "api/api_internal.h"
+
+#include "http/http.h"
+#include "sandbox/engine.h"
+#include "json/write.h"
+
+#include <stdio.h>
+
+struct answer {
+    unsigned status;
+    const char *word; // of the "error" field
+    bool transient;
+};
+
+static const struct answer answers[ERR_CODE_COUNT] = {
+    [ERR_NONE] = {500, "internal", false},
+    [ERR_INVALID] = {400, "invalid", false},
+    [ERR_TOO_LARGE] = {413, "too_large", false},
+    [ERR_TIMEOUT] = {503, "sandbox_timeout", true},
+    [ERR_BUSY] = {429, "busy", true},
+    [ERR_GONE] = {503, "sandbox_lost", true},
+    [ERR_PROTOCOL] = {503, "sandbox_lost", true},
+    [ERR_UNSUPPORTED] = {501, "unsupported", false},
+    [ERR_CANCELLED] = {503, "cancelled", true},
+    [ERR_SYSTEM] = {503, "sandbox_failed", true},
+    [ERR_INTERNAL] = {500, "internal", false},
+};
+
+static const struct answer *answer_of(const struct err *err)
+{
+    return &answers[(unsigned)err->code < ERR_CODE_COUNT ? err->code : ERR_INTERNAL];
+}
+
+void api_fail(const struct http_request *req, struct http_response *res, const struct err *err)
+{
+    const struct answer *a = answer_of(err);
+
+    http_fail(req, res, a->status, a->word, err->field, err->message);
+    if (a->status == 429)
+        http_set_header(res, "Retry-After", "1");
+}
+
+void api_write_run_error(struct buf *out, const char *request_id, const struct err *err,
+                         bool may_have_run)
+{
+    const struct answer *a = answer_of(err);
+    struct json_out json = {.buf = out};
+
+    json_open(&json, NULL, '{');
+    json_put_u64(&json, "code", a->status);
+    json_put_str(&json, "error", a->word);
+    json_put_str(&json, "message", err->message);
+    if (err->field[0] != '\0')
+        json_put_str(&json, "field", err->field);
+    json_put_str(&json, "request_id", request_id);
+    json_put_bool(&json, "may_have_run", may_have_run);
+    json_put_bool(&json, "retry", a->transient && !may_have_run);
+    json_close(&json, '}');
+}
+
+void api_fail_run(const struct http_request *req, struct http_response *res, const struct err *err,
+                  bool may_have_run)
+{
+    const struct answer *a = answer_of(err);
+
+    res->status = a->status;
+    buf_clear(&res->body);
+    api_write_run_error(&res->body, req->id, err, may_have_run);
+    if (a->status == 429)
+        http_set_header(res, "Retry-After", "1");
+}
+
+bool api_result_error(const struct run_result *result, struct err *err)
+{
+    bool internal = (result->ran && result->run.reason == RUN_INTERNAL) ||
+                    (result->compiled && result->compile.reason == RUN_INTERNAL) ||
+                    (!result->ran && !result->compiled);
+
+    if (!internal)
+        return false;
+    (void)err_set(err, ERR_SYSTEM, "the sandbox could not run the program: %.180s",
+                  result->message[0] != '\0' ? result->message : "no reason given");
+    return true;
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// GET /health: is the service able to run code, behind which boundary, and how full is it. Made
+// for being asked often: one look at the engine, no I/O.
+#include "api/api.h"
+#include "api/api_internal.h"
+#include "base/clock.h"
+#include "http/http.h"
+#include "sandbox/engine.h"
+#include "json/write.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static const struct {
+    uint32_t bit;
+    const char *name;
+} confinements[] = {
+    {LAUNCH_CONFINED_UID, "uid"},       {LAUNCH_CONFINED_NET, "network"},
+    {LAUNCH_CONFINED_ROOT, "root"},     {LAUNCH_CONFINED_SECCOMP, "seccomp"},
+    {LAUNCH_CONFINED_CGROUP, "cgroup"}, {LAUNCH_CONFINED_PID, "pid"},
+};
+
+static void put_time(struct json_out *out)
+{
+    struct timespec now = clock_to_timespec(clock_real_ns());
+    struct tm tm;
+    char date[32];
+    char text[48];
+
+    (void)gmtime_r(&now.tv_sec, &tm);
+    (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(text, sizeof(text), "%s.%03ldZ", date, now.tv_nsec / 1000000);
+    json_put_str(out, "time", text);
+}
+
+// How long the making of a sandbox took of late: medians, milliseconds.
+static void put_start_times(struct json_out *out, const struct engine_status *s)
+{
+    json_open(out, "start_ms", '{');
+    json_put_double(out, "clone", (double)s->clone_ns / NS_PER_MS);
+    json_put_double(out, "sync", (double)s->sync_ns / NS_PER_MS);
+    json_put_double(out, "prepare", (double)s->prepare_ns / NS_PER_MS);
+    json_close(out, '}');
+}
+
+static void put_pool(struct json_out *out, const struct engine_status *s)
+{
+    json_open(out, "pool", '{');
+    json_put_u64(out, "ready", s->pool_ready);
+    json_put_u64(out, "target", s->pool_target);
+    json_put_u64(out, "running", s->running);
+    json_put_u64(out, "queued", s->queued);
+    json_put_u64(out, "runs_total", s->runs_total);
+    json_put_u64(out, "sandboxes_created", s->sandboxes_created);
+    json_put_u64(out, "sandboxes_failed", s->sandboxes_failed);
+    put_start_times(out, s);
+    json_close(out, '}');
+}
+
+static void put_confinement(struct json_out *out, const struct api *api)
+{
+    if (!api->launched) {
+        json_put_null(out, "confinement");
+        return;
+    }
+    json_open(out, "confinement", '{');
+    for (size_t i = 0; i < sizeof(confinements) / sizeof(confinements[0]); i++)
+        json_put_bool(out, confinements[i].name,
+                      (api->launch.confinement & confinements[i].bit) != 0);
+    json_put_u64(out, "cgroup_version", api->launch.cgroup_version);
+    json_put_str(out, "cgroup_note", api->launch.cgroup_note);
+    json_put_str(out, "vmm", api->launch.qemu_version);
+    json_close(out, '}');
+}
+
+static const char *status_word(const struct engine_status *s)
+{
+    if (s->ready)
+        return "healthy";
+    return s->template_key[0] != '\0' && s->sandboxes_failed > 0 ? "degraded" : "starting";
+}
+
+void api_health(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct engine_status status;
+    struct json_out out = {.buf = &res->body};
+
+    (void)req;
+    engine_status(api->engine, &status);
+    res->status = status.ready ? 200 : 503;
+    (void)buf_reserve(&res->body, 1024); // one allocation; without it the writer grows in steps
+    json_open(&out, NULL, '{');
+    json_put_str(&out, "status", status_word(&status));
+    put_time(&out);
+    json_put_str(&out, "isolation", status.isolation);
+    json_put_str(&out, "accel", status.accel);
+    json_put_str(&out, "note", status.note);
+    json_put_str(&out, "state", status.state);
+    json_put_str(&out, "version", CSB_VERSION);
+    json_put_str(&out, "template", status.template_key);
+    put_pool(&out, &status);
+    put_confinement(&out, api);
+    json_close(&out, '}');
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The configuration of codesandboxd: one table (config.c) makes the keys of the file, the names of
+// the environment, the options of the command line, --help and docs/CONFIGURATION.md. Later sources
+// win: defaults, file, environment, command line.
+#ifndef CSB_CONFIG_CONFIG_H
+#define CSB_CONFIG_CONFIG_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_TEXT_MAX 512
+
+enum config_limit {
+    CONFIG_LIMIT_WALL_MS,
+    CONFIG_LIMIT_CPU_MS,
+    CONFIG_LIMIT_MEMORY_BYTES,
+    CONFIG_LIMIT_PROCESSES,
+    CONFIG_LIMIT_OUTPUT_BYTES,
+    CONFIG_LIMIT_DISK_BYTES,
+    CONFIG_LIMIT_COUNT
+};
+
+// Of one limit of a run. cpu_ms: a default of 0 means what the wall clock allows on all CPUs.
+struct config_range {
+    uint64_t def;
+    uint64_t min;
+    uint64_t max;
+};
+
+struct config {
+    char api_host[CONFIG_TEXT_MAX];
+    char allowed_hosts[CONFIG_TEXT_MAX];
+    char kernel_path[CONFIG_TEXT_MAX];
+    char initrd_path[CONFIG_TEXT_MAX];
+    char rootfs_path[CONFIG_TEXT_MAX];
+    char runtimes_dir[CONFIG_TEXT_MAX];
+    char state_dir[CONFIG_TEXT_MAX];
+    char launch_path[CONFIG_TEXT_MAX];
+    char qemu_path[CONFIG_TEXT_MAX];
+    char cgroup_name[CONFIG_TEXT_MAX];
+    char isolation[CONFIG_TEXT_MAX];
+    char accel[CONFIG_TEXT_MAX];
+    char log_level[CONFIG_TEXT_MAX];
+    bool allow_unauthenticated;
+    uint64_t api_port;
+    uint64_t agent_port;
+    uint64_t http_connections_max;
+    uint64_t http_idle_ms;
+    uint64_t http_body_ms;
+    uint64_t http_write_ms;
+    uint64_t body_max_bytes;
+    uint64_t vm_memory_mb;
+    uint64_t vm_cpus;
+    uint64_t pool_size;
+    uint64_t pool_max;
+    uint64_t queue_max;
+    uint64_t queue_wait_ms;
+    uint64_t drain_ms;
+    uint64_t uid_base;
+    uint64_t default_timeout_s;
+    uint64_t max_timeout_s;
+    struct config_range limits[CONFIG_LIMIT_COUNT]; // wall_ms follows the two above
+};
+
+// Sets every key to its default.
+void config_init(struct config *c);
+
+// Sets one key from text, checking type and range. `key` as in the file ("api_port"). Errors:
+// ERR_INVALID naming the key.
+int config_set(struct config *c, const char *key, const char *value, struct err *err);
+
+// Reads a `key = value` file.
+int config_load_file(struct config *c, const char *path, struct err *err);
+
+// Takes every variable of `environ_list` that the table names; an empty value counts as unset.
+int config_load_env(struct config *c, char *const *environ_list, struct err *err);
+
+// Takes one option "--api-port=9000".
+int config_load_option(struct config *c, const char *option, struct err *err);
+
+// Checks what single keys cannot show (a default above its maximum, an open address without
+// permission). Completes derived values. Call once, last.
+int config_finish(struct config *c, struct err *err);
+
+void config_print_help(FILE *out);
+void config_print_docs(FILE *out);                           // Markdown
+void config_print_values(const struct config *c, FILE *out); // as a file
+
+#endif
