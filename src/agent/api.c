@@ -47,26 +47,31 @@ static void respond_json(struct request *r, int status, json_t *doc)
 static int status_of(const struct err *err)
 {
     switch (err->code) {
-    case ERR_INVALID: return 400;
-    case ERR_TOO_LARGE: return 413;
-    case ERR_GONE: return 409;
-    case ERR_BUSY: return 429;
-    case ERR_TIMEOUT: return 504;
-    default: return 500;
+    case ERR_INVALID:
+        return 400;
+    case ERR_TOO_LARGE:
+        return 413;
+    case ERR_GONE:
+        return 409;
+    case ERR_BUSY:
+        return 429;
+    case ERR_TIMEOUT:
+        return 504;
+    default:
+        return 500;
     }
 }
 
 static void respond_error(struct request *r, int status, const struct err *err)
 {
-    respond_json(r, status,
-                 json_pack("{s:s, s:s}", "error", err_code_name(err->code), "message",
-                           err->message));
+    respond_json(
+        r, status,
+        json_pack("{s:s, s:s}", "error", err_code_name(err->code), "message", err->message));
 }
 
 static void answer_health(struct request *r)
 {
-    respond_json(r, 200,
-                 json_pack("{s:s, s:i}", "agent", CSB_VERSION, "protocol", AGENT_PROTOCOL));
+    respond_json(r, 200, json_pack("{s:s, s:i}", "agent", CSB_VERSION, "protocol", AGENT_PROTOCOL));
 }
 
 static void answer_stats(struct request *r)

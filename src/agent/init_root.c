@@ -21,8 +21,8 @@
 static int copy_file(int from_dir, int to_dir, const char *name, const struct stat *st)
 {
     _cleanup_fd_ int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    _cleanup_fd_ int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                                 st->st_mode & 0755);
+    _cleanup_fd_ int to =
+        openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, st->st_mode & 0755);
     off_t left = st->st_size;
 
     if (from < 0 || to < 0)
@@ -61,9 +61,9 @@ static int copy_tree(int from_dir, int to_dir, int depth)
             if (mkdirat(to, e->d_name, 0755) < 0 && errno != EEXIST)
                 rc = -errno;
             else
-                rc = copy_tree(
-                    openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-                    openat(to, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), depth + 1);
+                rc =
+                    copy_tree(openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+                              openat(to, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC), depth + 1);
         }
     }
     closedir(dir);

@@ -116,8 +116,8 @@ static void fire_timers(struct loop *loop)
 int loop_run(struct loop *loop)
 {
     while (!loop->stop) {
-        int n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH,
-                           clock_poll_ms(next_deadline(loop)));
+        int n =
+            epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, clock_poll_ms(next_deadline(loop)));
         if (n < 0 && errno != EINTR)
             return -errno;
         loop->batch_len = n < 0 ? 0 : n;

@@ -13,7 +13,7 @@ static const struct {
     const char *name;
     const char *target;
 } space_dirs[] = {
-    {"work", "/work"}, {"home", "/home/user"}, {"tmp", "/tmp"},
+    {"work", "/work"},      {"home", "/home/user"}, {"tmp", "/tmp"},
     {"vartmp", "/var/tmp"}, {"shm", "/dev/shm"},
 };
 

@@ -158,8 +158,8 @@ int prepared_start(struct agent *agent, const struct prepare_spec *spec, prepare
     p->space = (struct space)SPACE_INIT;
     snprintf(p->id, sizeof(p->id), "%s", spec->id);
     int rc = spawn(p, &spec->command, err);
-    if (rc == 0 && (rc = loop_add(&agent->loop, &p->control, p->control_fd, EPOLLIN, on_control,
-                                  p)) < 0)
+    if (rc == 0 &&
+        (rc = loop_add(&agent->loop, &p->control, p->control_fd, EPOLLIN, on_control, p)) < 0)
         err_sys(err, rc, "watch the control socket");
     if (rc < 0) {
         prepared_free(p);

@@ -43,8 +43,8 @@ static void put_header(uint8_t *at, enum agent_frame type, size_t len)
 static bool send_frame(struct run *r, enum agent_frame type, uint8_t *frame, size_t len)
 {
     put_header(frame, type, len);
-    int rc = r->pending.len > 0 ? -EAGAIN
-                                : server_write(r->stream, frame, AGENT_FRAME_HEADER + len);
+    int rc =
+        r->pending.len > 0 ? -EAGAIN : server_write(r->stream, frame, AGENT_FRAME_HEADER + len);
     if (rc != -EAGAIN)
         return true; // sent, or the stream is gone and its on_close comes
     (void)buf_append(&r->pending, frame, AGENT_FRAME_HEADER + len);
@@ -207,8 +207,8 @@ static int start(struct run *r, struct err *err)
                                     : start_cold(r, b + 4 + head, err);
 }
 
-int run_start(struct agent *agent, struct server_stream *stream, struct buf *body,
-              struct run **ret, struct err *err)
+int run_start(struct agent *agent, struct server_stream *stream, struct buf *body, struct run **ret,
+              struct err *err)
 {
     struct run *r = calloc(1, sizeof(*r));
 

@@ -24,7 +24,7 @@ static const struct {
     mode_t mode;
     bool owned; // by the user, else by root with the sticky bit
 } dirs[] = {
-    {"work", 0755, true}, {"home", 0755, true},   {"tmp", 01777, false},
+    {"work", 0755, true},     {"home", 0755, true},  {"tmp", 01777, false},
     {"vartmp", 01777, false}, {"shm", 01777, false},
 };
 

@@ -17,6 +17,9 @@ static const char *const base_env[] = {
     "LANG=C.UTF-8",
     "TMPDIR=/tmp",
 };
+// AGENT_CONTROL_FD, for a prepared interpreter.
+#define CONTROL_ENV "CSB_CONTROL_FD=3"
+_Static_assert(AGENT_CONTROL_FD == 3, "CONTROL_ENV says so");
 #define BASE_ENV_COUNT (sizeof(base_env) / sizeof(base_env[0]))
 
 static int get_u64(const json_t *obj, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
@@ -52,8 +55,7 @@ static const char *plain_string(const json_t *v)
 }
 
 // The strings of `list`, then those of `more` (which may be NULL).
-static int get_argv(const json_t *list, const json_t *more, struct spec_command *c,
-                    struct err *err)
+static int get_argv(const json_t *list, const json_t *more, struct spec_command *c, struct err *err)
 {
     size_t n = json_array_size(list), m = json_array_size(more);
 
@@ -72,7 +74,8 @@ static int get_argv(const json_t *list, const json_t *more, struct spec_command 
     return 0;
 }
 
-static int get_env(json_t *env, struct spec_command *c, struct err *err)
+// `more` is one further variable, or NULL.
+static int get_env(json_t *env, const char *more, struct spec_command *c, struct err *err)
 {
     size_t used = 0;
     const char *key = NULL;
@@ -80,7 +83,7 @@ static int get_env(json_t *env, struct spec_command *c, struct err *err)
 
     if (!json_is_object(env) || json_object_size(env) > SPEC_ENV_MAX)
         return err_field(err, ERR_INVALID, "env", "env must be an object of strings");
-    c->envp = calloc(BASE_ENV_COUNT + json_object_size(env) + 1, sizeof(*c->envp));
+    c->envp = calloc(BASE_ENV_COUNT + json_object_size(env) + 2, sizeof(*c->envp));
     if (c->envp == NULL)
         return err_sys(err, ENOMEM, "env");
     for (size_t i = 0; i < BASE_ENV_COUNT; i++) {
@@ -92,7 +95,8 @@ static int get_env(json_t *env, struct spec_command *c, struct err *err)
         if (c->envp[used++] == NULL)
             return err_sys(err, ENOMEM, "env");
     }
-    json_object_foreach (env, key, value) {
+    json_object_foreach(env, key, value)
+    {
         const char *text = plain_string(value);
         if (text == NULL || key[0] == '\0' || strchr(key, '=') != NULL)
             return err_field(err, ERR_INVALID, "env", "a variable is not NAME and a string");
@@ -102,6 +106,8 @@ static int get_env(json_t *env, struct spec_command *c, struct err *err)
         }
         used++;
     }
+    if (more != NULL && (c->envp[used] = strdup(more)) == NULL)
+        return err_sys(err, ENOMEM, "env");
     return 0;
 }
 
@@ -127,7 +133,7 @@ static int get_command(const json_t *obj, struct spec_command *c, struct err *er
     if (!json_is_object(obj))
         return err_set(err, ERR_INVALID, "a step must be an object");
     if (get_argv(json_object_get(obj, "argv"), json_object_get(obj, "args"), c, err) < 0 ||
-        get_env(json_object_get(obj, "env"), c, err) < 0)
+        get_env(json_object_get(obj, "env"), NULL, c, err) < 0)
         return -1;
     return get_limits(json_object_get(obj, "limits"), &c->limits, err);
 }
@@ -187,7 +193,8 @@ static json_t *parse_object(const char *text, size_t len, struct err *err)
     json_t *doc = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &jerr);
 
     if (!json_is_object(doc)) {
-        err_set(err, ERR_INVALID, "not a JSON object: %s", doc == NULL ? jerr.text : "another type");
+        err_set(err, ERR_INVALID, "not a JSON object: %s",
+                doc == NULL ? jerr.text : "another type");
         json_decref(doc);
         return NULL;
     }
@@ -251,7 +258,7 @@ static int prepare_spec_fill(struct prepare_spec *spec, struct err *err)
     if (spec->id == NULL || spec->id[0] == '\0' || strlen(spec->id) > 64)
         return err_field(err, ERR_INVALID, "id", "id must be a string of 1 to 64 bytes");
     if (get_argv(json_object_get(spec->doc, "argv"), NULL, &spec->command, err) < 0 ||
-        get_env(json_object_get(spec->doc, "env"), &spec->command, err) < 0)
+        get_env(json_object_get(spec->doc, "env"), CONTROL_ENV, &spec->command, err) < 0)
         return -1;
     const json_t *limits = json_object_get(spec->doc, "limits");
     if (limits != NULL && !json_is_null(limits) &&

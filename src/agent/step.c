@@ -20,9 +20,8 @@
 #define PUMP_ROUNDS     8 // reads of one stream before the others have their turn
 
 static const char *const reason_names[] = {
-    [STEP_EXIT] = "exit",     [STEP_SIGNAL] = "signal",
-    [STEP_TIMEOUT] = "timeout", [STEP_CPU] = "cpu",
-    [STEP_MEMORY] = "memory", [STEP_OUTPUT_LIMIT] = "output_limit",
+    [STEP_EXIT] = "exit",         [STEP_SIGNAL] = "signal", [STEP_TIMEOUT] = "timeout",
+    [STEP_CPU] = "cpu",           [STEP_MEMORY] = "memory", [STEP_OUTPUT_LIMIT] = "output_limit",
     [STEP_INTERNAL] = "internal",
 };
 _Static_assert(sizeof(reason_names) / sizeof(reason_names[0]) == STEP_REASON_COUNT,
@@ -147,8 +146,8 @@ static bool deliver(struct step *s, int stream, size_t n)
     if (over)
         n = (size_t)left;
     *(stream == 0 ? &r->stdout_bytes : &r->stderr_bytes) += n;
-    bool more = n == 0 ||
-                s->sink.output(s->sink.arg, stream, s->agent->frame + AGENT_FRAME_HEADER, n);
+    bool more =
+        n == 0 || s->sink.output(s->sink.arg, stream, s->agent->frame + AGENT_FRAME_HEADER, n);
     if (over) {
         r->truncated = true;
         cut(s, STEP_OUTPUT_LIMIT);
@@ -256,8 +255,8 @@ static void poll_cpu(void *arg)
 
     if (s->cgroup == NULL || cgroup_usage(s->cgroup, &now) < 0)
         return;
-    uint64_t used = now.cpu_user_ns + now.cpu_system_ns - s->base.cpu_user_ns -
-                    s->base.cpu_system_ns;
+    uint64_t used =
+        now.cpu_user_ns + now.cpu_system_ns - s->base.cpu_user_ns - s->base.cpu_system_ns;
     uint64_t limit = s->limits.cpu_ms * NS_PER_MS;
     if (used >= limit)
         cut(s, STEP_CPU);

@@ -61,7 +61,7 @@ struct step {
     uint64_t started_ns;
     int wait_status;
     bool armed, paused, exited, done;
-    bool cut;                 // ended by us: result.reason says why
+    bool cut; // ended by us: result.reason says why
     struct step_result result;
 };
 
@@ -77,7 +77,8 @@ struct step_spawn {
 int step_spawn(struct agent *agent, const struct step_spawn *how, struct step **ret,
                struct err *err);
 
-// Counts wall and CPU time from now instead of from the spawn: what came before was not the program.
+// Counts wall and CPU time from now instead of from the spawn: what came before was not the
+// program.
 void step_rebase(struct step *s);
 
 // `input` is borrowed until the step is done. The sink is not called before this returns.
