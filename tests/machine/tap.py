@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TAP output for the Python tests of this directory."""
+import sys
+import traceback
+
+
+class Tap:
+    def __init__(self):
+        self.count = 0
+        self.failed = 0
+
+    def check(self, condition, name, shown=""):
+        """One test point; `shown` is printed when it fails."""
+        self.count += 1
+        if not condition:
+            self.failed += 1
+        print(f"{'ok' if condition else 'not ok'} {self.count} - {name}", flush=True)
+        if not condition:
+            for line in str(shown).splitlines()[-60:]:
+                print(f"#   {line}", flush=True)
+        return bool(condition)
+
+    def group(self, function):
+        """Runs a function that makes checks; an exception is one failed check."""
+        try:
+            function(self)
+        except Exception as error:
+            self.check(False, f"{function.__name__} runs to its end",
+                       f"{error}\n{traceback.format_exc(limit=-4, chain=False)}")
+
+    def finish(self):
+        print(f"1..{self.count}", flush=True)
+        sys.exit(1 if self.failed or not self.count else 0)
