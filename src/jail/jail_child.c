@@ -145,6 +145,19 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+// A pipe belongs to who made it; without this, opening /dev/stdout or /proc/self/fd/1 would be
+// refused to the program. Best effort: only the opening by path is lost.
+static void give_pipes(struct jail_ctx *c)
+{
+    for (size_t i = 0; i < c->plan->fd_count; i++) {
+        struct stat st;
+
+        if (fstat(c->plan->fds[i].target, &st) == 0 && S_ISFIFO(st.st_mode) &&
+            fchown(c->plan->fds[i].target, c->plan->uid, c->plan->gid) < 0)
+            return;
+    }
+}
+
 static int by_target(const void *a, const void *b)
 {
     const struct jail_fd *x = a;
@@ -201,6 +214,8 @@ static _Noreturn void run_program(struct jail_ctx *c, bool own_parent)
     // The descriptors come before the limits: RLIMIT_NOFILE would refuse the high numbers they are
     // moved by.
     r = arrange_fds(c);
+    if (r == 0 && !(p->ns & JAIL_NS_USER))
+        give_pipes(c);
     if (r == 0)
         r = jail_set_rlimits(c);
     if (r == 0)

@@ -1,0 +1,673 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The jail from outside: what a program in it is, may and cannot, and how its end is told. The
+// program under test is this executable itself ("probe NAME"), bound into the jail, so that nothing
+// but the kernel's answers is looked at. As root it uses an own uid; as an ordinary user a user
+// namespace.
+#include "jail/jail.h"
+#include "tap.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vm_sockets.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define JAIL_UID 54321
+
+static char self_path[4096];
+static bool rootless;
+static int fds_at_start;
+
+// ---- The program inside ----------------------------------------------------------------------
+
+static int fd_count(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = 0;
+
+    if (d == NULL)
+        return -1;
+    while (readdir(d) != NULL)
+        n++;
+    (void)closedir(d);
+    return n - 3; // ".", "..", the directory itself
+}
+
+static void print_status_lines(void)
+{
+    static const char *const keys[] = {"Uid:",    "Gid:",    "Groups:", "CapInh:",     "CapPrm:",
+                                       "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:"};
+    _cleanup_free_ char *text = NULL;
+
+    if (fd_read_file(AT_FDCWD, "/proc/self/status", 65536, &text, NULL) < 0)
+        return;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const char *p = strstr(text, keys[i]);
+
+        if (p != NULL)
+            printf("%.*s\n", (int)strcspn(p, "\n"), p);
+    }
+}
+
+static long try_clone_newuser(void)
+{
+    long pid = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+
+    if (pid == 0)
+        _exit(0);
+    return pid;
+}
+
+// Each is called with arguments that would fail otherwise too, but with another error.
+#define TRY(name, want, call)                                                                      \
+    do {                                                                                           \
+        errno = 0;                                                                                 \
+        long r_ = (call);                                                                          \
+        if (r_ != -1 || errno != (want))                                                           \
+            printf("%s: result %ld, %s\n", name, r_, strerror(errno));                             \
+    } while (0)
+
+static void probe_denied(void)
+{
+    TRY("io_uring_setup", ENOSYS, syscall(SYS_io_uring_setup, 1, NULL));
+    TRY("io_uring_enter", ENOSYS, syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL));
+    TRY("keyctl", EPERM, syscall(SYS_keyctl, 0, 0, 0, 0, 0));
+    TRY("add_key", EPERM, syscall(SYS_add_key, "user", "x", "y", 1, -2));
+    TRY("request_key", EPERM, syscall(SYS_request_key, "user", "x", NULL, 0));
+    TRY("bpf", EPERM, syscall(SYS_bpf, 9999, NULL, 0));
+    TRY("perf_event_open", EPERM, syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0));
+    TRY("userfaultfd", ENOSYS, syscall(SYS_userfaultfd, 0xffff));
+    TRY("mount", EPERM, mount(NULL, "/nonexistent", NULL, 0, NULL));
+    TRY("umount2", EPERM, umount2("/nonexistent", 0));
+    TRY("open_tree", EPERM, syscall(SYS_open_tree, -1, "/nonexistent", 0));
+    TRY("move_mount", EPERM, syscall(SYS_move_mount, -1, "", -1, "", 0));
+    TRY("fsopen", EPERM, syscall(SYS_fsopen, "nonexistent", 0));
+    TRY("fsmount", EPERM, syscall(SYS_fsmount, -1, 0, 0));
+    TRY("fspick", EPERM, syscall(SYS_fspick, -1, "x", 0));
+    TRY("mount_setattr", EPERM, syscall(SYS_mount_setattr, -1, "", 0, NULL, 0));
+    TRY("pivot_root", EPERM, syscall(SYS_pivot_root, "/nonexistent", "/nonexistent"));
+    TRY("chroot", EPERM, chroot("/nonexistent"));
+    TRY("unshare", EPERM, unshare(CLONE_NEWUSER));
+    TRY("setns", EPERM, setns(-1, 0));
+    TRY("clone newuser", EPERM, try_clone_newuser());
+    TRY("clone3", ENOSYS, syscall(SYS_clone3, NULL, 0));
+    TRY("open_by_handle_at", EPERM, syscall(SYS_open_by_handle_at, -1, NULL, 0));
+    TRY("quotactl", EPERM, syscall(SYS_quotactl, 0, NULL, 0, NULL));
+    TRY("quotactl_fd", EPERM, syscall(SYS_quotactl_fd, -1, 0, 0, NULL));
+    TRY("reboot", EPERM, syscall(SYS_reboot, 0, 0, 0, NULL));
+    TRY("swapon", EPERM, syscall(SYS_swapon, "/nonexistent", 0));
+    TRY("syslog", EPERM, syscall(SYS_syslog, 9999, NULL, 0));
+    TRY("acct", EPERM, syscall(SYS_acct, "/nonexistent"));
+    TRY("settimeofday", EPERM, syscall(SYS_settimeofday, (void *)1, NULL));
+    TRY("clock_settime", EPERM, syscall(SYS_clock_settime, 9999, NULL));
+    TRY("kexec_load", EPERM, syscall(SYS_kexec_load, 0, 0, NULL, 0));
+    TRY("init_module", EPERM, syscall(SYS_init_module, NULL, 0, NULL));
+    TRY("finit_module", EPERM, syscall(SYS_finit_module, -1, NULL, 0));
+    TRY("modify_ldt", ENOSYS, syscall(SYS_modify_ldt, 99, NULL, 0));
+    TRY("memfd_secret", ENOSYS, syscall(447, 0xffff));
+    TRY("vsock", EPERM, socket(AF_VSOCK, SOCK_STREAM, 0));
+    TRY("packet", EPERM, socket(AF_PACKET, SOCK_RAW, 0));
+    TRY("alg", EPERM, socket(AF_ALG, SOCK_SEQPACKET, 0));
+    TRY("high bits", EPERM, syscall(SYS_socket, 0x100000000ul | AF_VSOCK, SOCK_STREAM, 0));
+    TRY("ioctl TIOCSTI", EPERM, syscall(SYS_ioctl, -1, 0x5412, NULL));
+    TRY("x32 getpid", ENOSYS, syscall(0x40000000 | SYS_getpid));
+    printf("checked\n");
+}
+
+static void probe_allowed(void)
+{
+    int fds[2];
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        (void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        (void)raise(SIGSTOP);
+        _exit(7);
+    }
+    if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+        printf("no ptrace stop\n");
+    (void)ptrace(PTRACE_CONT, pid, NULL, 0);
+    if (waitpid(pid, &status, 0) != pid || WEXITSTATUS(status) != 7)
+        printf("no exit after ptrace\n");
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0 || socket(AF_INET, SOCK_STREAM, 0) < 0 ||
+        socket(AF_NETLINK, SOCK_RAW, 0) < 0)
+        printf("no sockets\n");
+    printf("checked\n");
+}
+
+static bool denied_write(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return true;
+    (void)close(fd);
+    return false;
+}
+
+static void probe_files(void)
+{
+    static const char *const shut[] = {"/x", "/dev/x", "/proc/sys/kernel/hostname", "/self",
+                                       "/proc/sysrq-trigger"};
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof(shut) / sizeof(shut[0]); i++)
+        if (!denied_write(shut[i]) && strcmp(shut[i], "/proc/sysrq-trigger") != 0)
+            printf("%s is writable\n", shut[i]);
+    if (denied_write("/work/x") || denied_write("/dev/shm/x"))
+        printf("no scratch: %s\n", strerror(errno));
+    if (stat("/work", &st) < 0 || st.st_uid != getuid() || (st.st_mode & 07777) != 0700)
+        printf("/work: uid %u mode %o\n", st.st_uid, st.st_mode);
+    if (stat("/proc/kcore", &st) == 0 && !S_ISCHR(st.st_mode))
+        printf("kcore is not masked\n");
+    if (denied_write("/dev/null") || open("/dev/urandom", O_RDONLY) < 0 ||
+        access("/dev/stdout", W_OK) < 0)
+        printf("/dev is not usable: %s\n", strerror(errno));
+    if (access("/etc/passwd", F_OK) == 0)
+        printf("the outer tree shows\n");
+    printf("checked\n");
+}
+
+static void probe_fill(void)
+{
+    static char block[65536];
+    int fd = open("/work/fill", O_WRONLY | O_CREAT, 0600);
+    long total = 0;
+    ssize_t n;
+
+    while ((n = write(fd, block, sizeof(block))) > 0)
+        total += n;
+    printf("%ld %s\n", total, errno == ENOSPC ? "ENOSPC" : strerror(errno));
+    fflush(stdout);
+    // Waits for the size to change, then tells how far it gets now.
+    if (read(0, block, 1) == 1) {
+        while ((n = write(fd, block, sizeof(block))) > 0)
+            total += n;
+        printf("%ld %s\n", total, errno == ENOSPC ? "ENOSPC" : strerror(errno));
+    }
+}
+
+static void probe_init(void)
+{
+    printf("pid %d parent %d\n", getpid(), getppid());
+    (void)kill(1, SIGKILL);
+    (void)kill(1, SIGTERM);
+    (void)kill(1, SIGSEGV);
+    (void)kill(1, SIGSTOP);
+    if (ptrace(PTRACE_ATTACH, 1, NULL, NULL) == 0)
+        printf("init can be traced\n");
+    if (open("/proc/1/mem", O_RDWR) >= 0)
+        printf("init's memory can be opened\n");
+    printf("checked\n");
+}
+
+// Makes `n` orphans that end by themselves, waits, and counts what is left of them in /proc.
+static void probe_orphans(void)
+{
+    DIR *d;
+    int zombies = 0;
+
+    for (int i = 0; i < 8; i++)
+        if (fork() == 0) {
+            if (fork() == 0)
+                _exit(0);
+            _exit(0);
+        }
+    while (wait(NULL) > 0)
+        ;
+    (void)poll(NULL, 0, 100);
+    d = opendir("/proc");
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+        if (e->d_name[0] >= '0' && e->d_name[0] <= '9')
+            zombies++;
+    printf("%d processes\n", zombies);
+}
+
+static int probe_main(const char *name)
+{
+    if (strcmp(name, "status") == 0) {
+        print_status_lines();
+        printf("fds %d\n", fd_count());
+    } else if (strcmp(name, "denied") == 0) {
+        probe_denied();
+    } else if (strcmp(name, "allowed") == 0) {
+        probe_allowed();
+    } else if (strcmp(name, "files") == 0) {
+        probe_files();
+    } else if (strcmp(name, "fill") == 0) {
+        probe_fill();
+    } else if (strcmp(name, "init") == 0) {
+        probe_init();
+    } else if (strcmp(name, "orphans") == 0) {
+        probe_orphans();
+    } else if (strcmp(name, "exit42") == 0) {
+        _exit(42);
+    } else if (strcmp(name, "abort") == 0) {
+        abort();
+    } else if (strcmp(name, "term") == 0) {
+        (void)raise(SIGTERM);
+    } else if (strcmp(name, "sleep") == 0) {
+        (void)poll(NULL, 0, 60000);
+    } else if (strcmp(name, "family") == 0) {
+        // A descendant that outlives its parents and holds stdout open.
+        if (fork() == 0) {
+            (void)setsid();
+            if (fork() == 0)
+                (void)poll(NULL, 0, 60000);
+            _exit(0);
+        }
+        (void)wait(NULL);
+        printf("left\n");
+    } else if (strcmp(name, "network") == 0) {
+        _cleanup_free_ char *text = NULL;
+
+        (void)fd_read_file(AT_FDCWD, "/proc/net/dev", 65536, &text, NULL);
+        printf("%s", text);
+    }
+    fflush(stdout);
+    return 0;
+}
+
+// ---- Outside ---------------------------------------------------------------------------------
+
+struct run {
+    struct jail_child child;
+    int in;
+    int out;
+};
+
+static const struct jail_mount mounts[] = {
+    {.kind = JAIL_MOUNT_BIND, .source = self_path, .target = "/self", .read_only = 1, .exec = 1},
+    {.kind = JAIL_MOUNT_BIND, .source = "/usr", .target = "/usr", .read_only = 1, .exec = 1},
+    {.kind = JAIL_MOUNT_SYMLINK, .source = "usr/lib", .target = "/lib"},
+    {.kind = JAIL_MOUNT_SYMLINK, .source = "usr/lib64", .target = "/lib64"},
+    {.kind = JAIL_MOUNT_PROC, .target = "/proc"},
+    {.kind = JAIL_MOUNT_DEV, .target = "/dev"},
+    {.kind = JAIL_MOUNT_SCRATCH, .source = "work", .target = "/work"},
+    {.kind = JAIL_MOUNT_SCRATCH, .source = "shm", .target = "/dev/shm", .mode = 01777},
+};
+
+static const char *const no_env[] = {NULL};
+
+static struct jail_plan base_plan(void)
+{
+    static const struct jail_rlimit limits[] = {{RLIMIT_CORE, 0}, {RLIMIT_NOFILE, 64}};
+    struct jail_plan p = JAIL_PLAN_INIT;
+
+    p.ns = JAIL_NS_PID | JAIL_NS_MOUNT | JAIL_NS_NET | JAIL_NS_IPC | JAIL_NS_UTS;
+    p.uid = JAIL_UID;
+    p.gid = JAIL_UID;
+    if (rootless)
+        p.ns |= JAIL_NS_USER;
+    p.mounts = mounts;
+    p.mount_count = sizeof(mounts) / sizeof(mounts[0]);
+    p.scratch_bytes = 1u << 20;
+    p.scratch_inodes = 100;
+    p.hostname = "jail";
+    p.cwd = "/work";
+    p.rlimits = limits;
+    p.rlimit_count = 2;
+    p.seccomp = JAIL_SECCOMP_RUN;
+    p.no_new_privs = 1;
+    p.die_with_parent = 1;
+    p.new_session = 1;
+    p.want_scratch_fd = 1;
+    p.envp = no_env;
+    return p;
+}
+
+static bool start(struct jail_plan *p, const char *name, struct run *run, struct err *err)
+{
+    const char *argv[] = {"/self", "probe", name, NULL};
+    int in[2];
+    int out[2];
+    struct jail_fd fds[3];
+    int r;
+
+    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+        return false;
+    fds[0] = (struct jail_fd){in[0], 0};
+    fds[1] = (struct jail_fd){out[1], 1};
+    fds[2] = (struct jail_fd){out[1], 2};
+    p->fds = fds;
+    p->fd_count = 3;
+    if (p->argv == NULL)
+        p->argv = argv;
+    r = jail_spawn(p, &run->child, err);
+    p->argv = NULL;
+    (void)close(in[0]);
+    (void)close(out[1]);
+    run->in = in[1];
+    run->out = out[0];
+    if (r < 0) {
+        (void)close(run->in);
+        (void)close(run->out);
+        return false;
+    }
+    return true;
+}
+
+static void finish(struct run *run)
+{
+    jail_child_release(&run->child);
+    (void)close(run->in);
+    (void)close(run->out);
+}
+
+// The output of a probe that ends by itself. Freed by the caller of buf_release().
+static bool probe(struct jail_plan *p, const char *name, struct buf *out, struct jail_status *st)
+{
+    struct err err = ERR_INIT;
+    struct run run;
+    int r;
+
+    if (!start(p, name, &run, &err)) {
+        tap_ok(false, "%s starts: %s", name, err.message);
+        return false;
+    }
+    buf_clear(out);
+    (void)fd_read_to_buf(run.out, out);
+    r = jail_read_status(run.child.status_fd, st);
+    finish(&run);
+    return tap_ok(r == 0, "%s reports a status (%d)", name, r);
+}
+
+static bool has(struct buf *out, const char *text)
+{
+    const char *s = buf_cstr(out);
+
+    return s != NULL && strstr(s, text) != NULL;
+}
+
+static void expect(struct jail_plan *p, const char *name, const char *want)
+{
+    _cleanup_buf_ struct buf out = BUF_CAPPED(65536);
+    struct jail_status st;
+
+    if (!probe(p, name, &out, &st))
+        return;
+    CHECK_STR(buf_cstr(&out), want);
+    CHECK_INT(st.exit_code, 0);
+}
+
+static void test_identity(void)
+{
+    struct jail_plan p = base_plan();
+    _cleanup_buf_ struct buf out = BUF_CAPPED(65536);
+    struct jail_status st;
+
+    if (!probe(&p, "status", &out, &st))
+        return;
+    CHECK(has(&out, "Uid:\t54321\t54321\t54321\t54321\n"));
+    CHECK(has(&out, "Gid:\t54321\t54321\t54321\t54321\n"));
+    CHECK(rootless || has(&out, "Groups:\t \n"));
+    CHECK(has(&out, "CapInh:\t0000000000000000"));
+    CHECK(has(&out, "CapPrm:\t0000000000000000"));
+    CHECK(has(&out, "CapEff:\t0000000000000000"));
+    CHECK(has(&out, "CapBnd:\t0000000000000000"));
+    CHECK(has(&out, "CapAmb:\t0000000000000000"));
+    CHECK(has(&out, "NoNewPrivs:\t1"));
+    CHECK(has(&out, "Seccomp:\t2"));
+    CHECK(has(&out, "fds 3\n"));
+}
+
+static void test_contents(void)
+{
+    struct jail_plan p = base_plan();
+    _cleanup_buf_ struct buf out = BUF_CAPPED(65536);
+    struct jail_status st;
+
+    expect(&p, "denied", "checked\n");
+    expect(&p, "allowed", "checked\n");
+    expect(&p, "files", "checked\n");
+    expect(&p, "init", "pid 2 parent 1\nchecked\n");
+    expect(&p, "orphans", "2 processes\n");
+    if (probe(&p, "network", &out, &st)) {
+        const char *lo = strstr(buf_cstr(&out), "lo:");
+
+        CHECK(lo != NULL && strchr(lo + 3, ':') == NULL);
+    }
+}
+
+static void test_endings(void)
+{
+    struct jail_plan p = base_plan();
+    _cleanup_buf_ struct buf out = BUF_CAPPED(65536);
+    struct jail_status st;
+
+    if (probe(&p, "exit42", &out, &st))
+        CHECK(st.exit_code == 42 && st.signal == 0);
+    if (probe(&p, "abort", &out, &st))
+        CHECK(st.exit_code == -1 && st.signal == SIGABRT);
+    if (probe(&p, "term", &out, &st))
+        CHECK(st.signal == SIGTERM);
+    // Reading to the end of the output proves that the descendant, which holds it, is gone.
+    if (probe(&p, "family", &out, &st))
+        CHECK_STR(buf_cstr(&out), "left\n");
+}
+
+static void test_kill(void)
+{
+    struct jail_plan p = base_plan();
+    struct jail_status st;
+    struct err err = ERR_INIT;
+    struct run run;
+    siginfo_t info = {0};
+
+    if (!start(&p, "sleep", &run, &err)) {
+        tap_ok(false, "sleep starts: %s", err.message);
+        return;
+    }
+    CHECK_INT(jail_kill(&run.child), 0);
+    CHECK_INT(jail_read_status(run.child.status_fd, &st), -ENODATA);
+    CHECK_INT(waitid(P_PIDFD, (id_t)run.child.pidfd, &info, WEXITED), 0);
+    CHECK_INT(info.si_status, SIGKILL);
+    finish(&run);
+}
+
+static void test_scratch(void)
+{
+    struct jail_plan p = base_plan();
+    struct err err = ERR_INIT;
+    struct run run;
+    char line[64] = "";
+    int fd;
+
+    if (!start(&p, "fill", &run, &err)) {
+        tap_ok(false, "fill starts: %s", err.message);
+        return;
+    }
+    fd = openat(run.child.scratch_fd, "work/given", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    CHECK_MSG(fd >= 0, "the caller writes into the scratch: %s", strerror(errno));
+    fd_close(&fd);
+    CHECK(read(run.out, line, sizeof(line) - 1) > 0);
+    CHECK_STR(line, "1048576 ENOSPC\n");
+    if (rootless) {
+        CHECK_INT(jail_scratch_resize(run.child.scratch_fd, 2u << 20), -EPERM);
+    } else {
+        CHECK_INT(jail_scratch_resize(run.child.scratch_fd, 2u << 20), 0);
+        CHECK_INT(fd_write_all(run.in, "x", 1), 0);
+        memset(line, 0, sizeof(line));
+        CHECK(read(run.out, line, sizeof(line) - 1) > 0);
+        CHECK_STR(line, "2097152 ENOSPC\n");
+    }
+    finish(&run);
+}
+
+static void expect_failure(struct jail_plan *p, const char *stage)
+{
+    struct err err = ERR_INIT;
+    struct run run;
+
+    if (start(p, "exit42", &run, &err)) {
+        finish(&run);
+        tap_ok(false, "fails: %s", stage);
+        return;
+    }
+    CHECK_MSG(strstr(err.message, stage) != NULL, "fails with \"%s\": %s", stage, err.message);
+    CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
+}
+
+static void test_failures(void)
+{
+    const struct jail_mount bad = {.kind = JAIL_MOUNT_BIND, .source = "/none", .target = "/none"};
+    const struct jail_mount up = {.kind = JAIL_MOUNT_BIND, .source = "/usr", .target = "/a/../b"};
+    const char *none_argv[] = {"/none", NULL};
+    const char *bad_procs[] = {"/none/cgroup.procs", NULL};
+    struct jail_plan p = base_plan();
+
+    p.cwd = "/none";
+    expect_failure(&p, "enter directory /none");
+    p = base_plan();
+    p.mounts = &bad;
+    p.mount_count = 1;
+    expect_failure(&p, "open mount source /none");
+    p.mounts = &up;
+    expect_failure(&p, "no usable target");
+    p = base_plan();
+    p.cgroup_v1_procs = bad_procs;
+    expect_failure(&p, "join cgroup");
+    p = base_plan();
+    p.root = "/none";
+    expect_failure(&p, "open the root");
+    p = base_plan();
+    p.argv = none_argv;
+    expect_failure(&p, "execute /none");
+    CHECK_INT(fd_count(), fds_at_start);
+}
+
+static void test_exec_as_init(void)
+{
+    struct jail_plan p = base_plan();
+    struct err err = ERR_INIT;
+    struct run run;
+    siginfo_t info = {0};
+
+    p.exec_as_init = 1;
+    p.seccomp = JAIL_SECCOMP_VMM;
+    if (!start(&p, "exit42", &run, &err)) {
+        tap_ok(false, "starts: %s", err.message);
+        return;
+    }
+    CHECK_INT(run.child.status_fd, -1);
+    CHECK_INT(waitid(P_PIDFD, (id_t)run.child.pidfd, &info, WEXITED | WNOWAIT), 0);
+    CHECK(info.si_code == CLD_EXITED && info.si_status == 42);
+    finish(&run);
+}
+
+// The caller is killed; its jail must go too, which the end of the output shows: the jail alone
+// holds the pipe by then.
+static void test_parent_death(uint8_t exec_as_init)
+{
+    int fds[2];
+    char buf[16] = "";
+    pid_t pid;
+
+    if (fd_socketpair(SOCK_STREAM, fds) < 0)
+        return;
+    pid = fork();
+    if (pid == 0) {
+        struct jail_plan p = base_plan();
+        struct err err = ERR_INIT;
+        struct run run;
+
+        p.exec_as_init = exec_as_init;
+        if (!start(&p, "sleep", &run, &err) || fd_send_msg(fds[1], "x", 1, &run.out, 1) < 0)
+            _exit(1);
+        (void)poll(NULL, 0, 60000);
+        _exit(0);
+    } else {
+        int out = -1;
+        size_t n = 0;
+
+        CHECK_INT(fd_recv_msg(fds[0], buf, 1, &out, 1, &n), 1);
+        CHECK_INT(fd_wait(out, POLLIN, clock_deadline_ms(50)), 0);
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+        CHECK(fd_wait(out, POLLIN, clock_deadline_ms(2000)) > 0 && read(out, buf, 1) == 0);
+        fd_close(&out);
+    }
+    fd_close(&fds[0]);
+    fd_close(&fds[1]);
+}
+
+static void report_time(void)
+{
+    struct jail_plan p = base_plan();
+    struct err err = ERR_INIT;
+    struct jail_status st;
+    uint64_t spawn_ns = 0;
+    uint64_t end_ns = 0;
+    struct run run;
+
+    for (int i = 0; i < 50; i++) {
+        uint64_t t0 = clock_mono_ns();
+        uint64_t t1;
+
+        if (!start(&p, "exit42", &run, &err))
+            return;
+        t1 = clock_mono_ns();
+        (void)jail_read_status(run.child.status_fd, &st);
+        spawn_ns += t1 - t0;
+        end_ns += clock_mono_ns() - t1;
+        finish(&run);
+    }
+    printf("# spawn %llu us, then to status %llu us\n", (unsigned long long)spawn_ns / 50000u,
+           (unsigned long long)end_ns / 50000u);
+}
+
+static bool can_jail(void)
+{
+    struct jail_plan p = base_plan();
+    struct err err = ERR_INIT;
+    struct run run;
+
+    if (!start(&p, "exit42", &run, &err)) {
+        tap_skip("jail", err.message);
+        return false;
+    }
+    finish(&run);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    ssize_t n;
+
+    if (argc == 3 && strcmp(argv[1], "probe") == 0)
+        return probe_main(argv[2]);
+    n = readlink("/proc/self/exe", self_path, sizeof(self_path) - 1);
+    if (n < 0)
+        return 1;
+    fds_at_start = fd_count();
+    rootless = geteuid() != 0;
+    if (can_jail()) {
+        test_identity();
+        test_contents();
+        test_endings();
+        test_kill();
+        test_scratch();
+        test_failures();
+        test_exec_as_init();
+        test_parent_death(0);
+        test_parent_death(1);
+        report_time();
+    }
+    return tap_done();
+}
