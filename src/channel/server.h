@@ -41,12 +41,13 @@ struct server_options {
     uint32_t streams_max;
 };
 
-// `fd` is borrowed and must be non-blocking. 0 or -errno.
+// `fd` is borrowed and must be non-blocking; a stream socket or anything that reads and writes like
+// one (then SIGPIPE must be ignored). 0 or -errno.
 int server_new(int fd, const struct server_options *options, struct server **ret);
 void server_free(struct server *s); // on_close for every open stream; NULL allowed
 
 // 0, or -errno when the session is over (-EPIPE peer closed, -EPROTO peer broke the rules): free
-// it.
+// it. server_free() must not be called inside a callback.
 int server_readable(struct server *s);
 int server_writable(struct server *s);
 bool server_wants_write(const struct server *s);
@@ -54,13 +55,17 @@ bool server_wants_write(const struct server *s);
 void server_stream_set_user(struct server_stream *s, void *user);
 void *server_stream_user(const struct server_stream *s);
 
-// Starts the answer; more = false ends it after `data`. 0 or -errno. Call once per stream.
+// Starts the answer; more = false ends it after `data` (at most SERVER_QUEUE_BYTES). 0; -EMSGSIZE
+// when `data` is larger; -EINVAL when called twice or `status` is not 200..599; -EPIPE. Call once
+// per stream.
 int server_respond(struct server_stream *s, int status, const char *content_type, const void *data,
                    size_t len, bool more);
 
 // Appends to the answer's body. 0; -EAGAIN when the queue is full (nothing was taken; wait for
-// on_drain); -EPIPE when the stream ended. Data is copied. Call server_writable() afterwards (or
-// poll) to get it sent.
+// on_drain); -EPIPE when the session ended; -EINVAL before server_respond() or after the end. A
+// write of up to half of SERVER_QUEUE_BYTES always fits once on_drain was called, one of more than
+// all of it never. Data is copied. Call server_writable() afterwards (or poll) to get it sent;
+// inside a callback there is no need to.
 int server_write(struct server_stream *s, const void *data, size_t len);
 
 // Ends the answer's body once the queue is sent.

@@ -11,11 +11,14 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define SOON         clock_deadline_ms(10000)
@@ -509,6 +512,38 @@ static void test_deadline(void)
     peer_stop(&peer);
 }
 
+// A descriptor that is no socket: both ends of a terminal in raw mode.
+static void test_terminal(void)
+{
+    struct err err = ERR_INIT;
+    struct channel *ch = NULL;
+    struct channel_stream *s;
+    struct peer peer;
+    struct termios raw;
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int slave = -1;
+
+    if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0)
+        slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (slave < 0 || tcgetattr(slave, &raw) < 0) {
+        fd_close(&master);
+        tap_skip("unit", "no pseudo-terminals here");
+        return;
+    }
+    cfmakeraw(&raw);
+    (void)tcsetattr(slave, TCSANOW, &raw);
+    CHECK_INT(channel_open(loop, master, &ch, &err), 0);
+    peer_start(&peer, slave, BIG_BYTES);
+    CHECK_INT(call_health(ch, &err), 200);
+    s = get(ch, "/gen/4/1000000");
+    CHECK_INT(read_pattern(s, 4, 16384, &err), 1000000);
+    channel_stream_close(s);
+    peer_stop(&peer);
+    CHECK_INT(call_health(ch, &err), -1);
+    CHECK_INT(err.code, ERR_GONE);
+    channel_close(ch);
+}
+
 struct worker {
     pthread_t thread;
     struct channel *ch;
@@ -668,6 +703,7 @@ int main(void)
     test_many_slow();
     test_cancel();
     test_deadline();
+    test_terminal();
     test_parallel();
     test_killed();
     test_close_while_blocked();
