@@ -3,10 +3,10 @@
 # Builds what a guest boots from, except the initramfs (initrd.sh): the root file system, the
 # kernel and its modules.
 #
-#   image/build.sh [--force] [OUT]
+#   image/build.sh [--force | --check] [OUT]
 #
 # OUT is a directory, default build/image. Nothing happens when OUT already holds an image of the
-# same key. Works as root, and as an ordinary user who has subordinate ids (mmdebstrap's unshare
+# same key, unless forced; --check only says by its exit status whether it does. Works as root, and as an ordinary user who has subordinate ids (mmdebstrap's unshare
 # mode). Needs room for about 4 GB in OUT and TMPDIR while it runs, 1 GB afterwards.
 set -eu
 umask 022
@@ -16,7 +16,7 @@ IMAGE_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$IMAGE_DIR/lib.sh"
 
 usage() {
-    die "usage: image/build.sh [--force] [OUT]"
+    die "usage: image/build.sh [--force | --check] [OUT]"
 }
 
 check_tools() {
@@ -97,10 +97,10 @@ kernel_hook='cd "$1/boot" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-g
     "$(apt-cache depends KERNEL | sed -n "s/^ *Depends: \(linux-image-.*\)/\1/p" | head -n 1)"'
 
 install_packages() {
-    mode=unshare
-    [ "$(id -u)" = 0 ] && mode=root
+    privilege=unshare
+    [ "$(id -u)" = 0 ] && privilege=root
     host_apt_options >"$tmp/apt.conf"
-    set -- --mode=$mode --variant=minbase --format=tar --architectures=amd64
+    set -- --mode=$privilege --variant=minbase --format=tar --architectures=amd64
     while IFS= read -r option; do
         set -- "$@" --aptopt="$option"
     done <"$tmp/apt.conf"
@@ -176,11 +176,13 @@ cleanup() {
     fi
 }
 
-force=false
-if [ "${1:-}" = --force ]; then
-    force=true
-    shift
-fi
+mode=cached
+case ${1:-} in
+    --force | --check)
+        mode=${1#--}
+        shift
+        ;;
+esac
 [ $# -le 1 ] || usage
 case ${1:-} in -*) usage ;; esac
 out=${1:-$IMAGE_DIR/../build/image}
@@ -190,10 +192,11 @@ out=$(CDPATH='' cd -- "$out" && pwd)
 need apt-get apt
 sources=$("$IMAGE_DIR/sources.sh")
 key=$(image_key)
-if [ $force = false ] && up_to_date; then
+if [ "$mode" != force ] && up_to_date; then
     echo "image: up to date ($out)"
     exit 0
 fi
+[ "$mode" != check ] || die "not up to date ($out)"
 
 check_tools
 check_privilege
