@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works. A root is a parent directory of ours in each hierarchy (one on v2, up to four on
+// v1); a group is a child directory of the same name in each. Limits and readings differ by version
+// and sit behind a table; making, emptying and removing groups is the same for both and is here.
+#include "cgroup/cgroup_internal.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/parse.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_MOUNT     "/sys/fs/cgroup"
+#define SMALL_FILE_BYTES  65536u
+#define PROCS_BYTES       (1u << 20)
+#define EMPTY_DEADLINE_MS 1000
+
+uint64_t cgroup_read_number(int dir, const char *file)
+{
+    _cleanup_free_ char *text = NULL;
+
+    if (fd_read_file(dir, file, SMALL_FILE_BYTES, &text, NULL) < 0)
+        return 0;
+    return strtoull(text, NULL, 10); // "max" reads as 0
+}
+
+uint64_t cgroup_read_key(int dir, const char *file, const char *key)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t len = strlen(key);
+
+    if (fd_read_file(dir, file, SMALL_FILE_BYTES, &text, NULL) < 0)
+        return 0;
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, len) == 0 && line[len] == ' ')
+            return strtoull(line + len + 1, NULL, 10);
+    }
+    return 0;
+}
+
+int cgroup_write_number(int dir, const char *file, uint64_t value)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    return fd_write_file(dir, file, text);
+}
+
+int cgroup_add_hier(struct cgroup_root *root, const char *path, unsigned kinds)
+{
+    struct cgroup_hier *h = &root->hiers[root->hier_count];
+    int fd;
+
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        return -errno;
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (faccessat(fd, "cgroup.procs", W_OK, AT_EACCESS) < 0) {
+        int saved = errno;
+
+        (void)close(fd);
+        return -saved;
+    }
+    h->dirfd = fd;
+    h->kinds = kinds;
+    (void)snprintf(h->path, sizeof(h->path), "%s", path);
+    root->hier_count++;
+    return 0;
+}
+
+int cgroup_root_open(const char *mount, const char *name, struct cgroup_root **ret, char *ret_note,
+                     struct err *err)
+{
+    struct cgroup_root *root;
+    char path[PATH_MAX];
+    bool v2;
+
+    if (!parse_is_name(name, CGROUP_NAME_MAX - 1))
+        return err_set(err, ERR_INVALID, "\"%s\" is no name for a control group", name);
+    if (mount == NULL)
+        mount = DEFAULT_MOUNT;
+    root = calloc(1, sizeof(*root));
+    if (root == NULL)
+        return err_sys(err, ENOMEM, "open control groups");
+    ret_note[0] = '\0';
+    (void)snprintf(path, sizeof(path), "%s/cgroup.controllers", mount);
+    v2 = access(path, F_OK) == 0;
+    (void)(v2 ? cgroup_v2_open(root, mount, name, ret_note)
+              : cgroup_v1_open(root, mount, name, ret_note));
+    root->ops = v2 ? &cgroup_v2_ops : &cgroup_v1_ops;
+    root->version = root->hier_count == 0 ? CGROUP_NONE : (v2 ? CGROUP_V2 : CGROUP_V1);
+    *ret = root;
+    return 0;
+}
+
+enum cgroup_version cgroup_root_version(const struct cgroup_root *root)
+{
+    return root->version;
+}
+
+void cgroup_root_close(struct cgroup_root *root)
+{
+    if (root == NULL)
+        return;
+    for (size_t i = 0; i < root->hier_count; i++) {
+        fd_close(&root->hiers[i].dirfd);
+        (void)rmdir(root->hiers[i].path);
+    }
+    free(root);
+}
+
+// Sends SIGKILL to every process listed. Returns how many there were, or -errno.
+static int kill_listed(int dir)
+{
+    _cleanup_free_ char *pids = NULL;
+    int count = 0;
+    int r = fd_read_file(dir, "cgroup.procs", PROCS_BYTES, &pids, NULL);
+
+    if (r < 0)
+        return r;
+    for (char *p = pids; *p != '\0';) {
+        char *end = NULL;
+        long pid = strtol(p, &end, 10);
+
+        if (end == p)
+            break;
+        if (pid > 1)
+            (void)kill((pid_t)pid, SIGKILL);
+        count++;
+        p = end + (*end == '\n');
+    }
+    return count;
+}
+
+static int kill_dir(int dir)
+{
+    int r;
+
+    if (fd_write_file(dir, "cgroup.kill", "1") == 0)
+        return 0;
+    r = kill_listed(dir); // v1, or a kernel before 5.14
+    return r < 0 ? r : 0;
+}
+
+// Neither version tells when a killed process is really gone before its directory can be removed,
+// so this tries, with short pauses.
+static int remove_dir(int parent, const char *name, int dir)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t deadline = clock_deadline_ms(EMPTY_DEADLINE_MS);
+
+    while (unlinkat(parent, name, AT_REMOVEDIR) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        if (errno != EBUSY || clock_mono_ns() >= deadline)
+            return -errno;
+        (void)kill_dir(dir);
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+    return 0;
+}
+
+static void remove_named(int parent, const char *name)
+{
+    _cleanup_fd_ int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (dir < 0)
+        return;
+    (void)kill_dir(dir);
+    (void)remove_dir(parent, name, dir);
+}
+
+void cgroup_root_sweep(struct cgroup_root *root, const char *prefix)
+{
+    for (size_t i = 0; i < root->hier_count; i++) {
+        int fd = openat(root->hiers[i].dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+        if (d == NULL) {
+            fd_close(&fd);
+            continue;
+        }
+        for (struct dirent *e; (e = readdir(d)) != NULL;)
+            if (e->d_type == DT_DIR && e->d_name[0] != '.' &&
+                strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+                remove_named(root->hiers[i].dirfd, e->d_name);
+        (void)closedir(d);
+    }
+}
+
+static int make_group_dir(struct cgroup *cg, size_t i)
+{
+    const struct cgroup_hier *h = &cg->root->hiers[i];
+
+    if (mkdirat(h->dirfd, cg->name, 0755) < 0) {
+        if (errno != EEXIST)
+            return -errno;
+        // A leftover of the same name carries counters of its own: start afresh.
+        remove_named(h->dirfd, cg->name);
+        if (mkdirat(h->dirfd, cg->name, 0755) < 0 && errno != EEXIST)
+            return -errno;
+    }
+    cg->dirs[i] = openat(h->dirfd, cg->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (cg->dirs[i] < 0)
+        return -errno;
+    return asprintf(&cg->procs[i], "%s/%s/cgroup.procs", h->path, cg->name) < 0 ? -ENOMEM : 0;
+}
+
+int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_limits *limits,
+               struct cgroup **ret, struct err *err)
+{
+    struct cgroup *cg;
+    int r = 0;
+
+    if (!parse_is_name(name, CGROUP_NAME_MAX - 1))
+        return err_set(err, ERR_INVALID, "\"%s\" is no name for a control group", name);
+    cg = calloc(1, sizeof(*cg));
+    if (cg == NULL)
+        return err_sys(err, ENOMEM, "make control group %s", name);
+    cg->root = root;
+    (void)snprintf(cg->name, sizeof(cg->name), "%s", name);
+    for (size_t i = 0; i < CGROUP_HIERS_MAX; i++)
+        cg->dirs[i] = -1;
+    for (size_t i = 0; r == 0 && i < root->hier_count; i++)
+        r = make_group_dir(cg, i);
+    if (r < 0)
+        r = err_sys(err, r, "make control group %s", name);
+    else
+        r = cgroup_set_limits(cg, limits, err);
+    if (r < 0) {
+        cgroup_free(cg);
+        return -1;
+    }
+    *ret = cg;
+    return 0;
+}
+
+int cgroup_set_limits(struct cgroup *cg, const struct cgroup_limits *limits, struct err *err)
+{
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        int r = cg->root->ops->set_limits(cg->dirs[i], cg->root->hiers[i].kinds, limits);
+
+        if (r < 0)
+            return err_sys(err, r, "set limits of control group %s", cg->name);
+    }
+    return 0;
+}
+
+int cgroup_dirfd(const struct cgroup *cg)
+{
+    return cg->root->version == CGROUP_V2 ? cg->dirs[0] : -1;
+}
+
+const char *const *cgroup_procs_paths(const struct cgroup *cg)
+{
+    return cg->root->version == CGROUP_V1 ? (const char *const *)cg->procs : NULL;
+}
+
+int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)
+{
+    *ret = (struct cgroup_usage){0};
+    for (size_t i = 0; i < cg->root->hier_count; i++)
+        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, ret);
+    return 0;
+}
+
+bool cgroup_is_empty(struct cgroup *cg)
+{
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        _cleanup_free_ char *pids = NULL;
+        size_t len = 0;
+
+        if (fd_read_file(cg->dirs[i], "cgroup.procs", PROCS_BYTES, &pids, &len) < 0 || len > 0)
+            return false;
+    }
+    return true;
+}
+
+int cgroup_kill(struct cgroup *cg)
+{
+    // On v1 every process is in all hierarchies alike; one list names them all.
+    return cg->root->hier_count == 0 ? 0 : kill_dir(cg->dirs[0]);
+}
+
+void cgroup_free(struct cgroup *cg)
+{
+    if (cg == NULL)
+        return;
+    (void)cgroup_kill(cg);
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        if (cg->dirs[i] >= 0)
+            (void)remove_dir(cg->root->hiers[i].dirfd, cg->name, cg->dirs[i]);
+        fd_close(&cg->dirs[i]);
+        free(cg->procs[i]);
+    }
+    free(cg);
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the front and the two versions of control groups share.
+#ifndef CSB_CGROUP_CGROUP_INTERNAL_H
+#define CSB_CGROUP_CGROUP_INTERNAL_H
+
+#include "cgroup/cgroup.h"
+
+#include <limits.h>
+#include <stddef.h>
+
+#define CGROUP_HIERS_MAX  4
+#define CGROUP_NAME_MAX   64
+#define CGROUP_NOTE_BYTES 160
+#define CGROUP_PERIOD_US  100000
+
+// Which resources a hierarchy governs. v2 has one hierarchy for all.
+enum cgroup_kind {
+    CGROUP_MEMORY = 1 << 0,
+    CGROUP_PIDS = 1 << 1,
+    CGROUP_CPU = 1 << 2,
+    CGROUP_CPUACCT = 1 << 3,
+};
+
+struct cgroup_hier {
+    unsigned kinds;
+    int dirfd; // of our parent group in this hierarchy
+    char path[PATH_MAX];
+};
+
+// Limits and readings of one group of one hierarchy; `dir` is the group's directory. 0 or -errno.
+// read_usage adds what the hierarchy knows to *ret.
+struct cgroup_ops {
+    int (*set_limits)(int dir, unsigned kinds, const struct cgroup_limits *limits);
+    void (*read_usage)(int dir, unsigned kinds, struct cgroup_usage *ret);
+};
+
+struct cgroup_root {
+    enum cgroup_version version;
+    const struct cgroup_ops *ops;
+    size_t hier_count;
+    struct cgroup_hier hiers[CGROUP_HIERS_MAX];
+};
+
+struct cgroup {
+    struct cgroup_root *root;
+    char name[CGROUP_NAME_MAX];
+    int dirs[CGROUP_HIERS_MAX];
+    char *procs[CGROUP_HIERS_MAX + 1];
+};
+
+extern const struct cgroup_ops cgroup_v1_ops;
+extern const struct cgroup_ops cgroup_v2_ops;
+
+// Find and make the parent group. 0 with the hierarchies filled (none of them: `note` says why), or
+// -errno.
+int cgroup_v1_open(struct cgroup_root *root, const char *mount, const char *name, char *note);
+int cgroup_v2_open(struct cgroup_root *root, const char *mount, const char *name, char *note);
+
+// Small files of control groups: one number, or "key number" lines. 0 when absent.
+uint64_t cgroup_read_number(int dir, const char *file);
+uint64_t cgroup_read_key(int dir, const char *file, const char *key);
+int cgroup_write_number(int dir, const char *file, uint64_t value);
+
+// Adds the directory `path` (made if need be) as a hierarchy. 0 or -errno.
+int cgroup_add_hier(struct cgroup_root *root, const char *path, unsigned kinds);
+
+#endif
