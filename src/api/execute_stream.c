@@ -25,7 +25,6 @@
 
 #define QUEUE_MAX_BYTES ((size_t)256 << 10)
 #define KEEPALIVE_MS    15000
-#define PUMP_STACK      ((size_t)256 << 10)
 
 struct stream {
     // Const while the pump runs.
@@ -253,7 +252,7 @@ static int start_pump(struct stream *s, struct err *err)
     int r;
 
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, PUMP_STACK);
+    pthread_attr_setstacksize(&attr, HTTP_STACK_BYTES);
     r = pthread_create(&s->pump, &attr, pump_main, s);
     pthread_attr_destroy(&attr);
     if (r != 0)

@@ -12,15 +12,6 @@
 #include <stdio.h>
 #include <time.h>
 
-static const struct {
-    uint32_t bit;
-    const char *name;
-} confinements[] = {
-    {LAUNCH_CONFINED_UID, "uid"},       {LAUNCH_CONFINED_NET, "network"},
-    {LAUNCH_CONFINED_ROOT, "root"},     {LAUNCH_CONFINED_SECCOMP, "seccomp"},
-    {LAUNCH_CONFINED_CGROUP, "cgroup"}, {LAUNCH_CONFINED_PID, "pid"},
-};
-
 static void put_time(struct json_out *out)
 {
     struct timespec now = clock_to_timespec(clock_real_ns());
@@ -58,19 +49,22 @@ static void put_pool(struct json_out *out, const struct engine_status *s)
     json_close(out, '}');
 }
 
-static void put_confinement(struct json_out *out, const struct api *api)
+static void put_confinement(struct json_out *out, const struct api_confinement *c)
 {
-    if (!api->launched) {
+    if (!c->known) {
         json_put_null(out, "confinement");
         return;
     }
     json_open(out, "confinement", '{');
-    for (size_t i = 0; i < sizeof(confinements) / sizeof(confinements[0]); i++)
-        json_put_bool(out, confinements[i].name,
-                      (api->launch.confinement & confinements[i].bit) != 0);
-    json_put_u64(out, "cgroup_version", api->launch.cgroup_version);
-    json_put_str(out, "cgroup_note", api->launch.cgroup_note);
-    json_put_str(out, "vmm", api->launch.qemu_version);
+    json_put_bool(out, "uid", c->uid);
+    json_put_bool(out, "network", c->network);
+    json_put_bool(out, "root", c->root);
+    json_put_bool(out, "seccomp", c->seccomp);
+    json_put_bool(out, "cgroup", c->cgroup);
+    json_put_bool(out, "pid", c->pid);
+    json_put_u64(out, "cgroup_version", c->cgroup_version);
+    json_put_str(out, "cgroup_note", c->cgroup_note);
+    json_put_str(out, "vmm", c->vmm);
     json_close(out, '}');
 }
 
@@ -101,6 +95,6 @@ void api_health(void *app, const struct http_request *req, struct http_response 
     json_put_str(&out, "version", CSB_VERSION);
     json_put_str(&out, "template", status.template_key);
     put_pool(&out, &status);
-    put_confinement(&out, api);
+    put_confinement(&out, &api->confinement);
     json_close(&out, '}');
 }

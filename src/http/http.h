@@ -15,6 +15,13 @@
 
 #define HTTP_HEADERS_MAX 4 // extra headers of one response
 
+// Stack of a connection's thread, and of what handlers start. Sanitizers need more.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HTTP_STACK_BYTES ((size_t)2 << 20)
+#else
+#define HTTP_STACK_BYTES ((size_t)256 << 10)
+#endif
+
 struct http_exchange;
 
 // Everything is borrowed for the handler's call, but `exchange`: see http_client_gone().

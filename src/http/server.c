@@ -27,11 +27,6 @@
 #define DRAIN_MAX    ((uint64_t)64 << 20) // bytes of a refused body read before giving up
 #define HEAD_MAX     ((size_t)32 << 10)   // bytes of a request's head, and of one piece of body
 #define STREAM_BLOCK ((size_t)32 << 10)
-#ifdef __SANITIZE_ADDRESS__
-#define STACK_BYTES ((size_t)2 << 20)
-#else
-#define STACK_BYTES ((size_t)256 << 10)
-#endif
 
 struct http_server {
     struct http_options options; // const after start
@@ -310,14 +305,15 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
 
 static int start(struct http_server *s, int listen_fd, struct err *err)
 {
-    s->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
-            MHD_USE_ITC,
-        0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, listen_fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE, STACK_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-        s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+    s->daemon =
+        MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
+                             MHD_USE_POLL | MHD_USE_ITC,
+                         0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE,
+                         HTTP_STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+                         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
     if (s->daemon == NULL)
         return err_set(err, ERR_INTERNAL, "cannot start the HTTP server");
     return 0;

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works, in this order: open what needs the privileges of the start; give them up; start the
+// engine and the HTTP server; wait for SIGTERM; drain. A thread takes fresh launcher sockets from
+// the supervisor. Files are handed on as /proc/self/fd/N: the path that leads to them may be closed
+// to the user this process becomes.
+#include "daemon/daemon.h"
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "daemon/privileges.h"
+#include "daemon/state.h"
+#include "driver/driver.h"
+#include "http/listen.h"
+#include "http/server.h"
+#include "launch/launch.h"
+#include "sandbox/engine.h"
+#include "sandbox/runtime.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CUT_WAIT_MS 10000 // after cutting, for answers to be written
+
+// A file opened with the privileges of the start, and the name it has from then on.
+struct opened {
+    int fd;
+    char path[32];
+};
+
+struct server {
+    const struct config *config;
+    bool fake;
+    int templates;
+    int runtimes_dir;
+    struct opened kernel, initrd, rootfs;
+    struct launch_client *launch;
+    struct runtime_table *runtimes;
+    struct engine *engine;
+    struct http_server *http;
+    struct api api;
+    pthread_t control;
+    bool control_runs;
+};
+
+static int open_file(const char *name, const char *path, struct opened *ret, struct err *err)
+{
+    ret->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (ret->fd < 0)
+        return err_sys(err, errno, "%s: cannot open %s (`make image` makes it)", name, path);
+    (void)snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d", ret->fd);
+    return 0;
+}
+
+static int open_all(struct server *s, struct err *err)
+{
+    const struct config *c = s->config;
+
+    if (state_open_templates(c->state_dir, &s->templates, err) < 0)
+        return -1;
+    s->runtimes_dir = open(c->runtimes_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->runtimes_dir < 0)
+        return err_sys(err, errno, "RUNTIMES_DIR: cannot open %s", c->runtimes_dir);
+    if (s->fake)
+        return 0;
+    if (open_file("KERNEL_PATH", c->kernel_path, &s->kernel, err) < 0 ||
+        open_file("INITRD_PATH", c->initrd_path, &s->initrd, err) < 0 ||
+        open_file("ROOTFS_PATH", c->rootfs_path, &s->rootfs, err) < 0)
+        return -1;
+    return 0;
+}
+
+// As the new user. The files were opened by the old one; drivers open them again by the names.
+static int check_readable(const struct server *s, struct err *err)
+{
+    const struct opened *const files[] = {&s->kernel, &s->initrd, &s->rootfs};
+    const char *const names[] = {"KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH"};
+
+    for (size_t i = 0; i < 3 && !s->fake; i++)
+        if (access(files[i]->path, R_OK) < 0)
+            return err_sys(err, errno, "%s: uid %u may not read it", names[i], (unsigned)geteuid());
+    return 0;
+}
+
+static void *control_main(void *arg)
+{
+    struct server *s = arg;
+    char byte;
+    size_t count;
+
+    for (;;) {
+        int fd = -1;
+        ssize_t n = fd_recv_msg(DAEMON_CONTROL_FD, &byte, 1, &fd, 1, &count);
+
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            return NULL; // the supervisor is gone, and the kernel ends us for it
+        if (count == 1)
+            launch_client_replace(s->launch, fd);
+    }
+}
+
+static void take_confinement(const struct launch_info *info, struct api_confinement *ret)
+{
+    *ret = (struct api_confinement){
+        .known = true,
+        .uid = (info->confinement & LAUNCH_CONFINED_UID) != 0,
+        .network = (info->confinement & LAUNCH_CONFINED_NET) != 0,
+        .root = (info->confinement & LAUNCH_CONFINED_ROOT) != 0,
+        .seccomp = (info->confinement & LAUNCH_CONFINED_SECCOMP) != 0,
+        .cgroup = (info->confinement & LAUNCH_CONFINED_CGROUP) != 0,
+        .pid = (info->confinement & LAUNCH_CONFINED_PID) != 0,
+        .cgroup_version = info->cgroup_version,
+    };
+    (void)snprintf(ret->cgroup_note, sizeof(ret->cgroup_note), "%s", info->cgroup_note);
+    (void)snprintf(ret->vmm, sizeof(ret->vmm), "%s", info->qemu_version);
+}
+
+static int connect_launcher(struct server *s, struct err *err)
+{
+    struct launch_info info;
+
+    if (s->fake)
+        return 0;
+    if (launch_client_new(DAEMON_LAUNCH_FD, &s->launch, err) < 0)
+        return -1;
+    if (pthread_create(&s->control, NULL, control_main, s) != 0)
+        return err_set(err, ERR_INTERNAL, "cannot start a thread");
+    s->control_runs = true;
+    if (launch_hello(s->launch, &info, err) < 0)
+        return err_wrap(err, "csb-launch");
+    take_confinement(&info, &s->api.confinement);
+    return 0;
+}
+
+static int start_engine(struct server *s, struct err *err)
+{
+    const struct config *c = s->config;
+    struct engine_config config = {
+        .driver = s->fake ? &driver_fake : &driver_qemu,
+        .driver_config = {.state_dir_fd = s->templates,
+                          .launch = s->launch,
+                          .kernel_path = s->kernel.path,
+                          .initrd_path = s->initrd.path,
+                          .rootfs_path = s->rootfs.path,
+                          .accel = c->accel},
+        .shape = {.memory_mib = (uint32_t)c->vm_memory_mb, .cpus = (uint32_t)c->vm_cpus},
+        .pool_ready = (uint32_t)c->pool_size,
+        .pool_max = (uint32_t)c->pool_max,
+        .queue_max = (uint32_t)c->queue_max,
+        .queue_wait_ms = c->queue_wait_ms,
+    };
+
+    if (runtime_table_load(s->runtimes_dir, &s->runtimes, err) < 0)
+        return -1;
+    config.runtimes = s->runtimes;
+    return engine_new(&config, &s->engine, err);
+}
+
+static int start_http(struct server *s, struct err *err)
+{
+    const struct config *c = s->config;
+    bool open_to_all = !listen_is_loopback(c->api_host) && c->allowed_hosts[0] == '\0';
+    struct http_options options = {
+        .host = c->api_host,
+        .port = (uint16_t)c->api_port,
+        .routes = api_routes,
+        .app = &s->api,
+        .body_max_bytes = c->body_max_bytes,
+        .connections_max = (uint32_t)c->http_connections_max,
+        .idle_ms = c->http_idle_ms,
+        .body_ms = c->http_body_ms,
+        .write_ms = c->http_write_ms,
+        .allowed_hosts = open_to_all ? NULL : c->allowed_hosts,
+    };
+
+    s->api.engine = s->engine;
+    s->api.config = c;
+    return http_server_new(&options, &s->http, err);
+}
+
+static int start(struct server *s, struct err *err)
+{
+    int parent = getppid();
+
+    if (fcntl(DAEMON_CONTROL_FD, F_GETFD) < 0)
+        return err_set(err, ERR_INVALID,
+                       DAEMON_SERVE_OPTION " is how codesandboxd starts itself; leave it out");
+    if (open_all(s, err) < 0 || privileges_drop((uint32_t)s->config->uid_base, err) < 0 ||
+        privileges_die_with(parent, err) < 0 || check_readable(s, err) < 0 ||
+        connect_launcher(s, err) < 0 || start_engine(s, err) < 0 || start_http(s, err) < 0)
+        return -1;
+    return 0;
+}
+
+static void announce(const struct server *s)
+{
+    struct engine_status status;
+
+    engine_status(s->engine, &status);
+    log_info("listening on http://%s, isolation %s, accel %s: %s", http_server_address(s->http),
+             status.isolation, status.accel, status.note);
+}
+
+// Waits for SIGTERM or SIGINT, at most until the deadline. False: the deadline passed.
+static bool await_signal(const sigset_t *set, uint64_t deadline_ns)
+{
+    for (;;) {
+        uint64_t now = clock_mono_ns();
+        struct timespec left = clock_to_timespec(deadline_ns > now ? deadline_ns - now : 0);
+
+        if (sigtimedwait(set, NULL, deadline_ns == CLOCK_NEVER ? NULL : &left) > 0)
+            return true;
+        if (errno == EAGAIN)
+            return false;
+    }
+}
+
+// Lets requests end; a second signal or the deadline cuts them.
+static void drain(struct server *s, const sigset_t *set)
+{
+    uint64_t deadline = clock_deadline_ms(s->config->drain_ms);
+
+    log_info("stopping: requests under way have %llu ms", (unsigned long long)s->config->drain_ms);
+    http_server_quiesce(s->http);
+    while (!http_server_wait_idle(s->http, clock_deadline_ms(50))) {
+        if (clock_mono_ns() < deadline && !await_signal(set, clock_deadline_ms(1)))
+            continue;
+        log_warn("cutting what still runs");
+        http_server_cut(s->http);
+        (void)http_server_wait_idle(s->http, clock_deadline_ms(CUT_WAIT_MS));
+        break;
+    }
+}
+
+static void stop(struct server *s)
+{
+    http_server_free(s->http);
+    engine_free(s->engine, 0);
+    runtime_table_free(s->runtimes);
+    if (s->control_runs) {
+        (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread
+        (void)pthread_join(s->control, NULL);
+    }
+    launch_client_free(s->launch);
+    fd_close(&s->templates);
+    fd_close(&s->runtimes_dir);
+    fd_close(&s->kernel.fd);
+    fd_close(&s->initrd.fd);
+    fd_close(&s->rootfs.fd);
+}
+
+int serve(const struct config *config)
+{
+    struct server s = {
+        .config = config,
+        .fake = strcmp(config->isolation, "fake") == 0,
+        .templates = -1,
+        .runtimes_dir = -1,
+        .kernel.fd = -1,
+        .initrd.fd = -1,
+        .rootfs.fd = -1,
+    };
+    struct err err = ERR_INIT;
+    sigset_t set;
+
+    // Before any thread: all of them inherit the mask, and only this one takes the signals.
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); // a closed connection is an error code here
+    if (start(&s, &err) < 0) {
+        log_error("%s", err.message);
+        stop(&s);
+        return 1;
+    }
+    announce(&s);
+    (void)await_signal(&set, CLOCK_NEVER);
+    drain(&s, &set);
+    stop(&s);
+    log_info("stopped");
+    return 0;
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/state.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+
+// mkdir -p. 0 or -errno.
+static int make_path(const char *path)
+{
+    char text[PATH_MAX];
+    size_t len = strlen(path);
+
+    if (len == 0 || len >= sizeof(text))
+        return -ENAMETOOLONG;
+    memcpy(text, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (text[i] != '/' && text[i] != '\0')
+            continue;
+        text[i] = '\0';
+        if (mkdir(text, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        text[i] = path[i];
+    }
+    return 0;
+}
+
+static int take_lock(int dir_fd, const char *dir, int *ret, struct err *err)
+{
+    _cleanup_fd_ int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    char text[32] = "";
+
+    if (fd < 0)
+        return err_sys(err, errno, "cannot open %s/lock", dir);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK)
+            return err_sys(err, errno, "cannot lock %s/lock", dir);
+        if (read(fd, text, sizeof(text) - 1) < 0) // only for the message
+            text[0] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        return err_set(err, ERR_BUSY,
+                       "another codesandboxd (pid %s) uses the state directory %s; stop it, or set "
+                       "STATE_DIR",
+                       text, dir);
+    }
+    (void)snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) < 0 || fd_write_all(fd, text, strlen(text)) < 0)
+        return err_set(err, ERR_SYSTEM, "cannot write %s/lock", dir);
+    *ret = fd_steal(&fd);
+    return 0;
+}
+
+// A directory of one owner's own.
+static int make_private(int dir_fd, const char *name, uid_t uid, struct err *err)
+{
+    _cleanup_fd_ int fd = -1;
+
+    if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "cannot make the directory %s in STATE_DIR", name);
+    fd = openat(dir_fd, name, DIR_FLAGS | O_NOFOLLOW);
+    if (fd < 0)
+        return err_sys(err, errno, "cannot open the directory %s in STATE_DIR", name);
+    if (geteuid() == 0 && (fchown(fd, uid, uid) < 0 || fchmod(fd, 0700) < 0))
+        return err_sys(err, errno, "cannot give the directory %s in STATE_DIR to uid %u", name,
+                       (unsigned)uid);
+    return 0;
+}
+
+int state_prepare(const char *dir, uint32_t uid, int *ret_lock, struct err *err)
+{
+    _cleanup_fd_ int fd = -1;
+    _cleanup_fd_ int lock = -1;
+    int r = make_path(dir);
+
+    if (r < 0)
+        return err_sys(err, r, "cannot make the state directory %s", dir);
+    fd = open(dir, DIR_FLAGS);
+    if (fd < 0)
+        return err_sys(err, errno, "cannot open the state directory %s", dir);
+    if (take_lock(fd, dir, &lock, err) < 0 || make_private(fd, "templates", uid, err) < 0 ||
+        make_private(fd, "launch", geteuid(), err) < 0)
+        return -1;
+    *ret_lock = fd_steal(&lock);
+    return 0;
+}
+
+int state_open_templates(const char *dir, int *ret_fd, struct err *err)
+{
+    _cleanup_fd_ int fd = open(dir, DIR_FLAGS);
+    int templates;
+
+    if (fd < 0)
+        return err_sys(err, errno, "cannot open the state directory %s", dir);
+    templates = openat(fd, "templates", DIR_FLAGS | O_NOFOLLOW);
+    if (templates < 0)
+        return err_sys(err, errno, "cannot open %s/templates", dir);
+    *ret_fd = templates;
+    return 0;
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works: two children. csb-launch dying is survivable: a new one is started (with a growing
+// pause when it dies young) and its socket is sent to the server over the control socket. The
+// server dying ends everything with its exit code. SIGTERM and SIGINT are passed to the server,
+// which drains; a second one makes it cut what still runs. Each child is told by the kernel when
+// this process is killed.
+#include "daemon/daemon.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "config/config.h"
+#include "daemon/privileges.h"
+#include "daemon/state.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MAX_MS   10000
+#define YOUNG_MS       5000  // a launcher that dies before this is failing, not unlucky
+#define LAUNCH_STOP_MS 10000 // time for csb-launch to end its VMs
+#define FILES_WANTED   65536
+#define ARGS_MAX       64
+#define LAUNCH_OPTIONS 8
+
+struct supervisor {
+    const struct config *config;
+    char *const *argv;
+    char program[PATH_MAX];
+    char launch_path[PATH_MAX];
+    bool with_launcher;
+    pid_t server;
+    pid_t launcher;      // 0: none runs
+    int control;         // to the server
+    int signals;         // signalfd
+    int exit_code;       // of the server
+    uint64_t started_ns; // the launcher
+    uint64_t pause_ms;
+    uint64_t respawn_ns; // CLOCK_NEVER: nothing to start
+};
+
+static void find_programs(struct supervisor *s)
+{
+    ssize_t n = readlink("/proc/self/exe", s->program, sizeof(s->program) - 1);
+    char dir[PATH_MAX];
+    char *slash;
+
+    s->program[n < 0 ? 0 : n] = '\0';
+    if (s->config->launch_path[0] != '\0') {
+        (void)snprintf(s->launch_path, sizeof(s->launch_path), "%s", s->config->launch_path);
+        return;
+    }
+    memcpy(dir, s->program, sizeof(dir));
+    slash = strrchr(dir, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    (void)snprintf(s->launch_path, sizeof(s->launch_path), "%.4000s/csb-launch", dir);
+    if (access(s->launch_path, X_OK) < 0) // not installed: the build tree
+        (void)snprintf(s->launch_path, sizeof(s->launch_path), "%.4000s/../launch/csb-launch", dir);
+}
+
+struct launch_args {
+    char text[LAUNCH_OPTIONS][CONFIG_TEXT_MAX + 32];
+    char *argv[LAUNCH_OPTIONS + 2];
+    size_t count;
+};
+
+static void add_option(struct launch_args *args, const char *name, const char *value)
+{
+    char *text = args->text[args->count++];
+
+    (void)snprintf(text, sizeof(args->text[0]), "--%s=%s", name, value);
+    args->argv[args->count] = text;
+}
+
+static void build_launch_args(struct supervisor *s, struct launch_args *args)
+{
+    const struct config *c = s->config;
+    char number[24];
+    char dir[CONFIG_TEXT_MAX + 16];
+
+    memset(args, 0, sizeof(*args));
+    args->argv[0] = s->launch_path;
+    (void)snprintf(number, sizeof(number), "%d", DAEMON_LAUNCH_FD);
+    add_option(args, "socket-fd", number);
+    add_option(args, "kernel", c->kernel_path);
+    add_option(args, "initrd", c->initrd_path);
+    add_option(args, "rootfs", c->rootfs_path);
+    (void)snprintf(dir, sizeof(dir), "%s/launch", c->state_dir);
+    add_option(args, "state-dir", dir);
+    (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)c->uid_base);
+    add_option(args, "uid-base", number);
+    add_option(args, "cgroup", c->cgroup_name);
+    if (c->qemu_path[0] != '\0')
+        add_option(args, "qemu", c->qemu_path);
+}
+
+// Starts csb-launch. *ret_socket is the daemon's end.
+static int start_launcher(struct supervisor *s, int *ret_socket)
+{
+    _cleanup_fd_ int ours = -1;
+    _cleanup_fd_ int theirs = -1;
+    struct launch_args args;
+    int pair[2];
+    int r = fd_socketpair(SOCK_SEQPACKET, pair);
+    struct proc_fd fds[1];
+
+    if (r < 0)
+        return r;
+    ours = pair[0];
+    theirs = pair[1];
+    build_launch_args(s, &args);
+    fds[0] = (struct proc_fd){.from = theirs, .to = DAEMON_LAUNCH_FD};
+    r = proc_spawn(&(struct proc_spec){.path = s->launch_path,
+                                       .argv = args.argv,
+                                       .fds = fds,
+                                       .fd_count = 1,
+                                       .death_signal = SIGTERM,
+                                       .own_group = true},
+                   &s->launcher);
+    if (r < 0) {
+        s->launcher = 0;
+        return r;
+    }
+    s->started_ns = clock_mono_ns();
+    *ret_socket = fd_steal(&ours);
+    return 0;
+}
+
+// The server: this program once more, with --serve in front of the other options.
+static int start_server(struct supervisor *s, int launch_socket)
+{
+    _cleanup_fd_ int ours = -1;
+    _cleanup_fd_ int theirs = -1;
+    char serve_option[] = DAEMON_SERVE_OPTION;
+    char *argv[ARGS_MAX];
+    size_t n = 0;
+    struct proc_fd fds[2];
+    size_t fd_count = 0;
+    int pair[2];
+    int r = fd_socketpair(SOCK_SEQPACKET, pair);
+
+    if (r < 0)
+        return r;
+    ours = pair[0];
+    theirs = pair[1];
+    argv[n++] = s->argv[0];
+    argv[n++] = serve_option;
+    for (char *const *arg = s->argv + 1; *arg != NULL; arg++) {
+        if (n == ARGS_MAX - 1)
+            return -E2BIG;
+        argv[n++] = *arg;
+    }
+    argv[n] = NULL;
+    fds[fd_count++] = (struct proc_fd){.from = theirs, .to = DAEMON_CONTROL_FD};
+    if (launch_socket >= 0)
+        fds[fd_count++] = (struct proc_fd){.from = launch_socket, .to = DAEMON_LAUNCH_FD};
+    r = proc_spawn(&(struct proc_spec){.path = s->program,
+                                       .argv = argv,
+                                       .fds = fds,
+                                       .fd_count = fd_count,
+                                       .death_signal = SIGKILL,
+                                       .own_group = true},
+                   &s->server);
+    if (r < 0)
+        return r;
+    s->control = fd_steal(&ours);
+    return 0;
+}
+
+static void respawn_launcher(struct supervisor *s)
+{
+    _cleanup_fd_ int socket = -1;
+    int r = start_launcher(s, &socket);
+
+    s->respawn_ns = CLOCK_NEVER;
+    if (r < 0) {
+        log_error("cannot start %s: %s", s->launch_path, strerror(-r));
+        s->respawn_ns = clock_deadline_ms(PAUSE_MAX_MS);
+        return;
+    }
+    r = fd_send_msg(s->control, "L", 1, &socket, 1);
+    if (r < 0)
+        log_error("cannot hand the new launcher to the server: %s", strerror(-r));
+    else
+        log_info("csb-launch was started again, pid %d", (int)s->launcher);
+}
+
+static void launcher_ended(struct supervisor *s, int status)
+{
+    uint64_t lived_ms = (clock_mono_ns() - s->started_ns) / NS_PER_MS;
+
+    s->launcher = 0;
+    if (lived_ms >= YOUNG_MS || s->pause_ms == 0)
+        s->pause_ms = PAUSE_FIRST_MS;
+    else
+        s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
+    s->respawn_ns = clock_deadline_ms(s->pause_ms);
+    log_warn(
+        "csb-launch ended (%s %d); its virtual machines are gone; starting it again in %llu ms",
+        WIFSIGNALED(status) ? "signal" : "exit code",
+        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+        (unsigned long long)s->pause_ms);
+}
+
+static void server_ended(struct supervisor *s, int status)
+{
+    s->server = 0;
+    if (WIFSIGNALED(status)) {
+        log_error("the server was killed by signal %d", WTERMSIG(status));
+        s->exit_code = 128 + WTERMSIG(status);
+    } else {
+        s->exit_code = WEXITSTATUS(status);
+    }
+}
+
+static void reap(struct supervisor *s)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == s->server)
+            server_ended(s, status);
+        else if (pid == s->launcher)
+            launcher_ended(s, status);
+    }
+}
+
+static void on_signals(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+
+    while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGCHLD)
+            reap(s);
+        else if (s->server > 0)
+            (void)kill(s->server, SIGTERM); // our child, not reaped yet: the pid is its
+    }
+}
+
+static void watch(struct supervisor *s)
+{
+    while (s->server > 0) {
+        if (s->launcher == 0 && s->with_launcher && clock_mono_ns() >= s->respawn_ns)
+            respawn_launcher(s);
+        (void)fd_wait(s->signals, POLLIN, s->respawn_ns);
+        on_signals(s);
+    }
+}
+
+static void stop_launcher(struct supervisor *s)
+{
+    uint64_t deadline = clock_deadline_ms(LAUNCH_STOP_MS);
+
+    fd_close(&s->control);
+    if (s->launcher == 0)
+        return;
+    (void)kill(s->launcher, SIGTERM);
+    while (s->launcher != 0 && clock_mono_ns() < deadline) {
+        (void)fd_wait(s->signals, POLLIN, deadline);
+        on_signals(s);
+    }
+    if (s->launcher == 0)
+        return;
+    log_warn("csb-launch does not end; killing it");
+    (void)kill(s->launcher, SIGKILL);
+    (void)waitpid(s->launcher, NULL, 0);
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL); // cannot fail with these arguments
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int supervise(const struct config *config, char *const *argv)
+{
+    struct supervisor s = {
+        .config = config, .argv = argv, .control = -1, .signals = -1, .respawn_ns = CLOCK_NEVER};
+    _cleanup_fd_ int lock = -1;
+    _cleanup_fd_ int launch_socket = -1;
+    struct err err = ERR_INIT;
+    int r;
+
+    find_programs(&s);
+    s.with_launcher = strcmp(config->isolation, "fake") != 0;
+    privileges_raise_files(FILES_WANTED);
+    if (state_prepare(config->state_dir, (uint32_t)config->uid_base, &lock, &err) < 0) {
+        log_error("%s", err.message);
+        return 1;
+    }
+    s.signals = open_signals();
+    r = s.signals < 0 ? -errno : 0;
+    if (r == 0 && s.with_launcher)
+        r = start_launcher(&s, &launch_socket);
+    if (r < 0) {
+        log_error("cannot start %s: %s", s.launch_path, strerror(-r));
+        return 1;
+    }
+    r = start_server(&s, launch_socket);
+    fd_close(&launch_socket);
+    if (r < 0)
+        log_error("cannot start %s: %s", s.program, strerror(-r));
+    s.exit_code = r < 0 ? 1 : 0;
+    watch(&s);
+    s.respawn_ns = CLOCK_NEVER;
+    stop_launcher(&s);
+    fd_close(&s.signals);
+    return s.exit_code;
+}
