@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""POST /execute: results, and every kind of bad input, each 400 or 413 naming its field."""
+import base64
+import json
+import pathlib
+import sys
+import time
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from daemon import Daemon  # noqa: E402
+from tap import Tap  # noqa: E402
+
+FIRST = ["request_id", "success", "output", "execution_time"]
+
+
+def b64(data):
+    return {"content": base64.b64encode(data).decode(), "encoding": "base64"}
+
+
+def results(t, d):
+    status, headers, r = d.execute("out hello\nerr oops\nout again")
+    t.check(status == 200 and list(r)[:4] == FIRST, "the old fields come first", r)
+    t.check(uuid.UUID(r["request_id"]).version == 4 and r["request_id"] == headers["X-Request-Id"],
+            "request_id is a UUID v4 and the header's", r)
+    t.check(r["success"] is True and r["status"] == "ok" and r["exit_code"] == 0, "success", r)
+    t.check(r["output"] == "hello\noops\nagain\n", "output is in order of arrival", r)
+    t.check(r["stdout"] == "hello\nagain\n" and r["stderr"] == "oops\n", "and apart", r)
+    t.check(isinstance(r["execution_time"], float) and 0 < r["execution_time"] < 30,
+            "execution_time is in seconds", r)
+    t.check(set(r["usage"]) == {"wall_ms", "cpu_ms", "memory_peak_bytes"} and
+            set(r["timing"]) == {"queue_ms", "sandbox_ms", "run_ms"}, "usage and timing", r)
+    t.check(r["isolation"] == "fake" and r["compile"] is None and r["signal"] is None, "the rest", r)
+    r = d.execute("out x\nexit 3")[2]
+    t.check((r["success"], r["status"], r["exit_code"]) == (False, "error", 3), "exit code 3", r)
+    r = d.execute("signal 11")[2]
+    t.check((r["status"], r["signal"], r["exit_code"]) == ("killed", "SIGSEGV", None), "signal", r)
+    r = d.execute("oom")[2]
+    t.check(r["status"] == "memory" and r["success"] is False, "memory limit", r)
+    r = d.execute("reject error: no main", language="rust")[2]
+    t.check(r["status"] == "compile_error" and r["compile"]["success"] is False and
+            "no main" in r["output"] and "no main" in r["compile"]["output"], "compile error", r)
+    r = d.execute("out ran", language="rust")[2]
+    t.check(r["output"] == "ran\n" and r["compile"]["success"] is True, "compiled and ran", r)
+    r = d.execute(language="py")[2]
+    t.check(r["language"] == "python" and r["version"] == "3.11.2", "an alias works", r)
+    for version in ("3", "3.11", "3.11.2", None):
+        t.check(d.execute(version=version)[0] == 200, f"version {version} matches")
+
+
+def text(t, d):
+    r = d.execute("stdin", stdin="grüße €\n")[2]
+    t.check(r["stdout"] == "grüße €\n" and r["lossy"] is False, "UTF-8 passes unchanged", r)
+    r = d.execute("stdin", stdin=b64(b"a\xff\xe2\x82b\xf0\x9f\x98"))[2]
+    t.check(r["stdout"] == "a\ufffd\ufffdb\ufffd" and r["lossy"] is True,
+            "one U+FFFD per maximal subpart", r)
+    r = d.execute("stdin", stdin={"content": "a\u0000b\u001b[0m\"\\"})[2]
+    t.check(r["stdout"] == "a\0b\x1b[0m\"\\", "control characters survive", r)
+    big = "é" * 200000
+    r = d.execute("stdin", stdin=big)[2]
+    t.check(r["stdout"] == big, "characters cut between pieces are whole again")
+
+
+def failures(t, d):
+    status, _, r = d.execute("out before\ndie")
+    t.check(status == 503 and r["error"] == "sandbox_lost" and r["may_have_run"] is True and
+            r["retry"] is False and r["code"] == 503, "a lost sandbox is typed", r)
+    t.check(d.execute("out next")[0] == 200, "and the next run is well")
+
+
+def bad_input(t, d):
+    deep = '{"language":"python","code":"x","args":' + "[" * 10000 + "]" * 10000 + "}"
+    surrogate = '{"language":"python","code":"\\ud800"}'
+    raw = [
+        ("not JSON", "hello", "body"), ("empty", "", "body"), ("cut", '{"language":"py', "body"),
+        ("an array", "[]", "body"), ("a string", '"x"', "body"), ("null", "null", "body"),
+        ("a duplicate key", '{"language":"python","code":"a","code":"b"}', "body"),
+        ("trailing text", '{"language":"python","code":"a"} x', "body"),
+        ("10,000 deep", deep, "body"), ("10,000 deep objects", '{"a":' * 10000, "body"),
+        ("invalid UTF-8", b'{"language":"python","code":"\xff"}', "body"),
+        ("a lone surrogate", surrogate, "body"), ("NaN", '{"timeout":NaN}', "body"),
+        ("a NUL in a key", '{"a\\u0000b":1}', "body"),
+        ("a huge integer", '{"language":"python","code":"a","timeout":' + "9" * 400 + "}", "body"),
+    ]
+    for name, body, field in raw:
+        status, _, r = d.execute(raw=body)
+        t.check(status == 400 and r.get("field") == field, f"{name} is 400 naming {field}", r)
+    t.check("nested" in d.execute(raw=deep)[2]["message"], "the message says what is wrong")
+
+    good = {"language": "python", "code": "out x"}
+    cases = [
+        ("language", None, "language"), ("language", 5, "language"), ("language", "", "language"),
+        ("language", "cobol", "language"), ("language", "py\0thon", "language"),
+        ("code", None, "code"), ("code", 5, "code"), ("code", "", "code"), ("code", " \n\t", "code"),
+        ("code", "a\0b", "code"), ("version", "2", "version"), ("version", "3.1", "version"),
+        ("version", 3, "version"), ("version", "", "version"),
+        ("timeout", 0, "timeout"), ("timeout", -1, "timeout"), ("timeout", 1e9, "timeout"),
+        ("timeout", "x", "timeout"), ("timeout", True, "timeout"), ("timeout", 300.1, "timeout"),
+        ("timeout", 10**18, "timeout"), ("timeout", -0.0, "timeout"), ("timeout", [1], "timeout"),
+        ("files", [], "files"), ("files", {"a": 5}, "files.a"), ("files", {"": "x"}, "files."),
+        ("files", {"../a": "x"}, "files.../a"), ("files", {"/etc/x": "x"}, "files./etc/x"),
+        ("files", {"a//b": "x"}, "files.a//b"), ("files", {"main.py": "x"}, "files.main.py"),
+        ("files", {"main.py/x": "x"}, "files.main.py/x"), ("files", {"a/b": "", "a": ""}, "files.a"),
+        ("files", {"a": {"content": 5}}, "files.a.content"), ("files", {"a": {}}, "files.a.content"),
+        ("files", {"a": {"content": "x", "encoding": "hex"}}, "files.a.encoding"),
+        ("files", {"a": {"content": "x", "mode": 5}}, "files.a.mode"),
+        ("files", {"a": {"content": "a", "encoding": "base64"}}, "files.a.content"),
+        ("files", {"x" * 256: "x"}, None), ("files", {f"f{i}": "" for i in range(256)}, "files"),
+        ("stdin", 5, "stdin"), ("stdin", {"content": "=", "encoding": "base64"}, "stdin.content"),
+        ("args", "x", "args"), ("args", {"a": 1}, "args"), ("args", ["a", 5], "args[1]"),
+        ("args", ["a\0"], "args[0]"), ("args", ["x"] * 257, "args"), ("args", ["x" * 140000], "args"),
+        ("env", [], "env"), ("env", {"A": 5}, "env.A"), ("env", {"A": None}, "env.A"),
+        ("env", {"1A": "x"}, "env.1A"), ("env", {"A=B": "x"}, "env.A=B"), ("env", {"": "x"}, "env."),
+        ("env", {"A": "x\0"}, "env.A"), ("env", {"CSB_X": "1"}, "env.CSB_X"),
+        ("env", {f"V{i}": "" for i in range(129)}, "env"),
+        ("limits", 5, "limits"), ("limits", {"cores": 5}, "limits.cores"),
+        ("limits", {"wall_ms": 0}, "limits.wall_ms"), ("limits", {"wall_ms": 1.5}, "limits.wall_ms"),
+        ("limits", {"wall_ms": "1"}, "limits.wall_ms"), ("limits", {"cpu_ms": -1}, "limits.cpu_ms"),
+        ("limits", {"wall_ms": 10**15}, "limits.wall_ms"),
+        ("limits", {"memory_bytes": 1}, "limits.memory_bytes"),
+        ("limits", {"processes": 0}, "limits.processes"),
+        ("limits", {"output_bytes": 2**62}, "limits.output_bytes"),
+        ("limits", {"disk_bytes": 1}, "limits.disk_bytes"),
+        ("network", True, "network"), ("network", "full", "network"), ("network", {}, "network"),
+        ("artifacts", ["a"], "artifacts"), ("artifacts", "a", "artifacts"),
+        ("stream", 1, "stream"), ("colour", 1, "colour"), ("Code", "x", "Code"),
+    ]
+    for key, value, field in cases:
+        body = dict(good, **{key: value})
+        status, _, r = d.execute(raw=json.dumps(body))
+        ok = status == 400 and r.get("message") and (field is None or r.get("field") == field)
+        t.check(ok, f"{key}: {str(value)[:40]!r} is 400 naming {field}", (status, r))
+    status, _, r = d.execute(timeout=5, limits={"wall_ms": 5000})
+    t.check(status == 400 and r["field"] == "limits.wall_ms", "timeout and wall_ms exclude", r)
+    for field in ("language", "code"):
+        body = {k: v for k, v in good.items() if k != field}
+        r = d.execute(raw=json.dumps(body))
+        t.check(r[0] == 400 and r[2]["field"] == field, f"{field} is required", r)
+
+
+def good_input(t, d):
+    cases = {
+        "timeout": [1, 0.5, 300, 1e-3, None], "files": [{}, {"a/b.py": "", "c": b64(b"\0")}, None],
+        "stdin": ["", {"content": ""}, b64(b""), None], "args": [[], ["", "é"], ["x"] * 256],
+        "env": [{}, {"_A1": "a=b\n"}, {f"V{i}": "" for i in range(128)}],
+        "limits": [{}, {"wall_ms": 1000, "processes": 1}, {"memory_bytes": 64 << 20}],
+        "network": [False, "none", None], "artifacts": [[], None], "stream": [False, None],
+    }
+    for key, values in cases.items():
+        for value in values:
+            answer = d.execute(**{key: value})
+            t.check(answer[0] == 200, f"{key}: {str(value)[:40]!r} is accepted", answer)
+
+
+def limits(t):
+    with Daemon(POOL_SIZE=1, POOL_MAX=1, QUEUE_MAX=0, QUEUE_WAIT_MS=500, LIMIT_OUTPUT_BYTES="64K") as d:
+        slow = d.connect()
+        slow.request("POST", "/execute", json.dumps({"language": "python", "code": "sleep 1500"}))
+        d.wait(lambda: d.running() == 1, "running")
+        began = time.monotonic()
+        status, headers, r = d.execute()
+        t.check(status == 429 and int(headers["Retry-After"]) >= 1 and r["error"] == "busy" and
+                r["may_have_run"] is False and r["retry"] is True,
+                "when all is taken: 429 with Retry-After", (status, r))
+        t.check(time.monotonic() - began < 3, "and at once")
+        t.check(slow.getresponse().status == 200, "the one that was first ends well")
+        d.wait(lambda: d.execute()[0] == 200, "free again")
+        r = d.execute("flood 10000000")[2]
+        t.check(len(r["stdout"]) <= 64 * 1024 + 65536 and r["status"] in ("ok", "output_limit") and
+                (r["truncated"] or r["status"] == "output_limit"), "output is bounded", str(r)[-300:])
+
+
+def main():
+    t = Tap()
+    with Daemon(POOL_SIZE=3) as d:
+        for part in (results, text, failures, bad_input, good_input):
+            t.group(lambda tap, part=part: part(tap, d))
+    t.group(limits)
+    t.finish()
+
+
+main()

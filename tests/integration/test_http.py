@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP surface: routes, keep-alive, pipelining, size limits, slow clients, foreign names."""
+import json
+import pathlib
+import socket
+import sys
+import time
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from daemon import Daemon  # noqa: E402
+from tap import Tap  # noqa: E402
+
+MIB = 1 << 20
+
+
+def is_error(answer, code, word):
+    """The shape every error has."""
+    status, headers, body = answer
+    return (status == code and isinstance(body, dict) and body.get("code") == code
+            and body.get("error") == word and body.get("message")
+            and body.get("request_id") == headers["X-Request-Id"]
+            and headers["Content-Type"] == "application/json")
+
+
+def read_all(sock):
+    data = b""
+    while True:
+        piece = sock.recv(65536)
+        if not piece:
+            return data
+        data += piece
+
+
+def routes(t, d):
+    status, headers, body = d.get("/health")
+    t.check(status == 200 and body["status"] == "healthy", "GET /health is 200 and healthy", body)
+    t.check(body["isolation"] == "fake" and "accel" in body and "time" in body,
+            "/health says the isolation", body)
+    t.check(uuid.UUID(headers["X-Request-Id"]).version == 4, "X-Request-Id is a UUID v4")
+    status, _, body = d.get("/languages")
+    t.check(status == 200 and body["languages"] == ["python", "rust"], "GET /languages", body)
+    t.check([r["id"] for r in body["runtimes"]] == body["languages"]
+            and all(r["version"] for r in body["runtimes"]), "runtimes have id and version", body)
+    status, _, body = d.get("/debug/guest")
+    t.check(status == 200 and body["cpu_count"] >= 1 and "cmdline" in body and "agent" in body,
+            "GET /debug/guest", body)
+    t.check(is_error(d.get("/nothing"), 404, "not_found"), "an unknown path is 404")
+    t.check(is_error(d.get("/health/"), 404, "not_found"), "paths match exactly")
+    t.check(is_error(d.get("/%68ealth"), 404, "not_found"), "paths are not decoded")
+    t.check(d.get("/health?x=1")[0] == 200, "a query is ignored")
+    answer = d.get("/execute")
+    t.check(is_error(answer, 405, "method_not_allowed") and answer[1]["Allow"] == "POST",
+            "GET /execute is 405 with Allow", answer)
+    answer = d.request("POST", "/health", "{}")
+    t.check(is_error(answer, 405, "method_not_allowed") and answer[1]["Allow"] == "GET, HEAD",
+            "POST /health is 405 with Allow", answer)
+    answer = d.request("BREW", "/languages")
+    t.check(answer[0] == 405, "an unknown method is 405", answer)
+    status, headers, body = d.request("HEAD", "/health")
+    t.check(status == 200 and body is None and int(headers["Content-Length"]) > 0,
+            "HEAD /health has no body")
+
+
+def connections(t, d):
+    connection = d.connect()
+    ids = set()
+    for _ in range(20):
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        answer.read()
+        ids.add(answer.headers["X-Request-Id"])
+    sock = connection.sock
+    t.check(sock is not None and len(ids) == 20, "20 requests on one connection, 20 ids")
+    connection.close()
+
+    with d.socket() as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3 +
+                     b"GET /languages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        data = read_all(sock)
+    t.check(data.count(b"HTTP/1.1 200") == 4 and data.rstrip().endswith(b"}"),
+            "four pipelined requests get four answers", data)
+
+    with d.socket() as sock:
+        sock.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        t.check(b" 200 " in read_all(sock), "HTTP/1.0 works and is closed")
+
+    body = json.dumps({"language": "python", "code": "out chunked"}).encode()
+    with d.socket() as sock:
+        sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                     b"Transfer-Encoding: chunked\r\n\r\n")
+        for i in range(0, len(body), 7):
+            piece = body[i:i + 7]
+            sock.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        sock.sendall(b"0\r\n\r\n")
+        t.check(b'"output":"chunked\\n"' in read_all(sock), "a chunked request body is put together")
+
+    with d.socket() as sock:
+        sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not http\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        read_all(sock)
+    t.check(d.get("/health")[0] == 200, "bytes that are no HTTP harm nothing")
+
+
+def sizes(t, d):
+    big = b'{"language":"python","code":"' + b"x" * (20 * MIB) + b'"}'
+    answer = d.request("POST", "/execute", big)
+    t.check(is_error(answer, 413, "too_large") and answer[2]["field"] == "body",
+            "a 20 MiB body is 413 and names the body", answer)
+    with d.socket() as sock:
+        sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20971520\r\n"
+                     b"Expect: 100-continue\r\n\r\n")
+        start = sock.recv(4096)
+    t.check(start.startswith(b"HTTP/1.1 413"), "Expect: 100-continue gets 413 before the body", start)
+    with d.socket() as sock:
+        sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\n"
+                     b"Content-Length: 99999999999999\r\n\r\n")
+        start = sock.recv(4096)
+    t.check(start.startswith(b"HTTP/1.1 413"), "an absurd length is 413 at once", start)
+    body = b'{"language":"python","code":"out yes"}'
+    with d.socket() as sock:
+        sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                     b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        start = sock.recv(4096)
+        sock.sendall(body)
+        data = read_all(sock)
+    t.check(start.startswith(b"HTTP/1.1 100") and b'"output":"yes\\n"' in data,
+            "Expect: 100-continue gets 100, then the answer", start + data)
+    code = "out ok\n" + "#" * (3 * MIB)
+    answer = d.execute(code)
+    t.check(answer[0] == 200 and answer[2]["output"] == "ok\n", "3 MiB of code run", str(answer)[:300])
+    with d.socket() as sock:
+        try:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200000 + b"\r\n\r\n")
+            data = read_all(sock)
+        except ConnectionError:
+            data = b""
+    t.check(b" 200 " not in data and d.get("/health")[0] == 200, "a huge header is refused", data[:200])
+
+
+def names(t, d):
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost:80:80", ""):
+        answer = d.get("/health", Host=host)
+        t.check(is_error(answer, 403, "host_not_allowed"), f"Host '{host}' is 403", answer)
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"):
+        t.check(d.get("/health", Host=host)[0] == 200, f"Host '{host}' is answered")
+    for origin in ("http://evil.example", "null", "file://", "https://localhost.evil.example"):
+        answer = d.execute(headers={"Origin": origin})
+        t.check(is_error(answer, 403, "origin_not_allowed"), f"Origin '{origin}' is 403", answer)
+    t.check(d.execute(headers={"Origin": "http://localhost:3000"})[0] == 200,
+            "a page of this machine may ask")
+    answer = d.execute(headers={"Content-Encoding": "gzip"})
+    t.check(answer[0] == 415, "a compressed body is 415", answer)
+
+
+def slow(t):
+    with Daemon(HTTP_IDLE_MS=1000, HTTP_BODY_MS=1000) as d:
+        for name, start in (("head", b"GET /hea"),
+                            ("body", b"POST /execute HTTP/1.1\r\nHost: localhost\r\n"
+                                     b"Content-Length: 100\r\n\r\n")):
+            began = time.monotonic()
+            with d.socket() as sock:
+                try:
+                    sock.sendall(start)
+                    for _ in range(100):  # a byte now and then must not keep the connection
+                        sock.sendall(b"x")
+                        sock.settimeout(0.1)
+                        try:
+                            if sock.recv(1) == b"":
+                                break
+                        except TimeoutError:
+                            pass
+                except ConnectionError:
+                    pass
+            took = time.monotonic() - began
+            t.check(0.8 < took < 6, f"a client that drips its {name} is closed", took)
+        began = time.monotonic()
+        with d.socket() as sock:
+            t.check(sock.recv(1) == b"" and time.monotonic() - began < 6, "so is one that is silent")
+        answer = d.execute("sleep 2500\nout done")
+        t.check(answer[0] == 200 and answer[2]["output"] == "done\n",
+                "one that waits for its answer is not", answer)
+
+
+def main():
+    t = Tap()
+    with Daemon() as d:
+        for part in (routes, connections, sizes, names):
+            t.group(lambda tap, part=part: part(tap, d))
+    t.group(slow)
+    t.finish()
+
+
+main()

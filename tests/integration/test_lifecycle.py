@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Start, drain, second instance, killed parts, and the command line of codesandboxd."""
+import http.client
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from daemon import PROGRAM, Daemon, children  # noqa: E402
+from tap import Tap  # noqa: E402
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Background(threading.Thread):
+    def __init__(self, d, code):
+        super().__init__(daemon=True)
+        self.d, self.code, self.answer, self.error = d, code, None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.answer = self.d.execute(self.code)
+        except (OSError, http.client.HTTPException) as error:
+            self.error = error
+
+
+def drain(t):
+    with Daemon() as d:
+        run = Background(d, "sleep 1500\nout finished")
+        kept = d.connect()
+        kept.request("GET", "/health")
+        kept.getresponse().read()
+        d.wait(lambda: d.running() == 1, "running")
+        d.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        try:
+            d.connect(2).request("GET", "/health")
+            refused = False
+        except OSError:
+            refused = True
+        t.check(refused, "after SIGTERM new connections are refused")
+        try:
+            kept.request("GET", "/health")
+            answer = kept.getresponse()
+            told = answer.status == 503 and json.loads(answer.read())["error"] == "draining"
+        except (OSError, http.client.HTTPException):
+            told = False
+        t.check(told, "an open connection is told 503 draining")
+        run.join(20)
+        t.check(run.answer and run.answer[0] == 200 and run.answer[2]["output"] == "finished\n",
+                "the run under way ends well", run.answer or run.error)
+        t.check(d.stop() == 0, "and the exit code is 0", d.log)
+
+
+def cut(t):
+    for name, settings, again in (("the drain limit", {"DRAIN_MS": 500}, False),
+                                  ("a second SIGTERM", {}, True)):
+        with Daemon(**settings) as d:
+            run = Background(d, "sleep 60000")
+            d.wait(lambda: d.running() == 1, "running")
+            began = time.monotonic()
+            d.process.send_signal(signal.SIGTERM)
+            if again:
+                time.sleep(0.3)
+                d.process.send_signal(signal.SIGTERM)
+            code = d.stop(signal.SIGCONT)
+            run.join(10)
+            t.check(code == 0 and time.monotonic() - began < 8, f"{name} cuts what runs", d.log)
+            t.check(run.answer and run.answer[0] == 503 and run.answer[2]["error"] == "cancelled",
+                    "its client is told", run.answer or run.error)
+
+
+def one_per_directory(t):
+    with tempfile.TemporaryDirectory(prefix="csb-test-") as state:
+        with Daemon(state) as d:
+            second = subprocess.run([PROGRAM], env={"ISOLATION": "fake", "API_PORT": "0",
+                                                    "STATE_DIR": state + "/state"},
+                                    capture_output=True, text=True, timeout=20, check=False)
+            t.check(second.returncode == 1 and f"pid {d.process.pid}" in second.stderr and
+                    "STATE_DIR" in second.stderr, "a second one is refused, with the reason",
+                    second.stderr)
+            t.check(d.get("/health")[0] == 200, "the first is not disturbed")
+
+
+def killed(t):
+    with tempfile.TemporaryDirectory(prefix="csb-test-") as state:
+        d = Daemon(state)
+        server = children(d.process.pid)
+        d.process.kill()
+        d.stop()
+        until = time.monotonic() + 5
+        while any(os.path.exists(f"/proc/{p}") for p in server) and time.monotonic() < until:
+            time.sleep(0.02)
+        t.check(not any(os.path.exists(f"/proc/{p}") for p in server),
+                "kill -9 of the supervisor takes the server along", server)
+        with Daemon(state) as d:
+            t.check(d.get("/health")[0] == 200, "and the next start is clean")
+            os.kill(children(d.process.pid)[0], signal.SIGKILL)
+            code = d.process.wait(10)
+            t.check(code == 128 + 9, "a killed server ends the supervisor with 137", code)
+        with Daemon(state) as d:
+            d.process.send_signal(signal.SIGINT)
+            t.check(d.process.wait(10) == 0, "SIGINT ends it as SIGTERM does")
+
+
+def unprivileged(t):
+    with Daemon() as d:
+        status = pathlib.Path(f"/proc/{children(d.process.pid)[0]}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        t.check(int(fields["CapEff"], 16) == 0 and int(fields["CapPrm"], 16) == 0 and
+                fields["NoNewPrivs"] == "1", "the server has no capability", status)
+        if os.geteuid() == 0:
+            t.check("0" not in fields["Uid"].split() + fields["Gid"].split() and
+                    not fields["Groups"].split(), "nor any id of root", status)
+
+
+def run(*args, **env):
+    return subprocess.run([PROGRAM, *args], env={"PATH": os.environ["PATH"], **env},
+                          capture_output=True, text=True, timeout=20, check=False)
+
+
+def command_line(t):
+    for args, env, name in (
+            ([], {"API_PORT": "x"}, "API_PORT"), ([], {"API_PORT": "70000"}, "API_PORT"),
+            (["--pool-size=-1"], {}, "POOL_SIZE"), ([], {"ISOLATION": "process"}, "ISOLATION"),
+            ([], {"ISOLATION": "none"}, "ISOLATION"), ([], {"API_HOST": "0.0.0.0"}, "API_HOST"),
+            ([], {"API_HOST": "example.com"}, "API_HOST"), ([], {"AGENT_PORT": "0"}, "AGENT_PORT"),
+            (["--nonsense=1"], {}, "nonsense"), (["nonsense"], {}, "nonsense"),
+            (["--config=/nonexistent"], {}, "/nonexistent"), (["--serve"], {}, "--serve")):
+        r = run(*args, **env)
+        t.check(r.returncode in (1, 2) and name in r.stderr and len(r.stderr.splitlines()) == 1,
+                f"{args} {env} is refused in one line naming {name}", r.stderr)
+    r = run("--check-config", API_HOST="0.0.0.0", ALLOW_UNAUTHENTICATED="1", POOL_SIZE="7")
+    t.check(r.returncode == 0 and "pool_size = 7" in r.stdout, "--check-config prints the values", r)
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write("# a comment\npool_size = 5\napi_port = 9000\n")
+        file.flush()
+        r = run("--check-config", f"--config={file.name}", "--api-port=9002", API_PORT="9001",
+                POOL_SIZE="")
+        t.check("pool_size = 5" in r.stdout and "api_port = 9002" in r.stdout,
+                "file < environment < command line", r.stdout)
+        file.write("pool_sise = 5\n")
+        file.flush()
+        r = run("--check-config", f"--config={file.name}")
+        t.check(r.returncode == 2 and ":4:" in r.stderr and "pool_sise" in r.stderr,
+                "an unknown key is refused with its line", r.stderr)
+    r = run("--help")
+    t.check(r.returncode == 0 and "--api-port=8000" in r.stdout, "--help lists the settings")
+    t.check(run("--version").stdout.startswith("codesandboxd "), "--version")
+    docs = run("--print-config-docs").stdout
+    t.check(docs == (SOURCE / "docs/CONFIGURATION.md").read_text(),
+            "docs/CONFIGURATION.md is what --print-config-docs prints")
+
+
+def main():
+    t = Tap()
+    for part in (drain, cut, one_per_directory, killed, unprivileged, command_line):
+        t.group(part)
+    t.finish()
+
+
+main()
