@@ -140,22 +140,24 @@ class Machine:
 
     # -- what tests call -------------------------------------------------------------------------
 
-    def run(self, script, *, files_in=None, files_out=(), user="root", timeout=120):
+    def run(self, script, *, files_in=None, files_out=(), user="root", setup=None,
+            timeout=120):
         """Boots, runs the script (bash, unless it begins with #!) and returns a Result.
 
         files_in   {path in the machine: file or directory of the host, or bytes}
         files_out  paths in the machine; those that exist come back, as bytes
         user       "root" or "tester", an ordinary user (uid 1000, group kvm, no sudo)
+        setup      a script that root runs first; when it fails, its exit code is the result
         timeout    seconds for the script, after the boot
         """
-        self.start(script, files_in=files_in, files_out=files_out, user=user)
+        self.start(script, files_in=files_in, files_out=files_out, user=user, setup=setup)
         try:
             return self.wait(timeout)
         finally:
             if not self.persistent:
                 self.close()
 
-    def start(self, script, *, files_in=None, files_out=(), user="root"):
+    def start(self, script, *, files_in=None, files_out=(), user="root", setup=None):
         """Boots and returns when the script begins."""
         if self._qemu is not None:
             raise MachineError("the machine is on already")
@@ -166,7 +168,7 @@ class Machine:
         self._buffer = bytearray()
         self._start_at = None
         self._files_out = list(files_out)
-        self._write_input(script, files_in or {}, user)
+        self._write_input(script, setup, files_in or {}, user)
         began = time.monotonic()
         self._spawn(paths)
         self._start_at = self._pump_until(self._token + b" start\n",
@@ -227,15 +229,15 @@ class Machine:
 
     # -- files -----------------------------------------------------------------------------------
 
-    def _write_input(self, script, files_in, user):
-        if not script.startswith("#!"):
-            script = "#!/bin/bash\n" + script
+    def _write_input(self, script, setup, files_in, user):
         owner = 1000 if user == "tester" else 0
         config = (f"TOKEN={self._token.decode()}\nRUN_USER={user}\n"
                   f"KVM={'yes' if self.kvm else ''}\nKEEP={'yes' if self.persistent else ''}\n")
         with tarfile.open(self.dir / "in.img", "w", format=tarfile.PAX_FORMAT) as tar:
             self._add_bytes(tar, "/run/machine/config", config.encode(), 0o600, 0)
-            self._add_bytes(tar, "/run/machine/script", script.encode(), 0o755, 0)
+            self._add_script(tar, "/run/machine/script", script)
+            if setup:
+                self._add_script(tar, "/run/machine/setup", setup)
             self._add_bytes(tar, "/run/machine/collect",
                             "".join(path + "\n" for path in self._files_out).encode(), 0o600, 0)
             if self.systemd:
@@ -246,6 +248,11 @@ class Machine:
                 else:
                     self._add_path(tar, path, source, owner)
         # The archive ends on a whole number of sectors, since tar pads it to 10 KiB.
+
+    def _add_script(self, tar, path, text):
+        if not text.startswith("#!"):
+            text = "#!/bin/bash\n" + text
+        self._add_bytes(tar, path, text.encode(), 0o755, 0)
 
     @staticmethod
     def _add_bytes(tar, path, data, mode, owner):

@@ -20,10 +20,10 @@ class Tap:
                 print(f"#   {line}", flush=True)
         return bool(condition)
 
-    def group(self, function):
+    def group(self, function, *arguments):
         """Runs a function that makes checks; an exception is one failed check."""
         try:
-            function(self)
+            function(self, *arguments)
         except Exception as error:
             self.check(False, f"{function.__name__} runs to its end",
                        f"{error}\n{traceback.format_exc(limit=-4, chain=False)}")
