@@ -13,15 +13,16 @@
 //                  "hostname": name, "machine_id": 32 hex digits}
 //                  The agent credits and reseeds the kernel's generator, sets clock and identity.
 //                  200 {"ok": true}. Nothing of a user runs before it in a clone.
-//   POST /prepare  JSON {"id": name, "argv": [...], "env": {...}, "ready_ms": N}
+//   POST /prepare  JSON {"id": name, "argv": [...], "env": {...}, "ready_ms": N,
+//                  "limits": LIMITS or absent}
 //                  Starts a fresh interpreter in a jail of its own, which waits for its program
 //                  ("Prepared interpreters" below). 200 {"prepared": id} once it is ready; 504 when
 //                  it was not in time; 500 when it died. Replaces nothing: at most
 //                  AGENT_PREPARED_MAX.
-//   POST /run      Runs one program. Body: u32be length of HEAD, HEAD (JSON), then the bytes of
-//   each
-//                  file in the order of HEAD.files, then stdin. Answer: 200 and frames until a
-//                  RESULT frame, which is last. RST_STREAM by the daemon kills the run.
+//   POST /run      Runs one program. Body: u32be length of HEAD, HEAD (JSON), then the bytes
+//                  of each file in the order of HEAD.files, then stdin. Answer: 200 and frames
+//                  until a RESULT frame, which is last; or AGENT_STATUS_GONE when the prepared
+//                  interpreter is no more, and nothing ran. RST_STREAM by the daemon kills the run.
 //
 // Errors are 4xx/5xx with JSON {"error": word, "message": sentence}.
 //
@@ -67,6 +68,7 @@
 #define AGENT_FRAME_MAX    (64u << 10) // bytes of one frame's payload
 #define AGENT_JSON_MAX     (64u << 10) // bytes of any JSON answer, RESULT included
 #define AGENT_PREPARED_MAX 4
+#define AGENT_STATUS_GONE  409
 #define AGENT_CONTROL_FD   3
 
 enum agent_frame {

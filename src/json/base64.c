@@ -62,3 +62,23 @@ int base64_decode(const char *text, size_t len, struct buf *out)
     }
     return 0;
 }
+
+int base64_encode(const void *data, size_t len, struct buf *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *in = data;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < len; i += 3) {
+        size_t n = len - i < 3 ? len - i : 3;
+        uint32_t v = 0;
+        char group[4] = {'=', '=', '=', '='};
+
+        for (size_t k = 0; k < 3; k++)
+            v = v << 8 | (k < n ? in[i + k] : 0);
+        for (size_t k = 0; k <= n; k++)
+            group[k] = digits[(v >> (18 - 6 * k)) & 63];
+        r = buf_append(out, group, sizeof(group));
+    }
+    return r;
+}

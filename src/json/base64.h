@@ -12,4 +12,7 @@ struct buf;
 // Appends the decoded bytes. 0, -EINVAL when `text` is not base64, or the error of buf_append().
 int base64_decode(const char *text, size_t len, struct buf *out);
 
+// Appends the encoded text. 0, or the error of buf_append().
+int base64_encode(const void *data, size_t len, struct buf *out);
+
 #endif

@@ -149,8 +149,16 @@ static const char *const *as_list(char *const *list)
     return (const char *const *)list;
 }
 
-int agent_prepare(struct channel *ch, const struct runtime *rt, uint64_t deadline_ns,
-                  struct err *err)
+static json_t *limits_object(const struct run_limits *l)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "wall_ms", (json_int_t)l->wall_ms, "cpu_ms",
+                     (json_int_t)l->cpu_ms, "memory_bytes", (json_int_t)l->memory_bytes,
+                     "processes", (json_int_t)l->processes, "output_bytes",
+                     (json_int_t)l->output_bytes, "disk_bytes", (json_int_t)l->disk_bytes);
+}
+
+int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run_limits *limits,
+                  uint64_t deadline_ns, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
     _cleanup_json_ json_t *answer = NULL;
@@ -163,21 +171,13 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, uint64_t deadlin
     env = json_object();
     add_env(env, as_list(rt->env));
     add_env(env, as_list(rt->prepare_env));
-    body = json_pack("{s:s,s:o,s:o,s:i}", "id", rt->id, "argv",
-                     string_array(rt->prepare.argv, rt->prepare.argc), "env", env, "ready_ms",
-                     left_ms < 1 ? 1 : left_ms);
+    body = json_pack("{s:s,s:o,s:o,s:o,s:i}", "id", rt->id, "argv",
+                     string_array(rt->prepare.argv, rt->prepare.argc), "env", env, "limits",
+                     limits_object(limits), "ready_ms", left_ms < 1 ? 1 : left_ms);
     text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     if (text == NULL)
         return out_of_memory(err);
     return call(ch, "POST", "/prepare", text, deadline_ns, &answer, err);
-}
-
-static json_t *limits_object(const struct run_limits *l)
-{
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "wall_ms", (json_int_t)l->wall_ms, "cpu_ms",
-                     (json_int_t)l->cpu_ms, "memory_bytes", (json_int_t)l->memory_bytes,
-                     "processes", (json_int_t)l->processes, "output_bytes",
-                     (json_int_t)l->output_bytes, "disk_bytes", (json_int_t)l->disk_bytes);
 }
 
 static json_t *compile_object(const struct run_request *req)

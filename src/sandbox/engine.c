@@ -114,6 +114,7 @@ static int open_parts(struct engine *e, struct err *err)
         .ops = c->driver,
         .driver = e->driver,
         .loop = e->loop,
+        .limits = c->limits,
     };
     return pool_new(&pool, &e->pool, err);
 }

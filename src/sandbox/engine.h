@@ -20,15 +20,20 @@ struct run;
 struct runtime;
 struct runtime_table;
 
+struct run_limits {
+    uint64_t wall_ms, cpu_ms, memory_bytes, processes, output_bytes, disk_bytes;
+};
+
 struct engine_config {
     const struct driver_ops *driver;
     struct driver_config driver_config; // its pointers are borrowed for the engine's life
     struct runtime_table *runtimes;     // borrowed
     struct driver_shape shape;
-    uint32_t pool_ready;    // ready sandboxes to keep per warm runtime, default 3
-    uint32_t pool_max;      // sandboxes alive at once, ready and running
-    uint32_t queue_max;     // requests that may wait for a sandbox
-    uint64_t queue_wait_ms; // longest wait before ERR_BUSY
+    uint32_t pool_ready;      // ready sandboxes to keep per warm runtime, default 3
+    uint32_t pool_max;        // sandboxes alive at once, ready and running
+    uint32_t queue_max;       // requests that may wait for a sandbox
+    uint64_t queue_wait_ms;   // longest wait before ERR_BUSY
+    struct run_limits limits; // the defaults of a run: sandboxes are prepared for them
 };
 
 struct engine_status {
@@ -64,10 +69,6 @@ struct run_file {
     const char *path; // relative, validated by the API layer: see run_path_check()
     const uint8_t *data;
     size_t len;
-};
-
-struct run_limits {
-    uint64_t wall_ms, cpu_ms, memory_bytes, processes, output_bytes, disk_bytes;
 };
 
 struct run_request {

@@ -65,18 +65,28 @@ int run_path_check(const char *path, struct err *err)
     return 0;
 }
 
-// True when the caller's variables could only take effect at the interpreter's start.
+static bool matches(char *const *patterns, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (fnmatch(patterns[i], name, 0) == 0)
+            return true;
+    return false;
+}
+
+// True when something of the request could only take effect at the interpreter's start.
 static bool needs_cold_start(const struct run_request *req)
 {
     const struct runtime *rt = req->runtime;
 
+    for (size_t i = 0; i < req->file_count; i++)
+        if (matches(rt->cold_files, rt->cold_files_count, req->files[i].path))
+            return true;
     for (size_t i = 0; req->env != NULL && req->env[i] != NULL; i++) {
         char name[256];
 
         (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(req->env[i], "="), req->env[i]);
-        for (size_t k = 0; k < rt->cold_env_count; k++)
-            if (fnmatch(rt->cold_env[k], name, 0) == 0)
-                return true;
+        if (matches(rt->cold_env, rt->cold_env_count, name))
+            return true;
     }
     return false;
 }
@@ -129,37 +139,31 @@ static uint64_t run_deadline(const struct run_request *req)
     return clock_deadline_ms(ms);
 }
 
-// Takes a sandbox and sends the program. A sandbox that turns out dead before anything was sent is
-// replaced; after that the program may have run.
+// Takes a sandbox and sends the program to it. On failure nothing was sent and no sandbox is held.
 static int send_program(struct run *r, const struct run_request *req, struct err *err)
 {
     struct pool_wait wait = {.gone = req->gone, .arg = req->gone_arg};
     struct pool *pool = r->engine->pool;
+    _cleanup_buf_ struct buf body = BUF_INIT;
     uint64_t start = clock_mono_ns();
-    bool cold = needs_cold_start(req);
+    struct sandbox *s;
+    bool prepared;
 
-    for (int tries = 1;; tries++) {
-        _cleanup_buf_ struct buf body = BUF_INIT;
-        struct sandbox *s;
-
-        if (pool_acquire(pool, req->runtime, &wait, &s, err) < 0)
-            return -1;
+    if (pool_acquire(pool, req->runtime, &wait, &s, err) < 0)
+        return -1;
+    r->sent_ns = clock_mono_ns();
+    r->result.queue_ns += r->sent_ns - start;
+    prepared = s->prepared == req->runtime && !needs_cold_start(req);
+    if (encode(req, prepared, &body, err) == 0 &&
+        channel_send(s->channel,
+                     &(struct channel_request){
+                         .method = "POST", .path = "/run", .body = body.data, .body_len = body.len},
+                     &r->stream, err) == 0) {
         r->sandbox = s;
-        r->result.queue_ns = clock_mono_ns() - start;
-        if (encode(req, !cold && s->prepared == req->runtime, &body, err) < 0)
-            return -1;
-        r->sent_ns = clock_mono_ns();
-        if (channel_send(
-                s->channel,
-                &(struct channel_request){
-                    .method = "POST", .path = "/run", .body = body.data, .body_len = body.len},
-                &r->stream, err) == 0)
-            return 0;
-        r->sandbox = NULL;
-        pool_release(pool, s);
-        if (tries == SEND_TRIES)
-            return -1;
+        return 0;
     }
+    pool_release(pool, s);
+    return -1;
 }
 
 static bool is_gone(struct run *r)
@@ -179,14 +183,12 @@ static int check_patience(struct run *r, struct err *err)
     return 0;
 }
 
-static int await_status(struct run *r, struct err *err)
+static int await_status(struct run *r, int *ret_status, struct err *err)
 {
-    int status;
-
     for (;;) {
         struct err wait_err = ERR_INIT;
 
-        if (channel_status(r->stream, clock_deadline_ms(SLICE_MS), &status, &wait_err) == 0)
+        if (channel_status(r->stream, clock_deadline_ms(SLICE_MS), ret_status, &wait_err) == 0)
             break;
         if (wait_err.code != ERR_TIMEOUT) {
             *err = wait_err;
@@ -195,10 +197,45 @@ static int await_status(struct run *r, struct err *err)
         if (check_patience(r, err) < 0)
             return -1;
     }
-    if (status != 200)
-        return err_set(err, ERR_PROTOCOL, "the agent refused the run with status %d", status);
     r->result.sandbox_ns = clock_mono_ns() - r->sent_ns;
     return 0;
+}
+
+// The program is not with an agent any more: the sandbox goes, the run may be tried in another.
+static void take_back(struct run *r)
+{
+    channel_stream_close(r->stream);
+    r->stream = NULL;
+    if (r->sandbox != NULL)
+        pool_release(r->engine->pool, r->sandbox);
+    r->sandbox = NULL;
+}
+
+// Hands the program over. A sandbox that turns out dead before anything was sent, or whose
+// interpreter did not live to see the program (AGENT_STATUS_GONE), is replaced; after that the
+// program may have run.
+static int hand_over(struct run *r, const struct run_request *req, bool *ret_may_have_run,
+                     struct err *err)
+{
+    for (int tries = 1;; tries++) {
+        int status;
+
+        if (send_program(r, req, err) < 0) {
+            if (err->code != ERR_GONE || tries == SEND_TRIES)
+                return -1;
+            continue;
+        }
+        r->deadline_ns = run_deadline(req);
+        if (await_status(r, &status, err) < 0) {
+            *ret_may_have_run = true;
+            return -1;
+        }
+        if (status == 200)
+            return 0;
+        take_back(r);
+        if (status != AGENT_STATUS_GONE || tries == SEND_TRIES)
+            return err_set(err, ERR_PROTOCOL, "the agent refused the run with status %d", status);
+    }
 }
 
 int run_open(struct engine *e, const struct run_request *req, struct run **ret,
@@ -216,17 +253,11 @@ int run_open(struct engine *e, const struct run_request *req, struct run **ret,
     memcpy(r->result.isolation, e->probe.isolation, sizeof(r->result.isolation));
     memcpy(r->result.accel, e->probe.accel, sizeof(r->result.accel));
     engine_run_begin(e);
-    if (send_program(r, req, err) < 0) {
+    if (hand_over(r, req, ret_may_have_run, err) < 0) {
         run_close(r);
         return -1;
     }
     e->runs_total++;
-    r->deadline_ns = run_deadline(req);
-    if (await_status(r, err) < 0) {
-        *ret_may_have_run = true;
-        run_close(r);
-        return -1;
-    }
     *ret = r;
     return 0;
 }
@@ -308,9 +339,7 @@ void run_close(struct run *r)
     if (r == NULL)
         return;
     e = r->engine;
-    channel_stream_close(r->stream);
-    if (r->sandbox != NULL)
-        pool_release(e->pool, r->sandbox);
+    take_back(r);
     frames_release(&r->frames);
     free(r);
     engine_run_end(e);

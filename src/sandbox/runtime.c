@@ -169,6 +169,12 @@ static int key_cold_env(struct runtime *rt, const char *rest, const char *value,
     return set_words(rt->cold_env, &rt->cold_env_count, RUNTIME_ENV_MAX, value, err);
 }
 
+static int key_cold_files(struct runtime *rt, const char *rest, const char *value, struct err *err)
+{
+    UNUSED_REST;
+    return set_words(rt->cold_files, &rt->cold_files_count, RUNTIME_ENV_MAX, value, err);
+}
+
 static int key_wrap_unless(struct runtime *rt, const char *rest, const char *value, struct err *err)
 {
     UNUSED_REST;
@@ -237,6 +243,7 @@ static const struct key_row key_rows[] = {
     {"env.", key_env},
     {"prepare_env.", key_prepare_env},
     {"cold_env", key_cold_env},
+    {"cold_files", key_cold_files},
     {"wrap.unless", key_wrap_unless},
     {"wrap.prefix", key_wrap_prefix},
     {"wrap.suffix", key_wrap_suffix},
@@ -396,6 +403,7 @@ void runtime_table_free(struct runtime_table *t)
         free_list(rt->env, rt->env_count);
         free_list(rt->prepare_env, rt->prepare_env_count);
         free_list(rt->cold_env, rt->cold_env_count);
+        free_list(rt->cold_files, rt->cold_files_count);
         free(rt->wrap_unless);
         free(rt->wrap_prefix);
         free(rt->wrap_suffix);

@@ -39,6 +39,8 @@ struct runtime {
     char *cold_env[RUNTIME_ENV_MAX + 1]; // glob patterns of user variables that a prepared
                                          // interpreter cannot take any more
     size_t cold_env_count;
+    char *cold_files[RUNTIME_ENV_MAX + 1]; // likewise of request files, matched with the whole path
+    size_t cold_files_count;
     char *wrap_unless; // program without this word sequence outside comments and strings is
     char *wrap_prefix; // put between prefix and suffix; NULL: never
     char *wrap_suffix;

@@ -53,7 +53,7 @@ static int bring_up(struct sandbox *s, const struct sandbox_origin *origin,
     end_phase(s, SANDBOX_PHASE_SYNC, &since);
     if (rt == NULL || rt->prepare.argc == 0)
         return 0;
-    if (agent_prepare(s->channel, rt, deadline_ns, err) < 0)
+    if (agent_prepare(s->channel, rt, &origin->limits, deadline_ns, err) < 0)
         return -1;
     end_phase(s, SANDBOX_PHASE_PREPARE, &since);
     s->prepared = rt;

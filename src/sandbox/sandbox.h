@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "driver/driver.h"
+#include "sandbox/engine.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +39,7 @@ struct sandbox_origin {
     struct driver *driver;
     struct driver_template *template;
     struct channel_loop *loop;
+    struct run_limits limits; // what most runs will have
 };
 
 // Clones, syncs, and prepares `rt` (NULL or without a prepare step: nothing is prepared). A sandbox

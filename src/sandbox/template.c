@@ -122,7 +122,7 @@ static int warm_runtime(struct channel *ch, const struct runtime *rt, uint64_t d
     if (run_once(ch, rt, false, deadline_ns, err) < 0)
         return err_wrap(err, "runtime %s", rt->id);
     if (rt->prepare.argc > 0) {
-        if (agent_prepare(ch, rt, deadline_ns, err) < 0 ||
+        if (agent_prepare(ch, rt, &warm_limits, deadline_ns, err) < 0 ||
             run_once(ch, rt, true, deadline_ns, err) < 0)
             return err_wrap(err, "runtime %s, prepared", rt->id);
     }
