@@ -81,7 +81,7 @@ build() {
     mkdir -p "$tree/dev" "$tree/proc" "$tree/sys" "$tree/run" "$tree/tmp"
     mount --rbind /dev "$tree/dev"
     users
-    umount -R -l "$tree/dev"
+    umount -l "$tree/dev"
     config
     kernel
     cp "$tree/bin/busybox" "$new/busybox"
