@@ -159,6 +159,12 @@ static int start_engine(struct server *s, struct err *err)
         .pool_max = (uint32_t)c->pool_max,
         .queue_max = (uint32_t)c->queue_max,
         .queue_wait_ms = c->queue_wait_ms,
+        .limits = {.wall_ms = c->limits[CONFIG_LIMIT_WALL_MS].def,
+                   .cpu_ms = c->limits[CONFIG_LIMIT_WALL_MS].def,
+                   .memory_bytes = c->limits[CONFIG_LIMIT_MEMORY_BYTES].def,
+                   .processes = c->limits[CONFIG_LIMIT_PROCESSES].def,
+                   .output_bytes = c->limits[CONFIG_LIMIT_OUTPUT_BYTES].def,
+                   .disk_bytes = c->limits[CONFIG_LIMIT_DISK_BYTES].def},
     };
 
     if (runtime_table_load(s->runtimes_dir, &s->runtimes, err) < 0)

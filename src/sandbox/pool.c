@@ -75,6 +75,7 @@ struct pool {
     uint32_t running;
     bool closed;
     bool stopping;
+    bool all_buried; // no more corpses will come: the reaper may end
     uint64_t next_try_ns;
     uint32_t fail_streak;
     uint64_t next_decay_ns;
@@ -302,7 +303,7 @@ static void *reaper_main(void *arg)
     for (;;) {
         struct sandbox *s = p->corpses;
 
-        if (s == NULL && p->stopping)
+        if (s == NULL && p->all_buried)
             break;
         if (s == NULL) {
             (void)pthread_cond_wait(&p->dead, &p->lock);
@@ -481,6 +482,16 @@ void pool_close(struct pool *p)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
+static void bury_ready(struct pool *p)
+{
+    for (size_t i = 0; i < p->bucket_count; i++) {
+        struct sandbox *s;
+
+        while ((s = pop_ready(&p->buckets[i])) != NULL)
+            bury(p, s);
+    }
+}
+
 void pool_free(struct pool *p)
 {
     if (p == NULL)
@@ -488,12 +499,7 @@ void pool_free(struct pool *p)
     pool_close(p);
     (void)pthread_mutex_lock(&p->lock);
     p->stopping = true;
-    for (size_t i = 0; i < p->bucket_count; i++) {
-        struct sandbox *s;
-
-        while ((s = pop_ready(&p->buckets[i])) != NULL)
-            bury(p, s);
-    }
+    bury_ready(p);
     (void)pthread_cond_broadcast(&p->work);
     (void)pthread_cond_broadcast(&p->tick);
     (void)pthread_mutex_unlock(&p->lock);
@@ -501,12 +507,8 @@ void pool_free(struct pool *p)
         (void)pthread_join(p->workers[i], NULL);
     (void)pthread_join(p->keeper, NULL);
     (void)pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->bucket_count; i++) {
-        struct sandbox *s;
-
-        while ((s = pop_ready(&p->buckets[i])) != NULL)
-            bury(p, s);
-    }
+    bury_ready(p); // what the workers and the keeper had in hand
+    p->all_buried = true;
     (void)pthread_cond_broadcast(&p->dead);
     (void)pthread_mutex_unlock(&p->lock);
     (void)pthread_join(p->reaper, NULL);
