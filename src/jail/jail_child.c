@@ -208,7 +208,6 @@ static _Noreturn void run_program(struct jail_ctx *c, bool own_parent)
     int r = 0;
 
     reset_signals();
-    (void)umask(022);
     if (p->new_session && setsid() < 0 && errno != EPERM)
         report_failure(c, jail_step_failed(c, errno, "start a session"));
     // The descriptors come before the limits: RLIMIT_NOFILE would refuse the high numbers they are
@@ -295,6 +294,8 @@ _Noreturn void jail_child_main(struct jail_ctx *c)
 {
     int r = 0;
 
+    // Of the root's directories and of the program alike.
+    (void)umask(022);
     if (c->plan->ns & JAIL_NS_USER)
         r = jail_map_ids(c);
     if (r == 0)

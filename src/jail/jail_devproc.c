@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -100,29 +101,52 @@ static const struct {
     {"stderr", "/proc/self/fd/2"},
 };
 
-// A node of our own where we may make one; otherwise (user namespace, container) the outer node
-// bound over an empty file.
-static int make_device(int dev, const struct device *d)
+// Binds the outer node over an empty file, where we may not make nodes (user namespace, container).
+static int bind_device(int dev, const char *name, const char *outer)
 {
     _cleanup_fd_ int tree = -1;
-    char path[32];
     int r;
+
+    if (mknodat(dev, name, S_IFREG | 0666, 0) < 0)
+        return -errno;
+    tree = jail_open_tree(AT_FDCWD, outer, false);
+    if (tree < 0)
+        return tree;
+    r = jail_set_attr(tree, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, false);
+    return r < 0 ? r : jail_attach(tree, dev, name);
+}
+
+static int make_device(int dev, const struct device *d)
+{
+    char outer[32];
 
     if (mknodat(dev, d->name, S_IFCHR | 0666, makedev(d->major, d->minor)) == 0)
         return fchmodat(dev, d->name, 0666, 0) < 0 ? -errno : 0;
     if (errno != EPERM)
         return -errno;
-    if (mknodat(dev, d->name, S_IFREG | 0666, 0) < 0)
-        return -errno;
-    (void)snprintf(path, sizeof(path), "/dev/%s", d->name);
-    tree = jail_open_tree(AT_FDCWD, path, false);
-    if (tree < 0)
-        return tree;
-    r = jail_set_attr(tree, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, false);
-    return r < 0 ? r : jail_attach(tree, dev, d->name);
+    (void)snprintf(outer, sizeof(outer), "/dev/%s", d->name);
+    return bind_device(dev, d->name, outer);
 }
 
-int jail_mount_dev(struct jail_ctx *c, int target)
+// A node of the plan's choice: the program gets it whatever the outer one's owner and mode are.
+static int make_extra_node(struct jail_ctx *c, int dev, const char *outer)
+{
+    const char *slash = strrchr(outer, '/');
+    const char *name = slash == NULL ? outer : slash + 1;
+    struct stat st;
+
+    if (stat(outer, &st) < 0)
+        return -errno;
+    if (!S_ISCHR(st.st_mode))
+        return -ENODEV;
+    if (mknodat(dev, name, S_IFCHR | 0600, st.st_rdev) < 0)
+        return errno == EPERM ? bind_device(dev, name, outer) : -errno;
+    if (fchownat(dev, name, c->plan->uid, c->plan->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return 0;
+}
+
+int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
 {
     uid_t uid = c->plan->ns & JAIL_NS_USER ? c->plan->uid : 0;
     gid_t gid = c->plan->ns & JAIL_NS_USER ? c->plan->gid : 0;
@@ -140,6 +164,9 @@ int jail_mount_dev(struct jail_ctx *c, int target)
         if (r < 0)
             return jail_step_failed(c, r, "make /dev/%s", devices[i].name);
     }
+    r = extra_node == NULL ? 0 : make_extra_node(c, dev, extra_node);
+    if (r < 0)
+        return jail_step_failed(c, r, "make node %s", extra_node);
     for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
         if (symlinkat(dev_links[i].text, dev, dev_links[i].name) < 0)
             return jail_step_failed(c, errno, "make /dev/%s", dev_links[i].name);

@@ -52,7 +52,7 @@ int jail_enter_root(struct jail_ctx *c);
 // The /proc and /dev of the jail, attached at `target` (an O_PATH directory). 0 or -errno with
 // c->what set.
 int jail_mount_proc(struct jail_ctx *c, int target);
-int jail_mount_dev(struct jail_ctx *c, int target);
+int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node);
 
 // New mount API, in terms of descriptors. Each returns a descriptor or 0, or -errno.
 int jail_tmpfs(uint64_t size_bytes, uint64_t inodes, uint32_t mode, uid_t uid, gid_t gid,

@@ -296,7 +296,8 @@ static int place_mount(struct jail_ctx *c, size_t i)
         target = open_target(c, m->target, true);
         if (target < 0)
             return target;
-        return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target) : jail_mount_dev(c, target);
+        return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target)
+                                          : jail_mount_dev(c, target, m->source);
     }
     return -EINVAL;
 }

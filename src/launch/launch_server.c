@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works. Single-threaded: poll(2) over the socket and a signalfd for SIGCHLD. A request is
+// one message of fixed size with a known number of descriptors; every field is checked before
+// anything is done, and every request is answered, also one that makes no sense. A descriptor that
+// came with a message is closed when the request was handled. The end of the socket is the end of
+// the launcher and of all its VMMs; should the launcher itself be killed, the kernel kills the VMMs
+// (parent death signal) and the next launcher of the same label removes their control groups.
+#include "launch/launch_server.h"
+
+#include "launch/kvm_probe.h"
+#include "launch/launch_vms.h"
+#include "launch/tsc.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MEMORY_MIN_MIB   128u
+#define MEMORY_MAX_MIB   16384u
+#define CPUS_MAX         16u
+#define LOCK_DEADLINE_MS 3000
+
+struct server {
+    int sock;
+    int signals;
+    int lock;
+    struct vmm_host host;
+    struct cgroup_root *cgroups;
+    struct launch_vms *vms;
+    struct launch_info info;
+    struct launch_vms_config files;
+};
+
+static bool is_socket(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static int check_spawn(const struct launch_request *q, const int *fds, size_t fd_count,
+                       struct err *err)
+{
+    struct stat ram;
+    struct stat state;
+
+    if (q->accel != LAUNCH_ACCEL_TCG && q->accel != LAUNCH_ACCEL_KVM)
+        return err_field(err, ERR_INVALID, "accel", "unknown accelerator %u", q->accel);
+    if (q->mode != LAUNCH_MODE_BOOT && q->mode != LAUNCH_MODE_RESTORE)
+        return err_field(err, ERR_INVALID, "mode", "unknown mode %u", q->mode);
+    if (q->memory_mib < MEMORY_MIN_MIB || q->memory_mib > MEMORY_MAX_MIB)
+        return err_field(err, ERR_INVALID, "memory_mib", "%u MiB is out of range", q->memory_mib);
+    if (q->cpus < 1 || q->cpus > CPUS_MAX)
+        return err_field(err, ERR_INVALID, "cpus", "%u CPUs are out of range", q->cpus);
+    if (fd_count != LAUNCH_FD_COUNT)
+        return err_field(err, ERR_INVALID, "fds", "%zu descriptors came, %d belong here", fd_count,
+                         LAUNCH_FD_COUNT);
+    if (!is_socket(fds[LAUNCH_FD_CHANNEL]) || !is_socket(fds[LAUNCH_FD_QMP]))
+        return err_field(err, ERR_INVALID, "fds", "channel and QMP must be sockets");
+    // The size is what QEMU will map: a shorter file would end it by SIGBUS at a guest's touch.
+    if (fstat(fds[LAUNCH_FD_RAM], &ram) < 0 || !S_ISREG(ram.st_mode) ||
+        ram.st_size != (off_t)q->memory_mib << 20)
+        return err_field(err, ERR_INVALID, "fds", "the RAM file is not of %u MiB", q->memory_mib);
+    if (fstat(fds[LAUNCH_FD_STATE], &state) < 0 || !S_ISREG(state.st_mode))
+        return err_field(err, ERR_INVALID, "fds", "the state must be a file");
+    return 0;
+}
+
+static int check_request(const struct launch_request *q, ssize_t len, size_t fd_count,
+                         struct err *err)
+{
+    if (len != (ssize_t)sizeof(*q))
+        return err_set(err, ERR_INVALID, "a request has %zu bytes, not %zd", sizeof(*q), len);
+    if (q->magic != LAUNCH_MAGIC)
+        return err_field(err, ERR_INVALID, "magic", "not a launcher request");
+    if (q->version != LAUNCH_VERSION)
+        return err_field(err, ERR_INVALID, "version", "version %u is not spoken here", q->version);
+    if (q->reserved != 0)
+        return err_field(err, ERR_INVALID, "reserved", "must be 0");
+    if (q->op != LAUNCH_OP_SPAWN && fd_count != 0)
+        return err_field(err, ERR_INVALID, "fds", "this request takes no descriptors");
+    return 0;
+}
+
+// Carries one checked request out.
+static int handle(struct server *s, const struct launch_request *q, const int *fds, size_t fd_count,
+                  struct launch_reply *reply, int *ret_pidfd, struct err *err)
+{
+    switch (q->op) {
+    case LAUNCH_OP_HELLO:
+        reply->u.info = s->info;
+        return 0;
+    case LAUNCH_OP_SPAWN:
+        if (check_spawn(q, fds, fd_count, err) < 0)
+            return -1;
+        return launch_vms_spawn(s->vms, q, fds, &reply->pid, ret_pidfd, err);
+    case LAUNCH_OP_KILL:
+        launch_vms_kill(s->vms, q->id);
+        return 0;
+    case LAUNCH_OP_PROBE_KVM:
+        kvm_probe(&reply->u.kvm);
+        return 0;
+    default:
+        return err_field(err, ERR_INVALID, "op", "unknown operation %u", q->op);
+    }
+}
+
+static int answer(struct server *s, struct launch_reply *reply, int pidfd, const struct err *err)
+{
+    reply->magic = LAUNCH_MAGIC;
+    reply->version = LAUNCH_VERSION;
+    reply->code = (uint32_t)err->code;
+    reply->sys = err->sys;
+    (void)snprintf(reply->message, sizeof(reply->message), "%s", err->message);
+    return fd_send_msg(s->sock, reply, sizeof(*reply), &pidfd, pidfd >= 0 ? 1 : 0);
+}
+
+// One request and its reply. 0, or -1 when the peer is gone.
+static int serve_one(struct server *s)
+{
+    struct launch_request q = {0};
+    struct launch_reply reply = {0};
+    struct err err = ERR_INIT;
+    int fds[LAUNCH_FD_COUNT] = {-1, -1, -1, -1, -1};
+    size_t fd_count = 0;
+    int pidfd = -1;
+    ssize_t n = fd_recv_msg(s->sock, &q, sizeof(q), fds, LAUNCH_FD_COUNT, &fd_count);
+
+    if (n == 0 || (n < 0 && n != -EMSGSIZE && n != -EINTR && n != -EAGAIN))
+        return -1;
+    if (n == -EINTR || n == -EAGAIN)
+        return 0;
+    if (n < 0)
+        (void)err_set(&err, ERR_INVALID, "a request of too many bytes or descriptors");
+    else if (check_request(&q, n, fd_count, &err) == 0)
+        (void)handle(s, &q, fds, fd_count, &reply, &pidfd, &err);
+    reply.id = q.id;
+    for (size_t i = 0; i < fd_count; i++)
+        fd_close(&fds[i]);
+    return answer(s, &reply, pidfd, &err) < 0 ? -1 : 0;
+}
+
+// False when told to end.
+static bool take_signals(struct server *s)
+{
+    struct signalfd_siginfo info;
+    bool go_on = true;
+
+    while (read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        if (info.ssi_signo == SIGUSR1)
+            go_on = false;
+    launch_vms_reap(s->vms);
+    return go_on;
+}
+
+static void loop(struct server *s)
+{
+    for (;;) {
+        struct pollfd p[2] = {{.fd = s->sock, .events = POLLIN},
+                              {.fd = s->signals, .events = POLLIN}};
+
+        if (poll(p, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            return;
+        }
+        if ((p[1].revents & POLLIN) && !take_signals(s))
+            return;
+        if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) && serve_one(s) < 0)
+            return;
+    }
+}
+
+// Terminal and service manager signals reach every process of the group at once, but the daemon
+// drains first and then closes the socket, so they are no reason to end. SIGUSR1 is the parent
+// death signal.
+static int open_signals(struct server *s)
+{
+    sigset_t blocked;
+    sigset_t watched;
+
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGCHLD);
+    sigaddset(&watched, SIGUSR1);
+    blocked = watched;
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGHUP);
+    sigaddset(&blocked, SIGPIPE);
+    if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0)
+        return -errno;
+    s->signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    return s->signals < 0 ? -errno : 0;
+}
+
+// Only one launcher of a label at a time: a second would sweep away the first one's VMMs. The
+// former one may be about to end, so this waits a little.
+static int take_lock(struct server *s, const struct launch_config *c, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    uint64_t deadline = clock_deadline_ms(LOCK_DEADLINE_MS);
+    char path[PATH_MAX];
+
+    (void)snprintf(path, sizeof(path), "%s/%s.lock", c->run_dir, c->label);
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock < 0)
+        return err_sys(err, errno, "open %.150s", path);
+    while (flock(s->lock, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK)
+            return err_sys(err, errno, "lock %.150s", path);
+        if (clock_mono_ns() >= deadline)
+            return err_set(err, ERR_BUSY, "another launcher holds %.150s", path);
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+    return 0;
+}
+
+static int open_file(const char *path, bool by_path, int *ret, struct err *err)
+{
+    struct stat st;
+
+    *ret = open(path, O_RDONLY | O_CLOEXEC);
+    if (*ret < 0)
+        return err_sys(err, errno, "open %.150s", path);
+    if (fstat(*ret, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        return err_set(err, ERR_INVALID, "%.150s is not a file", path);
+    // QEMU opens these again by /proc/self/fd, as the VMM's user.
+    if (by_path && geteuid() == 0 && !(st.st_mode & S_IROTH))
+        return err_set(err, ERR_INVALID, "%.150s must be readable by all", path);
+    return 0;
+}
+
+static int open_files(struct server *s, const struct launch_config *c, struct err *err)
+{
+    struct launch_vms_config *f = &s->files;
+
+    if (open_file(c->kernel, true, &f->kernel_fd, err) < 0 ||
+        open_file(c->initrd, true, &f->initrd_fd, err) < 0 ||
+        open_file(c->rootfs, false, &f->rootfs_fd, err) < 0)
+        return -1;
+    f->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (f->null_fd < 0)
+        return err_sys(err, errno, "open /dev/null");
+    return 0;
+}
+
+static int open_cgroups(struct server *s, const struct launch_config *c, struct err *err)
+{
+    char prefix[80];
+
+    if (cgroup_root_open(NULL, c->cgroup_name, &s->cgroups, s->info.cgroup_note, err) < 0)
+        return -1;
+    (void)snprintf(prefix, sizeof(prefix), "%.40s-", c->label);
+    cgroup_root_sweep(s->cgroups, prefix);
+    return 0;
+}
+
+static int open_server(struct server *s, const struct launch_config *c, struct err *err)
+{
+    int r = open_signals(s);
+
+    if (r < 0)
+        return err_sys(err, r, "set up signals");
+    if (take_lock(s, c, err) < 0 || open_files(s, c, err) < 0 || open_cgroups(s, c, err) < 0)
+        return -1;
+    s->host = (struct vmm_host){.qemu = c->qemu, .uid_base = c->uid_base, .root = geteuid() == 0};
+    if (vmm_host_probe(&s->host, err) < 0)
+        return -1;
+    if (s->host.note[0] != '\0')
+        log_warn("VMMs are confined less than fully: %s", s->host.note);
+    r = jail_prepare(JAIL_SECCOMP_VMM);
+    if (r < 0)
+        return err_sys(err, r, "build the seccomp filter");
+    s->info.confinement = vmm_host_confinement(&s->host);
+    s->info.cgroup_version = (uint32_t)cgroup_root_version(s->cgroups);
+    if (s->info.cgroup_version != 0)
+        s->info.confinement |= LAUNCH_CONFINED_CGROUP;
+    memcpy(s->info.qemu_version, s->host.qemu_version, sizeof(s->info.qemu_version));
+    s->files.host = &s->host;
+    s->files.cgroups = s->cgroups;
+    s->files.label = c->label;
+    s->files.tsc_khz = tsc_measure_khz();
+    return launch_vms_new(&s->files, &s->vms, err);
+}
+
+static void close_server(struct server *s)
+{
+    launch_vms_free(s->vms);
+    cgroup_root_close(s->cgroups);
+    fd_close(&s->files.null_fd);
+    fd_close(&s->files.kernel_fd);
+    fd_close(&s->files.initrd_fd);
+    fd_close(&s->files.rootfs_fd);
+    fd_close(&s->signals);
+    fd_close(&s->sock);
+    fd_close(&s->lock);
+}
+
+int launch_serve(const struct launch_config *config, struct err *err)
+{
+    struct server s = {.sock = config->sock,
+                       .signals = -1,
+                       .lock = -1,
+                       .files = {.null_fd = -1, .kernel_fd = -1, .initrd_fd = -1, .rootfs_fd = -1}};
+    int r = open_server(&s, config, err);
+
+    if (r == 0)
+        loop(&s);
+    close_server(&s);
+    return r;
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// csb-launch: starts and confines VMMs for codesandboxd. Started by its supervisor with a
+// SOCK_SEQPACKET socket; every option is required.
+#include "launch/kvm_probe.h"
+#include "launch/launch_server.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/parse.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UID_BASE_MIN 1000
+#define UID_BASE_MAX 2000000000u
+#define NAME_MAX_LEN 40
+
+enum option {
+    OPT_FD,
+    OPT_QEMU,
+    OPT_KERNEL,
+    OPT_INITRD,
+    OPT_ROOTFS,
+    OPT_UID_BASE,
+    OPT_CGROUP_NAME,
+    OPT_RUN_DIR,
+    OPT_LABEL,
+    OPT_COUNT
+};
+
+static const char *const option_names[OPT_COUNT] = {
+    "--fd",       "--qemu",        "--kernel",  "--initrd", "--rootfs",
+    "--uid-base", "--cgroup-name", "--run-dir", "--label",
+};
+
+static int read_options(int argc, char **argv, const char *ret[OPT_COUNT], struct err *err)
+{
+    for (int i = 1; i < argc; i += 2) {
+        int opt = 0;
+
+        while (opt < OPT_COUNT && strcmp(argv[i], option_names[opt]) != 0)
+            opt++;
+        if (opt == OPT_COUNT)
+            return err_set(err, ERR_INVALID, "unknown option %.60s", argv[i]);
+        if (i + 1 >= argc)
+            return err_set(err, ERR_INVALID, "%s needs a value", argv[i]);
+        ret[opt] = argv[i + 1];
+    }
+    for (int opt = 0; opt < OPT_COUNT; opt++)
+        if (ret[opt] == NULL)
+            return err_set(err, ERR_INVALID, "%s is missing", option_names[opt]);
+    return 0;
+}
+
+static int check_socket(int fd, struct err *err)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET)
+        return err_set(err, ERR_INVALID, "descriptor %d is not a SOCK_SEQPACKET socket", fd);
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return err_sys(err, errno, "set up descriptor %d", fd);
+    return 0;
+}
+
+// Fills the configuration; the QEMU path is resolved into `qemu`.
+static int configure(const char *const v[OPT_COUNT], struct launch_config *c, char qemu[PATH_MAX],
+                     struct err *err)
+{
+    uint64_t fd = 0;
+    uint64_t uid_base = 0;
+
+    if (parse_u64(v[OPT_FD], 3, 1023, &fd) < 0)
+        return err_set(err, ERR_INVALID, "--fd: %.60s is not a descriptor", v[OPT_FD]);
+    if (parse_u64(v[OPT_UID_BASE], UID_BASE_MIN, UID_BASE_MAX, &uid_base) < 0)
+        return err_set(err, ERR_INVALID, "--uid-base: %.60s is out of range", v[OPT_UID_BASE]);
+    if (!parse_is_name(v[OPT_CGROUP_NAME], NAME_MAX_LEN))
+        return err_set(err, ERR_INVALID, "--cgroup-name: not a plain name");
+    if (!parse_is_name(v[OPT_LABEL], NAME_MAX_LEN))
+        return err_set(err, ERR_INVALID, "--label: not a plain name");
+    if (realpath(v[OPT_QEMU], qemu) == NULL)
+        return err_sys(err, errno, "--qemu: %.150s", v[OPT_QEMU]);
+    *c = (struct launch_config){
+        .sock = (int)fd,
+        .qemu = qemu,
+        .kernel = v[OPT_KERNEL],
+        .initrd = v[OPT_INITRD],
+        .rootfs = v[OPT_ROOTFS],
+        .cgroup_name = v[OPT_CGROUP_NAME],
+        .run_dir = v[OPT_RUN_DIR],
+        .label = v[OPT_LABEL],
+        .uid_base = (uid_t)uid_base,
+    };
+    return check_socket(c->sock, err);
+}
+
+int main(int argc, char **argv)
+{
+    const char *values[OPT_COUNT] = {NULL};
+    char qemu[PATH_MAX];
+    struct launch_config config;
+    struct err err = ERR_INIT;
+
+    if (argc == 2 && strcmp(argv[1], KVM_PROBE_MODE) == 0)
+        return kvm_probe_main();
+    log_init("csb-launch", LOG_LEVEL_INFO);
+    (void)umask(077);
+    // Ends in order when the supervisor is gone, whoever else may hold the socket's other end.
+    if (prctl(PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0) < 0)
+        log_warn("no parent death signal: %s", strerror(errno));
+    if (read_options(argc, argv, values, &err) < 0 || configure(values, &config, qemu, &err) < 0 ||
+        launch_serve(&config, &err) < 0) {
+        log_error("%s", err.message);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
