@@ -86,6 +86,7 @@ static void on_control(void *arg, uint32_t events)
         return;
     if (n == 1 && byte == 'R' && !p->ready) {
         p->ready = true;
+        step_rebase(p->step);
         tell(p, NULL);
         return;
     }

@@ -173,7 +173,6 @@ static int start_prepared(struct run *r, const uint8_t *data, struct err *err)
     if (space_resize(&r->space, r->spec.run.limits.disk_bytes, err) < 0 ||
         write_files(r, data, err) < 0)
         return -1;
-    step_rebase(r->steps[PHASE_RUN]);
     if (arm(r, PHASE_RUN, err) < 0)
         return -1;
     return prepared_go(control, r->spec.args, r->spec.env, err);

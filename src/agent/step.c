@@ -211,8 +211,10 @@ static void on_stderr(void *arg, uint32_t events)
     check_done(s);
 }
 
-// The jail's init is gone, and so is every process of the jail: what the pipes hold is all there
-// will be.
+// The program ended, or the jail's init was killed: either way the kernel kills what is left in the
+// jail and so closes the pipes' other ends. What the program itself wrote is in the pipes already,
+// and mostly their end too; waiting for the init's own end would add the time the kernel takes to
+// undo its namespaces.
 static void on_exit_event(void *arg, uint32_t events)
 {
     struct step *s = arg;
@@ -331,7 +333,7 @@ int step_spawn(struct agent *agent, const struct step_spawn *how, struct step **
 static int watch(struct step *s)
 {
     struct loop *loop = &s->agent->loop;
-    int rc = loop_add(loop, &s->exit, s->child.pidfd, EPOLLIN, on_exit_event, s);
+    int rc = loop_add(loop, &s->exit, s->child.status_fd, EPOLLIN, on_exit_event, s);
 
     if (rc == 0)
         rc = loop_add(loop, &s->out[0], s->out_fd[0], EPOLLIN, on_stdout, s);
@@ -345,6 +347,8 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 {
     struct cgroup_limits wanted = step_cgroup_limits(limits);
 
+    if (s->base_taken)
+        s->started_ns = clock_mono_ns();
     s->limits = *limits;
     s->sink = *sink;
     s->input = input;
@@ -368,7 +372,7 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 
 void step_rebase(struct step *s)
 {
-    s->started_ns = clock_mono_ns();
+    s->base_taken = true;
     if (s->cgroup != NULL)
         (void)cgroup_usage(s->cgroup, &s->base);
 }

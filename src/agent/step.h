@@ -57,7 +57,8 @@ struct step {
     struct step_sink sink;
     const uint8_t *input;
     size_t input_len;
-    struct cgroup_usage base; // before it was armed
+    struct cgroup_usage base; // what it used before it had its program
+    bool base_taken;
     uint64_t started_ns;
     int wait_status;
     bool armed, paused, exited, done;
