@@ -3,6 +3,8 @@
 // csb: the command line of Codesandbox.
 #include "cli/cli.h"
 
+#include "launch/kvm_probe.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +50,8 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
 
+    if (strcmp(name, KVM_PROBE_MODE) == 0) // the doctor, starting itself again
+        return kvm_probe_main();
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     if (strcmp(name, "--version") == 0)

@@ -137,8 +137,11 @@ static size_t bucket_of(const struct pool *p, const struct runtime *rt)
     return 0;
 }
 
+// NULL is allowed.
 static void bury(struct pool *p, struct sandbox *s)
 {
+    if (s == NULL)
+        return;
     s->next = p->corpses;
     p->corpses = s;
     (void)pthread_cond_signal(&p->dead);
