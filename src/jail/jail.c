@@ -16,6 +16,7 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -168,6 +169,27 @@ static int check_alive(const struct jail_child *child, struct err *err)
     return 0;
 }
 
+// Moves the child into its v1 groups and lets it go on. A child that ended already has reported
+// why.
+static int join_cgroups(const struct jail_plan *p, int report, pid_t pid, struct err *err)
+{
+    char text[16];
+
+    if (p->cgroup_v1_procs == NULL)
+        return 0;
+    (void)snprintf(text, sizeof(text), "%d", pid);
+    for (const char *const *path = p->cgroup_v1_procs; *path != NULL; path++) {
+        int r = fd_write_file(AT_FDCWD, *path, text);
+
+        if (r == -ESRCH)
+            return 0;
+        if (r < 0)
+            return err_sys(err, r, "jail: join cgroup by %.150s", *path);
+    }
+    (void)fd_send_msg(report, "g", 1, NULL, 0); // fails only when the child ended
+    return 0;
+}
+
 static void close_trees(struct jail_ctx *c)
 {
     for (size_t i = 0; i < JAIL_MOUNTS_MAX; i++)
@@ -192,7 +214,9 @@ static int start_child(struct jail_ctx *c, struct jail_child *child, struct err 
         fd_close(&report[0]);
         return err_sys(err, child->pid, "jail: clone");
     }
-    r = await_start(report[0], child, err);
+    r = join_cgroups(c->plan, report[0], child->pid, err);
+    if (r == 0)
+        r = await_start(report[0], child, err);
     fd_close(&report[0]);
     if (r == 0)
         r = check_alive(child, err);

@@ -56,22 +56,6 @@ static int close_fds(unsigned first, unsigned last, unsigned flags)
     return syscall(SYS_close_range, first, last, flags) < 0 ? -errno : 0;
 }
 
-// Stage 1: join control groups (v2 was joined by clone3 itself).
-// Should: come first, so that all of the set-up is accounted and limited.
-// Mustn't: run after the outer tree is gone; be skipped on an error.
-static int join_cgroups(struct jail_ctx *c)
-{
-    for (const char *const *p = c->plan->cgroup_v1_procs; p != NULL && *p != NULL; p++) {
-        int r = fd_write_file(AT_FDCWD, *p, "0");
-
-        if (r < 0)
-            return jail_step_failed(c, r, "join cgroup by %s", *p);
-    }
-    if ((c->plan->ns & JAIL_NS_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
-        return jail_step_failed(c, errno, "make a cgroup namespace");
-    return 0;
-}
-
 static int loopback_up(struct jail_ctx *c)
 {
     _cleanup_fd_ int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -82,7 +66,7 @@ static int loopback_up(struct jail_ctx *c)
     return 0;
 }
 
-// Stage 2: names and network of the new namespaces, then the private root.
+// Stage 1: names and network of the new namespaces, then the private root.
 // Should: leave the process in a root that holds only what the plan lists.
 // Mustn't: touch a mount, a host name or an interface of the outer namespaces.
 static int enter_namespaces(struct jail_ctx *c)
@@ -99,6 +83,23 @@ static int enter_namespaces(struct jail_ctx *c)
             return r;
     }
     return p->ns & JAIL_NS_MOUNT ? jail_enter_root(c) : 0;
+}
+
+// Stage 2: be in the control groups. v2 was joined by clone3 itself; into those of v1 the parent
+// moves us while the root is built, because the first move in a while waits some 10 ms for other
+// CPUs.
+// Should: hold before anything of the program is read or run.
+// Mustn't: be skipped when the parent failed; it then closes the socket without a word.
+static int await_cgroups(struct jail_ctx *c)
+{
+    char go = 0;
+
+    if (c->plan->cgroup_v1_procs != NULL && recv(c->report, &go, 1, 0) != 1)
+        _exit(EXIT_SETUP_FAILED);
+    // Made after joining: the groups joined become its root.
+    if ((c->plan->ns & JAIL_NS_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
+        return jail_step_failed(c, errno, "make a cgroup namespace");
+    return 0;
 }
 
 // Stage 3: no way back to privileges.
@@ -299,9 +300,9 @@ _Noreturn void jail_child_main(struct jail_ctx *c)
     if (c->plan->ns & JAIL_NS_USER)
         r = jail_map_ids(c);
     if (r == 0)
-        r = join_cgroups(c);
-    if (r == 0)
         r = enter_namespaces(c);
+    if (r == 0)
+        r = await_cgroups(c);
     if (r == 0)
         r = shut_privileges(c);
     if (r < 0)
