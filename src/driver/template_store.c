@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver/template_store.h"
+
+#include "base/fd.h"
+#include "base/id.h"
+#include "base/ini.h"
+#include "base/parse.h"
+#include "driver/template_ram.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STORE_NAME    "templates"
+#define STORE_VERSION 1
+#define TMP_PREFIX    ".tmp-"
+#define NAME_LEN      (TEMPLATE_KEY_LEN + 1)
+#define HEX_SHA256    (2 * SHA256_DIGEST_SIZE + 1)
+
+static const char *const file_names[] = {"ram.zst", "state", "manifest"};
+
+void template_image_release(struct template_image *image)
+{
+    fd_close(&image->ram_fd);
+    free(image->state);
+    image->state = NULL;
+    image->state_len = 0;
+}
+
+int template_ram_new(uint64_t memory_bytes, int *ret_fd)
+{
+    _cleanup_fd_ int fd = memfd_create("csb-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0 || ftruncate(fd, (off_t)memory_bytes) < 0)
+        return -errno;
+    *ret_fd = fd_steal(&fd);
+    return 0;
+}
+
+int template_ram_seal(int ram_fd)
+{
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+
+    return fcntl(ram_fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
+}
+
+static void hash_hex(const uint8_t *data, size_t len, char ret[HEX_SHA256])
+{
+    struct sha256_ctx hash;
+    uint8_t digest[SHA256_DIGEST_SIZE];
+
+    sha256_init(&hash);
+    sha256_update(&hash, len, data);
+    sha256_digest(&hash, sizeof(digest), digest);
+    for (size_t i = 0; i < sizeof(digest); i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+}
+
+// Removes a directory of the store; its files are only those that we put there.
+static void remove_dir(int store_fd, const char *name)
+{
+    _cleanup_fd_ int dir = openat(store_fd, name, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
+
+    if (dir < 0)
+        return;
+    // Best effort: what stays is found again at the next start.
+    for (size_t i = 0; i < sizeof(file_names) / sizeof(file_names[0]); i++)
+        (void)unlinkat(dir, file_names[i], 0);
+    (void)unlinkat(store_fd, name, AT_REMOVEDIR);
+}
+
+void template_store_remove(int store_fd, const char *key)
+{
+    remove_dir(store_fd, key);
+}
+
+static bool is_key(const char *name)
+{
+    return strlen(name) == TEMPLATE_KEY_LEN && strspn(name, "0123456789abcdef") == TEMPLATE_KEY_LEN;
+}
+
+// Calls `each` with every name in the store.
+static void for_each_name(int store_fd, void (*each)(int store_fd, const char *name, void *arg),
+                          void *arg)
+{
+    int fd = openat(store_fd, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+
+    if (dir == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL)
+        each(store_fd, entry->d_name, arg);
+    (void)closedir(dir); // only read
+}
+
+static void remove_leftover(int store_fd, const char *name, void *arg)
+{
+    (void)arg;
+    if (strncmp(name, TMP_PREFIX, sizeof(TMP_PREFIX) - 1) == 0)
+        remove_dir(store_fd, name);
+}
+
+int template_store_open(int state_dir_fd, int *ret_fd, struct err *err)
+{
+    int fd;
+
+    if (mkdirat(state_dir_fd, STORE_NAME, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "cannot make the directory of templates");
+    fd = openat(state_dir_fd, STORE_NAME, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "cannot open the directory of templates");
+    for_each_name(fd, remove_leftover, NULL);
+    *ret_fd = fd;
+    return 0;
+}
+
+struct others {
+    const char *keep;
+    char newest[NAME_LEN]; // "" when there is none
+    struct timespec when;
+};
+
+static void find_newest(int store_fd, const char *name, void *arg)
+{
+    struct others *o = arg;
+    char path[NAME_LEN + sizeof("/manifest")];
+    struct stat st;
+
+    if (!is_key(name) || strcmp(name, o->keep) == 0)
+        return;
+    (void)snprintf(path, sizeof(path), "%.64s/manifest", name);
+    if (fstatat(store_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    if (o->newest[0] != '\0' &&
+        (st.st_mtim.tv_sec < o->when.tv_sec ||
+         (st.st_mtim.tv_sec == o->when.tv_sec && st.st_mtim.tv_nsec <= o->when.tv_nsec)))
+        return;
+    (void)snprintf(o->newest, sizeof(o->newest), "%.64s", name);
+    o->when = st.st_mtim;
+}
+
+static void remove_other(int store_fd, const char *name, void *arg)
+{
+    const struct others *o = arg;
+
+    if (is_key(name) && strcmp(name, o->keep) != 0 && strcmp(name, o->newest) != 0)
+        remove_dir(store_fd, name);
+}
+
+void template_store_prune(int store_fd, const char *key)
+{
+    struct others o = {.keep = key};
+
+    for_each_name(store_fd, find_newest, &o);
+    for_each_name(store_fd, remove_other, &o);
+}
+
+static int new_file(int dir, const char *name, int *ret_fd)
+{
+    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+static int write_ram(int dir, const struct template_image *image, uint64_t *ret_bytes)
+{
+    _cleanup_fd_ int fd = -1;
+    struct stat st;
+    int r = new_file(dir, file_names[0], &fd);
+
+    if (r == 0)
+        r = template_ram_save(image->ram_fd, image->memory_bytes, fd);
+    if (r == 0 && (fsync(fd) < 0 || fstat(fd, &st) < 0))
+        r = -errno;
+    if (r == 0)
+        *ret_bytes = (uint64_t)st.st_size;
+    return r;
+}
+
+static int write_file(int dir, const char *name, const void *data, size_t len)
+{
+    _cleanup_fd_ int fd = -1;
+    int r = new_file(dir, name, &fd);
+
+    if (r == 0)
+        r = fd_write_all(fd, data, len);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    return r;
+}
+
+static int write_manifest(int dir, const char *key, const struct template_image *image,
+                          uint64_t ram_bytes)
+{
+    char text[512];
+    char state_hash[HEX_SHA256];
+    int n;
+
+    hash_hex(image->state, image->state_len, state_hash);
+    n = snprintf(text, sizeof(text),
+                 "version = %d\nkey = %s\nmemory_bytes = %llu\nram_bytes = %llu\n"
+                 "state_bytes = %zu\nstate_sha256 = %s\n",
+                 STORE_VERSION, key, (unsigned long long)image->memory_bytes,
+                 (unsigned long long)ram_bytes, image->state_len, state_hash);
+    return write_file(dir, file_names[2], text, (size_t)n);
+}
+
+static int write_all(int store_fd, const char *tmp, const char *key,
+                     const struct template_image *image)
+{
+    _cleanup_fd_ int dir = -1;
+    uint64_t ram_bytes;
+    int r;
+
+    if (mkdirat(store_fd, tmp, 0700) < 0)
+        return -errno;
+    dir = openat(store_fd, tmp, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
+    r = write_ram(dir, image, &ram_bytes);
+    if (r == 0)
+        r = write_file(dir, file_names[1], image->state, image->state_len);
+    if (r == 0)
+        r = write_manifest(dir, key, image, ram_bytes);
+    if (r == 0 && fsync(dir) < 0)
+        r = -errno;
+    return r;
+}
+
+int template_store_save(int store_fd, const char *key, const struct template_image *image,
+                        struct err *err)
+{
+    char tmp[sizeof(TMP_PREFIX) + 16];
+    int r;
+
+    (void)snprintf(tmp, sizeof(tmp), "%s", TMP_PREFIX);
+    id_hex(tmp + sizeof(TMP_PREFIX) - 1, 8);
+    r = write_all(store_fd, tmp, key, image);
+    if (r == 0) {
+        remove_dir(store_fd, key);
+        if (renameat(store_fd, tmp, store_fd, key) < 0 || fsync(store_fd) < 0)
+            r = -errno;
+    }
+    if (r < 0) {
+        remove_dir(store_fd, tmp);
+        return err_sys(err, r, "cannot store the template");
+    }
+    return 0;
+}
+
+struct manifest {
+    uint64_t version, memory_bytes, ram_bytes, state_bytes;
+    char key[NAME_LEN];
+    char state_sha256[HEX_SHA256];
+};
+
+static int manifest_entry(void *arg, unsigned line, const char *key, const char *value,
+                          struct err *err)
+{
+    struct manifest *m = arg;
+    const struct {
+        const char *key;
+        uint64_t *number;
+        char *text;
+    } fields[] = {
+        {"version", &m->version, NULL},           {"key", NULL, m->key},
+        {"memory_bytes", &m->memory_bytes, NULL}, {"ram_bytes", &m->ram_bytes, NULL},
+        {"state_bytes", &m->state_bytes, NULL},   {"state_sha256", NULL, m->state_sha256},
+    };
+
+    (void)line;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (strcmp(fields[i].key, key) != 0)
+            continue;
+        if (fields[i].text != NULL) {
+            (void)snprintf(fields[i].text, NAME_LEN, "%s", value);
+            return 0;
+        }
+        if (parse_u64(value, 0, UINT64_MAX, fields[i].number) < 0)
+            return err_set(err, ERR_INTERNAL, "the manifest's %s is no number", key);
+        return 0;
+    }
+    return err_set(err, ERR_INTERNAL, "the manifest has an unknown entry");
+}
+static_assert(HEX_SHA256 == NAME_LEN, "both texts of a manifest have one size");
+
+static int read_manifest(int dir, const char *key, uint64_t memory_bytes, struct manifest *ret,
+                         struct err *err)
+{
+    *ret = (struct manifest){0};
+    if (ini_parse_file(dir, file_names[2], manifest_entry, ret, err) < 0)
+        return -1;
+    if (ret->version != STORE_VERSION || strcmp(ret->key, key) != 0 ||
+        ret->memory_bytes != memory_bytes || ret->state_bytes == 0 ||
+        ret->state_bytes > TEMPLATE_STATE_MAX)
+        return err_set(err, ERR_INTERNAL, "the manifest does not fit");
+    return 0;
+}
+
+static int read_state(int dir, const struct manifest *m, struct template_image *image,
+                      struct err *err)
+{
+    char hash[HEX_SHA256];
+    char *data;
+    size_t len;
+    int r = fd_read_file(dir, file_names[1], (size_t)m->state_bytes, &data, &len);
+
+    if (r < 0)
+        return err_sys(err, r, "cannot read the device state");
+    image->state = (uint8_t *)data;
+    image->state_len = len;
+    hash_hex(image->state, len, hash);
+    if (len != m->state_bytes || strcmp(hash, m->state_sha256) != 0)
+        return err_set(err, ERR_INTERNAL, "the device state is damaged");
+    return 0;
+}
+
+static int read_ram(int dir, const struct manifest *m, struct template_image *image,
+                    struct err *err)
+{
+    _cleanup_fd_ int fd = openat(dir, file_names[0], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    int r;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(err, errno, "cannot open the RAM");
+    if ((uint64_t)st.st_size != m->ram_bytes)
+        return err_set(err, ERR_INTERNAL, "the RAM's file has the wrong size");
+    r = template_ram_new(m->memory_bytes, &image->ram_fd);
+    if (r == 0)
+        r = template_ram_load(fd, image->ram_fd, m->memory_bytes);
+    if (r == -EBADMSG)
+        return err_set(err, ERR_INTERNAL, "the RAM's file is damaged");
+    if (r == 0)
+        r = template_ram_seal(image->ram_fd);
+    return r < 0 ? err_sys(err, r, "cannot load the RAM") : 0;
+}
+
+int template_store_load(int store_fd, const char *key, uint64_t memory_bytes,
+                        struct template_image *ret, struct err *err)
+{
+    struct template_image image = TEMPLATE_IMAGE_INIT;
+    struct manifest m;
+    _cleanup_fd_ int dir = openat(store_fd, key, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
+
+    if (dir < 0)
+        return err_set(err, ERR_GONE, "no such template is stored");
+    image.memory_bytes = memory_bytes;
+    if (read_manifest(dir, key, memory_bytes, &m, err) < 0 ||
+        read_state(dir, &m, &image, err) < 0 || read_ram(dir, &m, &image, err) < 0) {
+        template_image_release(&image);
+        return err_wrap(err, "stored template");
+    }
+    (void)utimensat(dir, file_names[2], NULL, 0); // only the order of pruning depends on it
+    *ret = image;
+    return 0;
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A csb-launch of the test's own, with the built image: for tests that start VMs. Paths come from
+// the environment: CSB_LAUNCH (default: beside the test), CSB_IMAGE_DIR (with vmlinuz, initrd.img
+// and rootfs.erofs) and CSB_QEMU (default: Debian's).
+#ifndef CSB_TESTS_VM_LAUNCH_HARNESS_H
+#define CSB_TESTS_VM_LAUNCH_HARNESS_H
+
+#include "base/err.h"
+
+#include <limits.h>
+#include <sys/types.h>
+
+struct launch_client;
+
+struct launch_harness {
+    pid_t pid; // of csb-launch
+    struct launch_client *client;
+    char dir[64]; // temporary: "run" for csb-launch, "state" for the driver
+    int state_fd; // of "state"
+    char kernel[PATH_MAX], initrd[PATH_MAX], rootfs[PATH_MAX];
+};
+
+// ERR_UNSUPPORTED when the environment names no image or no launcher: a reason to skip.
+int launch_harness_start(struct launch_harness *h, struct err *err);
+// Ends csb-launch and removes the directory. Returns csb-launch's wait status.
+int launch_harness_stop(struct launch_harness *h);
+
+// The number of processes below csb-launch.
+int launch_harness_processes(const struct launch_harness *h);
+
+#endif
