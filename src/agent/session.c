@@ -30,15 +30,6 @@ struct session {
     struct server *server;
 };
 
-// What a host that went away had sent is not for the next one.
-static void discard_input(struct session *s)
-{
-    char scrap[4096];
-
-    while (read(s->fd, scrap, sizeof(scrap)) > 0)
-        ;
-}
-
 // Ends the connection: what ran for it is killed, what was prepared for it is given up.
 static void drop(struct session *s, int rc)
 {
@@ -53,7 +44,6 @@ static void drop(struct session *s, int rc)
         s->agent->loop.stop = true;
         return;
     }
-    discard_input(s);
     loop_mod(&s->agent->loop, &s->source, EPOLLIN | EPOLLOUT | EPOLLET);
 }
 
@@ -62,7 +52,8 @@ static int connect_server(struct session *s)
     struct server_options options = {.callbacks = &api_callbacks,
                                      .arg = s->agent,
                                      .body_max = AGENT_BODY_MAX,
-                                     .streams_max = STREAMS_MAX};
+                                     .streams_max = STREAMS_MAX,
+                                     .port = s->port};
     int rc = server_new(s->fd, &options, &s->server);
 
     if (rc == 0)
@@ -85,6 +76,11 @@ static void on_port(void *arg, uint32_t events)
         rc = connect_server(s);
     if (rc == 0 && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
         rc = server_readable(s->server);
+    if (rc == -ECONNRESET) {
+        // The host went and came again before we saw it gone.
+        prepared_free_all(s->agent);
+        rc = server_restart(s->server);
+    }
     if (rc < 0)
         drop(s, rc);
 }

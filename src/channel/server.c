@@ -52,7 +52,9 @@ struct server {
     int fd; // borrowed
     bool is_socket;
     bool inside; // in a call that drives the session: callbacks must not drive it again
-    int error;   // 0, or why the session is over
+    bool greeted; // the peer's first bytes came
+    size_t kept;  // bytes in `in` that server_restart() begins with
+    int error;    // 0, or why the session is over
     struct server_options options;
     nghttp2_session *session;
     struct server_stream *streams;
@@ -316,10 +318,8 @@ int server_new(int fd, const struct server_options *options, struct server **ret
     return 0;
 }
 
-void server_free(struct server *s)
+static void end_session(struct server *s)
 {
-    if (s == NULL)
-        return;
     s->inside = true;
     if (s->error == 0)
         s->error = -EPIPE;
@@ -327,6 +327,13 @@ void server_free(struct server *s)
     s->session = NULL;
     while (s->streams != NULL)
         stream_free(s->streams);
+}
+
+void server_free(struct server *s)
+{
+    if (s == NULL)
+        return;
+    end_session(s);
     free(s);
 }
 
@@ -419,6 +426,21 @@ static int drive_out(struct server *s)
     return s->error;
 }
 
+static bool is_greeting(const struct server *s, size_t len)
+{
+    return len >= NGHTTP2_CLIENT_MAGIC_LEN &&
+           memcmp(s->in, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN) == 0;
+}
+
+static int feed(struct server *s, size_t len)
+{
+    ssize_t n = nghttp2_session_mem_recv(s->session, s->in, len);
+
+    if (n < 0)
+        return s->error = n == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO;
+    return 0;
+}
+
 static int drive_in(struct server *s)
 {
     for (int i = 0; i < ROUNDS; i++) {
@@ -430,9 +452,15 @@ static int drive_in(struct server *s)
         if (n <= 0)
             return s->error = -EPIPE;
         got = (size_t)n;
-        n = nghttp2_session_mem_recv(s->session, s->in, got);
-        if (n < 0)
-            return s->error = n == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO;
+        if (s->options.port && s->greeted && is_greeting(s, got)) {
+            s->kept = got;
+            return s->error = -ECONNRESET;
+        }
+        if (s->options.port && !s->greeted && !is_greeting(s, got))
+            continue;
+        s->greeted = true;
+        if (feed(s, got) < 0)
+            return s->error;
         if (got < PIECE_BYTES)
             break;
     }
@@ -449,6 +477,18 @@ int server_readable(struct server *s)
     r = drive_in(s);
     s->inside = false;
     return r;
+}
+
+int server_restart(struct server *s)
+{
+    end_session(s);
+    s->out_off = 0;
+    s->out_len = 0;
+    s->error = new_session(s);
+    if (s->error == 0 && feed(s, s->kept) == 0)
+        (void)drive_out(s);
+    s->inside = false;
+    return s->error;
 }
 
 int server_writable(struct server *s)

@@ -39,6 +39,10 @@ struct server_options {
     void *arg;
     size_t body_max;
     uint32_t streams_max;
+    // The descriptor is a port that stays while peers behind it come and go, perhaps unseen: what
+    // comes before the first bytes of a session is left from a former peer and skipped, and those
+    // bytes at the start of a read later are a new peer (-ECONNRESET below).
+    bool port;
 };
 
 // `fd` is borrowed and must be non-blocking; a stream socket or anything that reads and writes like
@@ -47,9 +51,14 @@ int server_new(int fd, const struct server_options *options, struct server **ret
 void server_free(struct server *s); // on_close for every open stream; NULL allowed
 
 // 0, or -errno when the session is over (-EPIPE peer closed, -EPROTO peer broke the rules): free
-// it. server_free() must not be called inside a callback.
+// it. -ECONNRESET: another peer has taken the place of the one before; free it, or server_restart()
+// it to serve that one. server_free() must not be called inside a callback.
 int server_readable(struct server *s);
 int server_writable(struct server *s);
+// After -ECONNRESET: on_close for every open stream, then a fresh session that has read what the new
+// peer sent. 0 or -errno as server_readable().
+int server_restart(struct server *s);
+
 bool server_wants_write(const struct server *s);
 
 void server_stream_set_user(struct server_stream *s, void *user);
