@@ -62,8 +62,8 @@ const struct config_key config_keys[] = {
      "Memory of a guest, MiB. The host gives it only as it is touched."},
     {"Machine", "VM_CPUS", CONFIG_COUNT, AT(vm_cpus), "1", 1, 16, NULL,
      "Virtual CPUs of a guest."},
-    {"Machine", "QEMU_PATH", CONFIG_TEXT, AT(qemu_path), "", 0, 0, NULL,
-     "QEMU program; empty: qemu-system-x86_64 where distributions put it."},
+    {"Machine", "QEMU_PATH", CONFIG_TEXT, AT(qemu_path), "/usr/bin/qemu-system-x86_64", 0, 0, NULL,
+     "QEMU program."},
     {"Machine", "AGENT_PORT", CONFIG_COUNT, AT(agent_port), "8000", 1, 65535, NULL,
      "Accepted for compatibility and without effect: the guest's agent is reached over a "
      "virtio-serial port, which has no number."},
@@ -106,7 +106,7 @@ const struct config_key config_keys[] = {
      "Directory for templates and the lock; made when missing. One service per directory."},
     {"Process", "LAUNCH_PATH", CONFIG_TEXT, AT(launch_path), "", 0, 0, NULL,
      "csb-launch; empty: beside codesandboxd, or where the build puts it."},
-    {"Process", "UID_BASE", CONFIG_COUNT, AT(uid_base), "700000", 1000, 4000000000, NULL,
+    {"Process", "UID_BASE", CONFIG_COUNT, AT(uid_base), "700000", 1000, 2000000000, NULL,
      "Started as root, the service runs as this uid and gid, and virtual machines as those after "
      "it."},
     {"Process", "CGROUP_NAME", CONFIG_TEXT, AT(cgroup_name), "codesandbox", 0, 0, NULL,

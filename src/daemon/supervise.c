@@ -16,9 +16,11 @@
 #include "daemon/state.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +35,7 @@
 #define LAUNCH_STOP_MS 10000 // time for csb-launch to end its VMs
 #define FILES_WANTED   65536
 #define ARGS_MAX       64
-#define LAUNCH_OPTIONS 8
+#define LAUNCH_OPTIONS 9
 
 struct supervisor {
     const struct config *config;
@@ -73,16 +75,19 @@ static void find_programs(struct supervisor *s)
 
 struct launch_args {
     char text[LAUNCH_OPTIONS][CONFIG_TEXT_MAX + 32];
-    char *argv[LAUNCH_OPTIONS + 2];
+    char *argv[2 * LAUNCH_OPTIONS + 2];
     size_t count;
 };
 
+// `name` is a literal and stays.
 static void add_option(struct launch_args *args, const char *name, const char *value)
 {
-    char *text = args->text[args->count++];
+    char *text = args->text[args->count];
 
-    (void)snprintf(text, sizeof(args->text[0]), "--%s=%s", name, value);
-    args->argv[args->count] = text;
+    (void)snprintf(text, sizeof(args->text[0]), "%s", value);
+    args->argv[2 * args->count + 1] = (char *)(uintptr_t)name;
+    args->argv[2 * args->count + 2] = text;
+    args->count++;
 }
 
 static void build_launch_args(struct supervisor *s, struct launch_args *args)
@@ -94,17 +99,17 @@ static void build_launch_args(struct supervisor *s, struct launch_args *args)
     memset(args, 0, sizeof(*args));
     args->argv[0] = s->launch_path;
     (void)snprintf(number, sizeof(number), "%d", DAEMON_LAUNCH_FD);
-    add_option(args, "socket-fd", number);
-    add_option(args, "kernel", c->kernel_path);
-    add_option(args, "initrd", c->initrd_path);
-    add_option(args, "rootfs", c->rootfs_path);
+    add_option(args, "--fd", number);
+    add_option(args, "--qemu", c->qemu_path);
+    add_option(args, "--kernel", c->kernel_path);
+    add_option(args, "--initrd", c->initrd_path);
+    add_option(args, "--rootfs", c->rootfs_path);
     (void)snprintf(dir, sizeof(dir), "%s/launch", c->state_dir);
-    add_option(args, "state-dir", dir);
+    add_option(args, "--run-dir", dir);
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)c->uid_base);
-    add_option(args, "uid-base", number);
-    add_option(args, "cgroup", c->cgroup_name);
-    if (c->qemu_path[0] != '\0')
-        add_option(args, "qemu", c->qemu_path);
+    add_option(args, "--uid-base", number);
+    add_option(args, "--cgroup-name", c->cgroup_name);
+    add_option(args, "--label", c->cgroup_name);
 }
 
 // Starts csb-launch. *ret_socket is the daemon's end.
@@ -209,10 +214,10 @@ static void launcher_ended(struct supervisor *s, int status)
         s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
     s->respawn_ns = clock_deadline_ms(s->pause_ms);
     log_warn(
-        "csb-launch ended (%s %d); its virtual machines are gone; starting it again in %llu ms",
+        "csb-launch ended (%s %d); its virtual machines are gone; starting it again in %" PRIu64
+        " ms",
         WIFSIGNALED(status) ? "signal" : "exit code",
-        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-        (unsigned long long)s->pause_ms);
+        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), s->pause_ms);
 }
 
 static void server_ended(struct supervisor *s, int status)

@@ -20,7 +20,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("CSB_BUILD", HERE.parents[1] / "build/release"))
 PROGRAM = BUILD / "src/daemon/codesandboxd"
 START = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
-START_S = 30
+START_S = 20
+
+
+def ended(code):
+    """The program with its last line ended: `out` writes what its line holds, newline included."""
+    return code + "\n" if isinstance(code, str) and code else code
 
 
 class Daemon:
@@ -44,7 +49,11 @@ class Daemon:
             self.stop()
             raise RuntimeError("codesandboxd did not start:\n" + "".join(self.log))
         if wait_ready:
-            self.wait(lambda: self.get("/health")[0] == 200, "healthy")
+            try:
+                self.wait(lambda: self.get("/health")[0] == 200, "healthy")
+            except Exception:
+                self.stop(signal.SIGKILL)
+                raise
 
     def _read(self):
         for line in self.process.stderr:
@@ -113,7 +122,7 @@ class Daemon:
         """Posts to /execute; `raw` replaces the whole body."""
         body = raw
         if raw is None:
-            body = json.dumps({"language": language, "code": code, **fields})
+            body = json.dumps({"language": language, "code": ended(code), **fields})
         return self.request("POST", "/execute", body,
                             {"Content-Type": "application/json", **(headers or {})})
 

@@ -86,7 +86,7 @@ def connections(t, d):
         sock.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
         t.check(b" 200 " in read_all(sock), "HTTP/1.0 works and is closed")
 
-    body = json.dumps({"language": "python", "code": "out chunked"}).encode()
+    body = json.dumps({"language": "python", "code": "out chunked\n"}).encode()
     with d.socket() as sock:
         sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                      b"Transfer-Encoding: chunked\r\n\r\n")
@@ -118,7 +118,7 @@ def sizes(t, d):
                      b"Content-Length: 99999999999999\r\n\r\n")
         start = sock.recv(4096)
     t.check(start.startswith(b"HTTP/1.1 413"), "an absurd length is 413 at once", start)
-    body = b'{"language":"python","code":"out yes"}'
+    body = b'{"language":"python","code":"out yes\\n"}'
     with d.socket() as sock:
         sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                      b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))

@@ -9,7 +9,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from daemon import Daemon  # noqa: E402
+from daemon import Daemon, ended  # noqa: E402
 from tap import Tap  # noqa: E402
 
 
@@ -17,7 +17,7 @@ def open_stream(d, code, header=True, **fields):
     connection = d.connect()
     if not header:
         fields["stream"] = True
-    connection.request("POST", "/execute", json.dumps({"language": "python", "code": code, **fields}),
+    connection.request("POST", "/execute", json.dumps({"language": "python", "code": ended(code), **fields}),
                        {"Accept": "text/event-stream"} if header else {})
     return connection, connection.getresponse()
 
@@ -74,7 +74,7 @@ def utf8(t, d):
 
 
 def errors(t, d):
-    connection, answer = open_stream(d, "out x\ndie")
+    connection, answer = open_stream(d, "out x\nsleep 200\ndie")
     found = list(events(answer))
     connection.close()
     t.check(found[-1][0] == "error" and found[-1][1]["error"] == "sandbox_lost" and
