@@ -30,9 +30,10 @@ enum jail_mount_kind {
                         // JAIL_NS_USER
     JAIL_MOUNT_TMPFS,   // size_bytes, inodes, mode; owned by the jail's uid
     JAIL_MOUNT_PROC,    // of the jail's own pid namespace, with the usual files masked
-    JAIL_MOUNT_DEV,     // minimal read-only /dev: null zero full random urandom tty, fd links, and
-                    // an empty shm to put a scratch directory on. `source`: NULL, or the path of
-                    // one more outer device node to have, for the plan's uid
+    JAIL_MOUNT_DEV,     // minimal read-only /dev: null zero full random urandom tty, fd links,
+                        // pseudo terminals (not for a VMM), and
+    // an empty shm to put a scratch directory on. `source`: NULL, or the path of
+    // one more outer device node to have, for the plan's uid
     JAIL_MOUNT_SCRATCH, // sub-directory `source` of the plan's scratch tmpfs onto `target`; made
                         // with `mode` (0: 0700), owned by the plan's uid and gid
     JAIL_MOUNT_SYMLINK, // symbolic link `target` with the text `source`; only in a tmpfs root

@@ -146,6 +146,23 @@ static int make_extra_node(struct jail_ctx *c, int dev, const char *outer)
     return 0;
 }
 
+// Pseudo terminals of the jail's own, for programs that run others on one. Where the kernel has
+// none or refuses, openpty() fails in the jail and nothing else does.
+static void make_terminals(int dev)
+{
+    _cleanup_fd_ int fs = fsopen("devpts", FSOPEN_CLOEXEC);
+    _cleanup_fd_ int pts = -1;
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "ptmxmode", "0666", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0600", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return;
+    pts = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    if (pts < 0 || mkdirat(dev, "pts", 0755) < 0 || jail_attach(pts, dev, "pts") < 0)
+        return;
+    (void)!symlinkat("pts/ptmx", dev, "ptmx");
+}
+
 int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
 {
     uid_t uid = c->plan->ns & JAIL_NS_USER ? c->plan->uid : 0;
@@ -172,6 +189,8 @@ int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
             return jail_step_failed(c, errno, "make /dev/%s", dev_links[i].name);
     if (mkdirat(dev, "shm", 0755) < 0)
         return jail_step_failed(c, errno, "make /dev/shm");
+    if (c->plan->seccomp != JAIL_SECCOMP_VMM)
+        make_terminals(dev);
     r = jail_set_attr(dev, MOUNT_ATTR_RDONLY, false);
     return r < 0 ? jail_step_failed(c, r, "make /dev read-only") : 0;
 }

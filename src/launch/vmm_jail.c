@@ -35,7 +35,8 @@ static void plan_root(const struct vmm_host *host, bool kvm, struct vmm_jail *j)
 {
     static const char *const libraries[] = {"/usr/lib", "/usr/lib64", "/usr/local/lib"};
     static const char *const links[][2] = {{"usr/lib", "/lib"}, {"usr/lib64", "/lib64"}};
-    static const char *const firmware[] = {"/usr/share/qemu", "/usr/share/seabios"};
+    static const char *const firmware[] = {"/usr/share/qemu", "/usr/share/seabios",
+                                           "/usr/local/share/qemu"};
 
     for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++) {
         struct jail_mount *m = add_mount(j, JAIL_MOUNT_BIND, libraries[i], libraries[i]);

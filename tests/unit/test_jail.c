@@ -4,6 +4,7 @@
 // program under test is this executable itself ("probe NAME"), bound into the jail, so that nothing
 // but the kernel's answers is looked at. As root it uses an own uid; as an ordinary user a user
 // namespace.
+#include "cgroup/cgroup.h"
 #include "jail/jail.h"
 #include "tap.h"
 
@@ -203,6 +204,51 @@ static void probe_fill(void)
     }
 }
 
+static void probe_hog(void)
+{
+    for (int i = 0; i < 64; i++)
+        memset(malloc(1u << 20), 1, 1u << 20);
+    printf("survived\n");
+}
+
+static void probe_forks(void)
+{
+    int made = 0;
+
+    for (; made < 40; made++) {
+        pid_t pid = fork();
+
+        if (pid < 0)
+            break;
+        if (pid == 0) {
+            (void)poll(NULL, 0, 60000);
+            _exit(0);
+        }
+    }
+    printf("%d %s\n", made, strerror(errno));
+}
+
+static void probe_terminal(void)
+{
+    int fd = posix_openpt(O_RDWR | O_NOCTTY);
+
+    printf("%s\n", fd >= 0 && unlockpt(fd) == 0 && open(ptsname(fd), O_RDWR) >= 0
+                       ? "checked"
+                       : strerror(errno));
+}
+
+// A tmpfs mount and one by descriptor.
+static void probe_mounts(void)
+{
+    struct stat st;
+
+    if (stat("/given/passwd", &st) < 0 || !denied_write("/given/x"))
+        printf("no descriptor mount: %s\n", strerror(errno));
+    if (denied_write("/own/x") || stat("/own/x", &st) < 0 || st.st_uid != getuid())
+        printf("no tmpfs: %s\n", strerror(errno));
+    printf("checked\n");
+}
+
 static void probe_init(void)
 {
     printf("pid %d parent %d\n", getpid(), getppid());
@@ -254,6 +300,14 @@ static int probe_main(const char *name)
         probe_fill();
     } else if (strcmp(name, "init") == 0) {
         probe_init();
+    } else if (strcmp(name, "hog") == 0) {
+        probe_hog();
+    } else if (strcmp(name, "forks") == 0) {
+        probe_forks();
+    } else if (strcmp(name, "terminal") == 0) {
+        probe_terminal();
+    } else if (strcmp(name, "mounts") == 0) {
+        probe_mounts();
     } else if (strcmp(name, "orphans") == 0) {
         probe_orphans();
     } else if (strcmp(name, "exit42") == 0) {
@@ -438,11 +492,77 @@ static void test_contents(void)
     expect(&p, "files", "checked\n");
     expect(&p, "init", "pid 2 parent 1\nchecked\n");
     expect(&p, "orphans", "2 processes\n");
+    expect(&p, "terminal", "checked\n");
     if (probe(&p, "network", &out, &st)) {
         const char *lo = strstr(buf_cstr(&out), "lo:");
 
         CHECK(lo != NULL && strchr(lo + 3, ':') == NULL);
     }
+}
+
+static void test_mount_kinds(void)
+{
+    struct jail_mount more[10];
+    struct jail_plan p = base_plan();
+    int etc = open("/etc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    memcpy(more, mounts, sizeof(mounts));
+    more[p.mount_count] = (struct jail_mount){
+        .kind = JAIL_MOUNT_TMPFS, .target = "/own", .size_bytes = 65536, .inodes = 10};
+    more[p.mount_count + 1] = (struct jail_mount){
+        .kind = JAIL_MOUNT_BIND_FD, .fd = etc, .target = "/given", .read_only = 1};
+    p.mounts = more;
+    p.mount_count += 2;
+    if (rootless) {
+        struct err err = ERR_INIT;
+        struct run run;
+
+        CHECK(!start(&p, "mounts", &run, &err) && err.code == ERR_UNSUPPORTED);
+    } else {
+        expect(&p, "mounts", "checked\n");
+    }
+    fd_close(&etc);
+}
+
+// The limits of a control group hold for the program and all it starts, and a kill is counted.
+static void test_cgroup_limits(void)
+{
+    const struct cgroup_limits limits = {.memory_bytes = 16u << 20, .processes = 8};
+    struct cgroup_root *root = NULL;
+    struct cgroup *cg = NULL;
+    struct cgroup_usage usage;
+    struct jail_plan p = base_plan();
+    _cleanup_buf_ struct buf out = BUF_CAPPED(65536);
+    struct jail_status st = {0};
+    struct err err = ERR_INIT;
+    char note[160];
+    char name[32];
+    struct run run;
+
+    (void)snprintf(name, sizeof(name), "csb-jail-test-%d", getpid());
+    if (cgroup_root_open(NULL, name, &root, note, &err) < 0 ||
+        cgroup_root_version(root) == CGROUP_NONE) {
+        tap_skip("jail", note);
+        cgroup_root_close(root);
+        return;
+    }
+    CHECK_INT(cgroup_new(root, "run", &limits, &cg, &err), 0);
+    p.cgroup_fd = cgroup_dirfd(cg);
+    p.cgroup_v1_procs = cgroup_procs_paths(cg);
+    if (CHECK_MSG(start(&p, "hog", &run, &err), "starts in a group: %s", err.message)) {
+        int r = jail_read_status(run.child.status_fd, &st);
+
+        // With memory.oom.group the jail's init goes too, and there is no status.
+        CHECK(r == -ENODATA || (r == 0 && st.signal == SIGKILL));
+        finish(&run);
+        CHECK(cgroup_usage(cg, &usage) == 0 && usage.oom_kills >= 1);
+    }
+    // Eight less init and the program.
+    if (probe(&p, "forks", &out, &st))
+        CHECK_STR(buf_cstr(&out), "6 Resource temporarily unavailable\n");
+    CHECK(cgroup_is_empty(cg));
+    cgroup_free(cg);
+    cgroup_root_close(root);
 }
 
 static void test_endings(void)
@@ -660,6 +780,8 @@ int main(int argc, char **argv)
     if (can_jail()) {
         test_identity();
         test_contents();
+        test_mount_kinds();
+        test_cgroup_limits();
         test_endings();
         test_kill();
         test_scratch();

@@ -194,6 +194,30 @@ static void test_malformed(int sock)
     close_vm_fds(&v);
 }
 
+// Whatever the bytes, each request is answered and the launcher lives.
+static void test_random(int sock)
+{
+    int answered = 0;
+
+    for (int i = 0; i < 500; i++) {
+        struct launch_request q = spawn_request(1);
+        struct launch_reply reply;
+        size_t len = sizeof(q);
+        int fd;
+
+        ((unsigned char *)&q)[(unsigned)rand() % sizeof(q)] = (unsigned char)rand();
+        ((unsigned char *)&q)[(unsigned)rand() % sizeof(q)] = (unsigned char)rand();
+        // The KVM probe is slow and has a test of its own.
+        if (q.op == LAUNCH_OP_PROBE_KVM)
+            q.op = 99;
+        if (i % 7 == 0)
+            len = 1 + (unsigned)rand() % sizeof(q);
+        answered += exchange(sock, &q, len, NULL, 0, &reply, &fd) && reply.magic == LAUNCH_MAGIC;
+        fd_close(&fd);
+    }
+    CHECK_INT(answered, 500);
+}
+
 static bool spawn(int sock, uint64_t id, struct vm_fds *v, struct launch_reply *reply, int *pidfd)
 {
     struct launch_request q = spawn_request(id);
@@ -324,6 +348,7 @@ static void test_life(void)
     CHECK(info.qemu_version[0] >= '1' && info.qemu_version[0] <= '9');
     CHECK(geteuid() != 0 || info.cgroup_version == 0 || info.confinement == 0x3f);
     test_malformed(l.sock);
+    test_random(l.sock);
     if (spawn(l.sock, 7, &a, &reply, &pidfd_a) && greeted(&a)) {
         struct launch_request twice = spawn_request(7);
 
@@ -418,7 +443,7 @@ static void test_kvm_probe(void)
     ms = (clock_mono_ns() - t0) / NS_PER_MS;
     printf("# present %u accelerated %u loop %llu us: %s\n", kvm.present, kvm.accelerated,
            (unsigned long long)kvm.loop_us, kvm.note);
-    CHECK_MSG(ms <= 400, "answers in %llu ms", (unsigned long long)ms);
+    CHECK_MSG(ms <= 2700, "answers in %llu ms", (unsigned long long)ms);
     CHECK(kvm.accelerated == 0 || (kvm.present && kvm.loop_us < 50000));
     CHECK(kvm.accelerated || kvm.note[0] != '\0');
     launch_client_free(c);
