@@ -473,10 +473,12 @@ static void test_argv(void)
     CHECK_STR(a.argv[0], "/q");
     CHECK(a.argv[a.count] == NULL);
     CHECK(has_arg(&a, "size=512M") && has_arg(&a, "share=on") &&
-          has_arg(&a, "tsc_early_khz=2500000"));
+          has_arg(&a, "tsc_early_khz=2500000") && has_arg(&a, "norandmaps"));
     CHECK(has_arg(&a, "spawn=deny") && has_arg(&a, "/proc/self/fd/15") && !has_arg(&a, "defer"));
-    m.mode = LAUNCH_MODE_RESTORE;
     m.accel = LAUNCH_ACCEL_KVM;
+    CHECK_INT(qemu_argv_build(&m, &a), 0);
+    CHECK(has_arg(&a, "quiet") && !has_arg(&a, "norandmaps") && !has_arg(&a, "tsc_early_khz"));
+    m.mode = LAUNCH_MODE_RESTORE;
     CHECK_INT(qemu_argv_build(&m, &a), 0);
     CHECK(has_arg(&a, "share=off") && has_arg(&a, "defer") && !has_arg(&a, "fd/15"));
     CHECK(has_arg(&a, "kvm") && !has_arg(&a, "tcg"));
