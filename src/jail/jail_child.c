@@ -177,7 +177,8 @@ static int arrange_fds(struct jail_ctx *c)
     int above = 0;
     int r = 0;
 
-    memcpy(fds, c->plan->fds, n * sizeof(fds[0]));
+    if (n > 0)
+        memcpy(fds, c->plan->fds, n * sizeof(fds[0]));
     qsort(fds, n, sizeof(fds[0]), by_target);
     above = n > 0 ? fds[n - 1].target + 1 : 3;
     for (size_t i = 0; i < n; i++) {

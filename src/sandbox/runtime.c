@@ -270,6 +270,16 @@ static int take_entry(void *arg, unsigned line, const char *key, const char *val
     return err_set(err, ERR_INVALID, "unknown key '%s'", key);
 }
 
+// Nothing searches PATH in the guest: a command names its program.
+static int check_command(const struct runtime *rt, const char *key,
+                         const struct runtime_command *c, struct err *err)
+{
+    if (c->argc == 0 || strchr(c->argv[0], '/') != NULL)
+        return 0;
+    return err_set(err, ERR_INVALID, "%s%s: '%s' must begin with the program's path",
+                   rt->id, FILE_SUFFIX, key);
+}
+
 static int check_complete(struct runtime *rt, struct err *err)
 {
     static const char stem[] = "main.";
@@ -278,6 +288,10 @@ static int check_complete(struct runtime *rt, struct err *err)
         return err_set(err, ERR_INVALID, "%s%s: 'extension' is missing", rt->id, FILE_SUFFIX);
     if (rt->run.argc == 0)
         return err_set(err, ERR_INVALID, "%s%s: 'run' is missing", rt->id, FILE_SUFFIX);
+    if (check_command(rt, "compile", &rt->compile, err) < 0 ||
+        check_command(rt, "run", &rt->run, err) < 0 ||
+        check_command(rt, "prepare", &rt->prepare, err) < 0)
+        return -1;
     if (rt->wrap_unless != NULL && (rt->wrap_prefix == NULL || rt->wrap_suffix == NULL))
         return err_set(err, ERR_INVALID, "%s%s: wrap.unless needs wrap.prefix and wrap.suffix",
                        rt->id, FILE_SUFFIX);

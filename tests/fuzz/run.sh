@@ -20,6 +20,16 @@ done
 
 base="src/base/buf.c src/base/clock.c src/base/err.c src/base/fd.c"
 case $name in
+execute)
+    sources="src/api/execute_parse.c src/config/config.c src/config/config_load.c
+        src/base/ini.c src/base/parse.c src/sandbox/runtime.c src/sandbox/path.c
+        src/json/base64.c src/json/read.c src/json/utf8.c"
+    libs="-ljansson -lnettle -lm"
+    ;;
+json)
+    sources="src/json/base64.c src/json/read.c src/json/utf8.c src/json/write.c"
+    libs="-ljansson -lm"
+    ;;
 frames) sources="src/channel/frames.c" libs="" ;;
 channel_client)
     sources="src/channel/channel.c src/channel/channel_session.c src/channel/channel_stream.c"

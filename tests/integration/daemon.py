@@ -21,6 +21,7 @@ BUILD = pathlib.Path(os.environ.get("CSB_BUILD", HERE.parents[1] / "build/releas
 PROGRAM = BUILD / "src/daemon/codesandboxd"
 START = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 START_S = 20
+SANITIZER = re.compile(r"(Thread|Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
 
 def ended(code):
@@ -69,6 +70,9 @@ class Daemon:
 
     def __exit__(self, *unused):
         self.stop()
+        reports = [n for n, line in enumerate(self.log) if SANITIZER.search(line)]
+        if reports:
+            raise RuntimeError("".join(self.log[reports[0]:reports[0] + 60]))
 
     def stop(self, sig=signal.SIGTERM, seconds=40):
         """Ends the daemon and returns its exit code."""

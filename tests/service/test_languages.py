@@ -120,7 +120,7 @@ def test_added_runtime(tap):
     with tempfile.TemporaryDirectory() as tmp:
         shutil.copytree(SOURCE / "runtimes", tmp, dirs_exist_ok=True)
         pathlib.Path(tmp, "awk.runtime").write_text(
-            "name = AWK\nversion = 1.3.4\nextension = awk\nrun = awk -f main.awk\n")
+            "name = AWK\nversion = 1.3.4\nextension = awk\nrun = /usr/bin/awk -f main.awk\n")
         with Service(RUNTIMES_DIR=tmp, POOL_SIZE=1) as service:
             answer = service.run("awk", "{ s += $1 } END { print s }", stdin="1\n2\n39\n")
             tap.check(answer["success"] and answer["output"] == "42\n", "awk runs by a file alone",

@@ -80,7 +80,7 @@ static int sleeper(void)
 
 static int spinner(void)
 {
-    uint64_t end = clock_deadline_ms(300);
+    uint64_t end = clock_deadline_ms(1000);
 
     while (clock_mono_ns() < end)
         ;
@@ -147,9 +147,10 @@ static void test_cpu(struct cgroup_root *root)
     pid = start(cg, spinner);
     (void)waitpid(pid, NULL, 0);
     CHECK_INT(cgroup_usage(cg, &u), 0);
+    // Wide bounds: on a busy host throttling comes late.
     CHECK_MSG(u.cpu_user_ns + u.cpu_system_ns > 10 * NS_PER_MS &&
-                  u.cpu_user_ns + u.cpu_system_ns < 160 * NS_PER_MS,
-              "a fifth of a CPU: %llu us used in 300 ms",
+                  u.cpu_user_ns + u.cpu_system_ns < 700 * NS_PER_MS,
+              "a fifth of a CPU: %llu us used in 1 s",
               (unsigned long long)(u.cpu_user_ns + u.cpu_system_ns) / 1000);
     cgroup_free(cg);
 }
@@ -165,7 +166,8 @@ static void test_sweep(struct cgroup_root *root)
     if (old == NULL || other == NULL)
         return;
     pid = start(old, sleeper);
-    (void)poll(NULL, 0, 50);
+    for (int i = 0; i < 500 && cgroup_is_empty(old); i++)
+        (void)poll(NULL, 0, 10);
     CHECK(!cgroup_is_empty(old));
     // The first try cannot remove the group while its process is a zombie on some kernels.
     cgroup_root_sweep(root, "vm-");

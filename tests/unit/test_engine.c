@@ -43,10 +43,10 @@ static void load_runtimes(void)
         abort();
     dir = open(path, O_DIRECTORY | O_CLOEXEC);
     put(dir, "fake.runtime",
-        "extension = txt\nrun = fake main.txt\nprepare = fake main.txt\n"
+        "extension = txt\nrun = /fake main.txt\nprepare = /fake main.txt\n"
         "pool_ready = 3\ncold_env = FAKE_*\nwarm = out warm\n");
     put(dir, "plain.runtime",
-        "extension = txt\nrun = fake main.txt\n"
+        "extension = txt\nrun = /fake main.txt\n"
         "wrap.unless = fn main\nwrap.prefix = out wrapped\n"
         "wrap.suffix = out end\n");
     if (runtime_table_load(dir, &runtimes, &err) < 0)

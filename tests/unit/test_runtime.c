@@ -37,7 +37,7 @@ static void test_load(void)
     char hash[65];
 
     put("awk.runtime", "name = AWK\nversion = 1\nextension = awk\naliases = mawk gawk\n"
-                       "run = awk -f main.awk\nenv.posixly_correct = 1\npool_ready = 2\n");
+                       "run = /usr/bin/awk -f main.awk\nenv.posixly_correct = 1\npool_ready = 2\n");
     put("ignored.txt", "nonsense");
     CHECK_INT(runtime_table_load(dir_fd, &t, &err), 0);
     CHECK_INT(runtime_count(t), 1);
@@ -53,7 +53,7 @@ static void test_load(void)
     CHECK_INT(strlen(hash), 64);
     runtime_table_free(t);
 
-    put("awk.runtime", "extension = awk\nrun = awk -f main.awk\n");
+    put("awk.runtime", "extension = awk\nrun = /usr/bin/awk -f main.awk\n");
     CHECK_INT(runtime_table_load(dir_fd, &t, &err), 0);
     CHECK_STR(runtime_at(t, 0)->name, "awk");
     CHECK(strcmp(hash, runtime_table_hash(t)) != 0);
@@ -90,10 +90,12 @@ int main(void)
     check_fails("run = b\nextension = ../x\n", "bad.runtime:2: '../x' is not an extension");
     check_fails("colour = red\n", "bad.runtime:1: unknown key 'colour'");
     check_fails("pool_ready = many\n", "bad.runtime:1: expected a number from 0 to 256");
-    check_fails("run = b\nextension = b\nwrap.unless = x\n",
+    check_fails("run = /b\nextension = b\nwrap.unless = x\n",
                 "bad.runtime: wrap.unless needs wrap.prefix and wrap.suffix");
+    check_fails("run = b\nextension = b\n",
+                "bad.runtime: 'run' must begin with the program's path");
     test_load();
-    put("zz.runtime", "extension = z\nrun = z\naliases = awk\n");
+    put("zz.runtime", "extension = z\nrun = /z\naliases = awk\n");
     {
         struct runtime_table *t = NULL;
         struct err err = ERR_INIT;
