@@ -204,8 +204,10 @@ int prepared_take(struct agent *agent, const char *id, struct step **ret_step,
 
 int prepared_go(int control_fd, const json_t *args, const json_t *env, struct err *err)
 {
-    json_t *empty = json_array();
-    json_t *msg = json_pack("{s:O, s:O}", "args", args != NULL ? args : empty, "env", env);
+    json_t *no_args = json_array();
+    json_t *no_env = json_object();
+    json_t *msg = json_pack("{s:O, s:O}", "args", args != NULL ? args : no_args, "env",
+                            env != NULL ? env : no_env);
     char *text = msg == NULL ? NULL : json_dumps(msg, JSON_COMPACT);
     size_t len = text == NULL ? 0 : strlen(text);
     uint32_t be = htonl((uint32_t)len);
@@ -214,7 +216,8 @@ int prepared_go(int control_fd, const json_t *args, const json_t *env, struct er
     struct msghdr hdr = {.msg_iov = iov, .msg_iovlen = 2};
     int rc = 0;
 
-    json_decref(empty);
+    json_decref(no_args);
+    json_decref(no_env);
     json_decref(msg);
     if (text == NULL)
         return err_sys(err, ENOMEM, "go message");

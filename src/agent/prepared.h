@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Interpreters that were started ahead, each in its jail, and wait for their program
+// Interpreters and compilers that were started ahead, each in its jail, and wait for their program
 // (channel/agent_wire.h). Their descriptors, cgroup, space and jail are the run's own later, so all
 // of that is off the path of /run.
 #ifndef CSB_AGENT_PREPARED_H
@@ -28,7 +28,7 @@ void prepared_forget(struct agent *agent, void *arg);
 int prepared_take(struct agent *agent, const char *id, struct step **ret_step,
                   struct space *ret_space, int *ret_control, struct err *err);
 
-// Tells a taken interpreter to go on, with the run's arguments and environment.
+// Tells a taken interpreter to go on, with the run's arguments and environment. NULL: none.
 int prepared_go(int control_fd, const json_t *args, const json_t *env, struct err *err);
 
 // Ends them all.

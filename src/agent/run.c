@@ -122,9 +122,14 @@ static void on_done(void *arg)
         finish_internal(r, &err);
 }
 
+static const struct spec_command *command_of(const struct run *r, int phase)
+{
+    return phase == PHASE_COMPILE ? &r->spec.compile : &r->spec.run;
+}
+
 static int arm(struct run *r, int phase, struct err *err)
 {
-    const struct spec_command *c = phase == PHASE_COMPILE ? &r->spec.compile : &r->spec.run;
+    const struct spec_command *c = command_of(r, phase);
     struct step_sink sink = {.output = on_output, .done = on_done, .arg = r};
 
     return step_arm(r->steps[phase], &c->limits, r->input,
@@ -133,7 +138,7 @@ static int arm(struct run *r, int phase, struct err *err)
 
 static int start_step(struct run *r, int phase, struct err *err)
 {
-    const struct spec_command *c = phase == PHASE_COMPILE ? &r->spec.compile : &r->spec.run;
+    const struct spec_command *c = command_of(r, phase);
     struct step_spawn how = {.argv = c->argv,
                              .envp = (const char *const *)c->envp,
                              .limits = step_cgroup_limits(&c->limits),
@@ -160,21 +165,24 @@ static int write_files(struct run *r, const uint8_t *data, struct err *err)
     return 0;
 }
 
+// What is prepared is the first step: the compiler where there is one.
 static int start_prepared(struct run *r, const uint8_t *data, struct err *err)
 {
     _cleanup_fd_ int control = -1;
+    int phase = r->spec.has_compile ? PHASE_COMPILE : PHASE_RUN;
 
-    if (r->spec.has_compile)
-        return err_field(err, ERR_INVALID, "prepared", "a prepared interpreter compiles nothing");
-    if (prepared_take(r->agent, r->spec.prepared, &r->steps[PHASE_RUN], &r->space, &control, err) <
-        0)
+    if (prepared_take(r->agent, r->spec.prepared, &r->steps[phase], &r->space, &control, err) < 0)
         return -1;
-    r->phase = PHASE_RUN;
-    if (space_resize(&r->space, r->spec.run.limits.disk_bytes, err) < 0 ||
+    r->phase = phase;
+    if (space_resize(&r->space, command_of(r, phase)->limits.disk_bytes, err) < 0 ||
         write_files(r, data, err) < 0)
         return -1;
-    if (arm(r, PHASE_RUN, err) < 0)
+    step_rebase(r->steps[phase]);
+    if (arm(r, phase, err) < 0)
         return -1;
+    // Arguments and environment of the request are for the run.
+    if (phase == PHASE_COMPILE)
+        return prepared_go(control, NULL, NULL, err);
     return prepared_go(control, r->spec.args, r->spec.env, err);
 }
 

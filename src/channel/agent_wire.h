@@ -27,7 +27,8 @@
 // Errors are 4xx/5xx with JSON {"error": word, "message": sentence}.
 //
 // HEAD of /run:
-//   {"prepared": id or null,         use that prepared interpreter (once); null starts one
+//   {"prepared": id or null,         use that prepared interpreter (once), for the compile step
+//                                    where there is one, else for the run; null starts one
 //    "files": [{"path": relative, "size": bytes}],   first is the program; written below /work
 //    "stdin_size": bytes,
 //    "compile": {"argv": [...], "env": {...}, "limits": LIMITS} or null,
@@ -54,7 +55,8 @@
 // to take a program it writes one byte 'R'. The agent, at /run, writes the files, then sends u32be
 // length and JSON {"args": [...], "env": {...}} and closes its end; the hook applies both, closes
 // the descriptor and lets the interpreter go on to run the program as usual. Standard input is a
-// pipe that the agent feeds from then on.
+// pipe that the agent feeds from then on. A compiler is prepared in the same way; what it is sent
+// is empty, since arguments and environment are the run's, and its standard input too.
 #ifndef CSB_CHANNEL_AGENT_WIRE_H
 #define CSB_CHANNEL_AGENT_WIRE_H
 

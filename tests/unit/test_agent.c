@@ -484,6 +484,42 @@ static void test_prepared(void)
     CHECK_INT(prepare("absent", "[\"/no/such\"]", 300), 500);
 }
 
+// The compiler is prepared, the program is not: arguments, environment and input are its alone.
+static void test_prepared_compiler(void)
+{
+    static const char code[] =
+        "import os, sys\n"
+        "print(len(sys.argv), 'A' in os.environ, repr(sys.stdin.read()))\n"
+        "if os.path.exists('fail'): sys.exit(3)\n"
+        "out = open('out.py', 'w')\n"
+        "out.write('import os, sys\\n')\n"
+        "out.write('print(sys.argv[1:], os.environ[\"A\"], sys.stdin.read())\\n')\n";
+    const char *argv = "[\"" PYTHON "\",\"main.py\"]";
+    struct job job = {.code = code, .prepared = "cc", .input = "in"};
+
+    CHECK_INT(prepare("cc", argv, 20000), 200);
+    job.compile = json_pack("[s, s]", PYTHON, "main.py");
+    job.argv = json_pack("[s, s]", PYTHON, "out.py");
+    job.args = json_pack("[s]", "x");
+    job.env = json_pack("{s:s}", "A", "a");
+    struct outcome o = run(job);
+    CHECK_STR(text_of(&o.compile), "1 False ''\n");
+    CHECK_STR(text_of(&o.out), "['x'] a in\n");
+    CHECK_STR(json_string_value(json_object_get(o.result, "phase")), "run");
+    CHECK(json_is_object(json_object_get(o.result, "compile")));
+    outcome_release(&o);
+
+    CHECK_INT(prepare("cc", argv, 20000), 200);
+    job.compile = json_pack("[s, s]", PYTHON, "main.py");
+    job.argv = job.args = job.env = NULL;
+    job.path2 = "fail";
+    job.content2 = "";
+    o = run(job);
+    CHECK_STR(json_string_value(json_object_get(o.result, "phase")), "compile");
+    CHECK_INT(number(&o, "exit_code"), 3);
+    outcome_release(&o);
+}
+
 static bool connect_agent(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -546,6 +582,7 @@ int main(int argc, char **argv)
     test_fresh();
     test_cancel();
     test_prepared();
+    test_prepared_compiler();
     channel_close(channel);
     channel_loop_free(loop);
     if (argc == 2)
