@@ -33,6 +33,7 @@
 #define PAUSE_MAX_MS   10000
 #define YOUNG_MS       5000  // a launcher that dies before this is failing, not unlucky
 #define LAUNCH_STOP_MS 10000 // time for csb-launch to end its VMs
+#define STOP_GRACE_MS  30000 // beyond DRAIN_MS, for the server to end
 #define FILES_WANTED   65536
 #define ARGS_MAX       64
 #define LAUNCH_OPTIONS 9
@@ -51,6 +52,7 @@ struct supervisor {
     uint64_t started_ns; // the launcher
     uint64_t pause_ms;
     uint64_t respawn_ns; // CLOCK_NEVER: nothing to start
+    uint64_t kill_ns;    // when the server must have ended; CLOCK_NEVER until it was told to
 };
 
 static void find_programs(struct supervisor *s)
@@ -90,10 +92,24 @@ static void add_option(struct launch_args *args, const char *name, const char *v
     args->count++;
 }
 
+// What marks the control groups of this service's VMs, so that its next start removes what a killed
+// one left, and nobody else's: a hash (FNV-1a) of where the state directory is.
+static void make_label(const char *state_dir, char *ret, size_t size)
+{
+    char real[PATH_MAX];
+    uint32_t hash = 0x811c9dc5;
+    const char *path = realpath(state_dir, real) != NULL ? real : state_dir;
+
+    for (; *path != '\0'; path++)
+        hash = (hash ^ (uint8_t)*path) * 0x01000193;
+    (void)snprintf(ret, size, "csb-%08x", (unsigned)hash);
+}
+
 static void build_launch_args(struct supervisor *s, struct launch_args *args)
 {
     const struct config *c = s->config;
     char number[24];
+    char label[24];
     char dir[CONFIG_TEXT_MAX + 16];
 
     memset(args, 0, sizeof(*args));
@@ -109,7 +125,8 @@ static void build_launch_args(struct supervisor *s, struct launch_args *args)
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)c->uid_base);
     add_option(args, "--uid-base", number);
     add_option(args, "--cgroup-name", c->cgroup_name);
-    add_option(args, "--label", c->cgroup_name);
+    make_label(c->state_dir, label, sizeof(label));
+    add_option(args, "--label", label);
 }
 
 // Starts csb-launch. *ret_socket is the daemon's end.
@@ -244,6 +261,13 @@ static void reap(struct supervisor *s)
     }
 }
 
+static void stop_server(struct supervisor *s)
+{
+    (void)kill(s->server, SIGTERM); // our child, not reaped yet: the pid is its
+    if (s->kill_ns == CLOCK_NEVER)
+        s->kill_ns = clock_deadline_ms(s->config->drain_ms + STOP_GRACE_MS);
+}
+
 static void on_signals(struct supervisor *s)
 {
     struct signalfd_siginfo info;
@@ -252,16 +276,24 @@ static void on_signals(struct supervisor *s)
         if (info.ssi_signo == SIGCHLD)
             reap(s);
         else if (s->server > 0)
-            (void)kill(s->server, SIGTERM); // our child, not reaped yet: the pid is its
+            stop_server(s);
     }
 }
 
 static void watch(struct supervisor *s)
 {
     while (s->server > 0) {
-        if (s->launcher == 0 && s->with_launcher && clock_mono_ns() >= s->respawn_ns)
+        bool stopping = s->kill_ns != CLOCK_NEVER;
+        uint64_t now = clock_mono_ns();
+
+        if (now >= s->kill_ns) {
+            log_error("the server does not end; killing it");
+            (void)kill(s->server, SIGKILL);
+            s->kill_ns = clock_deadline_ms(STOP_GRACE_MS);
+        }
+        if (s->launcher == 0 && s->with_launcher && !stopping && now >= s->respawn_ns)
             respawn_launcher(s);
-        (void)fd_wait(s->signals, POLLIN, s->respawn_ns);
+        (void)fd_wait(s->signals, POLLIN, stopping ? s->kill_ns : s->respawn_ns);
         on_signals(s);
     }
 }
@@ -299,8 +331,12 @@ static int open_signals(void)
 
 int supervise(const struct config *config, char *const *argv)
 {
-    struct supervisor s = {
-        .config = config, .argv = argv, .control = -1, .signals = -1, .respawn_ns = CLOCK_NEVER};
+    struct supervisor s = {.config = config,
+                           .argv = argv,
+                           .control = -1,
+                           .signals = -1,
+                           .respawn_ns = CLOCK_NEVER,
+                           .kill_ns = CLOCK_NEVER};
     _cleanup_fd_ int lock = -1;
     _cleanup_fd_ int launch_socket = -1;
     struct err err = ERR_INIT;

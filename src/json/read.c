@@ -71,7 +71,7 @@ struct json_in json_top(const struct json_t *tree)
 void json_path(const struct json_in *in, const char *key, char *ret, size_t size)
 {
     if (in->path[0] == '\0')
-        (void)snprintf(ret, size, "%s", key);
+        (void)snprintf(ret, size, "%s", key[0] != '\0' ? key : "\"\""); // a field is never ""
     else
         (void)snprintf(ret, size, "%s.%s", in->path, key);
 }

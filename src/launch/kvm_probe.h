@@ -9,8 +9,8 @@
 
 #define KVM_PROBE_MODE "--kvm-probe" // the launcher as the probe's process
 
-// Runs the loop in a process of its own, which is killed when it takes too long: 220 ms
-// for the loop, and up to 2 s for the process to start on a machine that busy.
+// Runs the loop in a process of its own, which is killed after 220 ms, three times unless it is
+// fast: up to 0.7 s where KVM is emulated. A busy machine may take 2 s more to start a process.
 void kvm_probe(struct launch_kvm *ret);
 
 // Body of that process: writes a struct launch_kvm to standard output. Returns the exit status.

@@ -21,8 +21,8 @@ enum launch_op {
     LAUNCH_OP_HELLO = 1, // reply carries launch_info
     LAUNCH_OP_SPAWN,
     LAUNCH_OP_KILL,      // by id; idempotent; replies when the VMM and all of its traces are gone
-    LAUNCH_OP_PROBE_KVM, // times a small guest loop on /dev/kvm; about 250 ms where it is emulated,
-                         // 2.5 s at most on a host too busy to start a process
+    LAUNCH_OP_PROBE_KVM, // times a small guest loop on /dev/kvm; about 700 ms where it is emulated,
+                         // more only on a host too busy to start a process
 };
 
 enum launch_accel { LAUNCH_ACCEL_TCG = 1, LAUNCH_ACCEL_KVM };

@@ -22,7 +22,7 @@
 
 #define GRACE_MS    15000
 #define SLICE_MS    200
-#define SEND_TRIES  3
+#define SEND_TRIES  5
 #define CHUNK_BYTES 16384
 
 struct run {
@@ -186,9 +186,18 @@ static void take_back(struct run *r)
     r->sandbox = NULL;
 }
 
-// Hands the program over. A sandbox that turns out dead before anything was sent, or whose
-// interpreter did not live to see the program (AGENT_STATUS_GONE), is replaced; after that the
-// program may have run.
+// What killed one sandbox may be killing others this moment: a retry waits 50, 100, 200 ms...
+static void pause_before_retry(int tries)
+{
+    struct timespec ts = clock_to_timespec((25ull << tries) * NS_PER_MS);
+
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+}
+
+// Hands the program over. A sandbox that dies before the agent's first word, or whose interpreter
+// did not live to see the program (AGENT_STATUS_GONE), is replaced and the program handed over
+// again: it reaches nothing outside its sandbox, so a start that died with it left no trace. Once
+// the agent answered, the run is not repeated.
 static int hand_over(struct run *r, const struct run_request *req, bool *ret_may_have_run,
                      struct err *err)
 {
@@ -203,7 +212,12 @@ static int hand_over(struct run *r, const struct run_request *req, bool *ret_may
         r->deadline_ns = run_deadline(req);
         if (await_status(r, &status, err) < 0) {
             *ret_may_have_run = true;
-            return -1;
+            if (err->code != ERR_GONE || tries == SEND_TRIES)
+                return -1;
+            take_back(r);
+            *ret_may_have_run = false;
+            pause_before_retry(tries);
+            continue;
         }
         if (status == 200)
             return 0;

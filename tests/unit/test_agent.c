@@ -42,6 +42,7 @@ struct job {
     int wall_ms, cpu_ms, processes;
     json_int_t memory, output, disk;
     int cancel_ms;
+    int stall_ms; // before the answer is read
 };
 
 struct outcome {
@@ -139,6 +140,8 @@ static struct outcome run(struct job j)
     if (channel_send(channel, &req, &s, &err) < 0 ||
         channel_status(s, clock_deadline_ms(DEADLINE_MS), &o.status, &err) < 0)
         printf("# %s\n", err.message);
+    struct timespec stall = clock_to_timespec((uint64_t)j.stall_ms * NS_PER_MS);
+    nanosleep(&stall, NULL);
     while (s != NULL && (n = channel_read(s, part, sizeof(part), deadline, &err)) > 0)
         buf_append(&all, part, (size_t)n);
     channel_stream_close(s);
@@ -330,6 +333,29 @@ static void test_big(void)
     CHECK_STR(text_of(&o.out), "done\n");
     outcome_release(&o);
     free(input);
+}
+
+// A reader that is slow holds the program back, and loses nothing; its limits hold all the same.
+static void test_slow_reader(void)
+{
+    struct outcome o = run((struct job){.code = "import sys\n"
+                                                "for i in range(200000): print(i, 'x' * 30)\n"
+                                                "print('end', file=sys.stderr)\n",
+                                        .output = 64 * MIB,
+                                        .stall_ms = 1500});
+    CHECK_STR(reason(&o), "exit");
+    CHECK_INT(o.out.len, number(&o, "stdout_bytes"));
+    CHECK(o.out.len > 7000000 && memcmp(o.out.data + o.out.len - 4, "xxx\n", 4) == 0);
+    CHECK_STR(text_of(&o.err), "end\n");
+    outcome_release(&o);
+
+    o = run((struct job){.code = "while True: print('x' * 1000)",
+                         .output = 512 * (json_int_t)MIB,
+                         .wall_ms = 500,
+                         .stall_ms = 1500});
+    CHECK_STR(reason(&o), "timeout");
+    CHECK_MSG(o.out.len < 2 * MIB, "held back (%zu bytes)", o.out.len);
+    outcome_release(&o);
 }
 
 static void test_compile(void)
@@ -578,6 +604,7 @@ int main(int argc, char **argv)
     test_endings();
     test_limits();
     test_big();
+    test_slow_reader();
     test_compile();
     test_fresh();
     test_cancel();
