@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Packs the initramfs: the agent as /init, the kernel modules with their insertion order, and the
-# runtimes' shim directories under /csb. Quick, because the agent changes more often than the rest.
+# Packs the initramfs: the agent as /init, the kernel modules with their insertion order, and under
+# /csb the runtimes' shim directories and wait.so. Quick, because the agent changes more often than
+# the rest.
 #
 #   image/initrd.sh AGENT [OUT]
 #
-# AGENT is a static executable; OUT is a directory that image/build.sh has filled (default
+# AGENT is a static executable with wait.so, of the same build, beside it; OUT is a directory that image/build.sh has filled (default
 # build/image). RUNTIMES_DIR names another table of runtimes. Writes OUT/initrd.img, atomically.
 set -eu
 umask 022
@@ -24,6 +25,8 @@ runtimes=${RUNTIMES_DIR:-$IMAGE_DIR/../runtimes}
 
 need cpio cpio
 [ -f "$agent" ] || die "no agent at $agent"
+wait=$(dirname -- "$agent")/wait.so
+[ -f "$wait" ] || die "no wait.so beside $agent"
 [ -f "$out/modules/order" ] || die "no kernel modules in $out: run image/build.sh first"
 if LC_ALL=C grep -q -a -F /lib64/ld-linux "$agent"; then
     die "$agent is not static: nothing could load it as init"
@@ -36,6 +39,7 @@ trap 'exit 1' HUP INT TERM
 root=$tmp/root
 mkdir -p "$root/modules" "$root/csb" "$root/dev" "$root/proc" "$root/sys" "$root/newroot"
 cp -L "$agent" "$root/init"
+cp -L "$wait" "$root/csb/wait.so"
 cp "$out/modules/"* "$root/modules/"
 for dir in "$runtimes"/*/; do
     [ -d "$dir" ] || continue

@@ -31,6 +31,7 @@ static void put_start_times(struct json_out *out, const struct engine_status *s)
     json_open(out, "start_ms", '{');
     json_put_double(out, "clone", (double)s->clone_ns / NS_PER_MS);
     json_put_double(out, "sync", (double)s->sync_ns / NS_PER_MS);
+    json_put_double(out, "warm", (double)s->warm_ns / NS_PER_MS);
     json_put_double(out, "prepare", (double)s->prepare_ns / NS_PER_MS);
     json_close(out, '}');
 }

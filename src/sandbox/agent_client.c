@@ -157,12 +157,28 @@ static json_t *limits_object(const struct run_limits *l)
                      (json_int_t)l->output_bytes, "disk_bytes", (json_int_t)l->disk_bytes);
 }
 
+// The limits of the compile step of a run with limits `run`.
+static struct run_limits compile_limits(const struct runtime *rt, const struct run_limits *run)
+{
+    struct run_limits limits = *run;
+
+    limits.wall_ms = rt->compile_wall_ms;
+    limits.cpu_ms = rt->compile_wall_ms;
+    limits.output_bytes = COMPILE_OUTPUT_BYTES;
+    if (limits.processes < COMPILE_PROCESSES)
+        limits.processes = COMPILE_PROCESSES;
+    if (rt->compile_memory_bytes > limits.memory_bytes)
+        limits.memory_bytes = rt->compile_memory_bytes;
+    return limits;
+}
+
 int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run_limits *limits,
                   uint64_t deadline_ns, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
     _cleanup_json_ json_t *answer = NULL;
     _cleanup_text_ char *text = NULL;
+    struct run_limits first = rt->compile.argc > 0 ? compile_limits(rt, limits) : *limits;
     json_t *env;
     int left_ms = clock_poll_ms(deadline_ns);
 
@@ -173,7 +189,7 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run
     add_env(env, as_list(rt->prepare_env));
     body = json_pack("{s:s,s:o,s:o,s:o,s:i}", "id", rt->id, "argv",
                      string_array(rt->prepare.argv, rt->prepare.argc), "env", env, "limits",
-                     limits_object(limits), "ready_ms", left_ms < 1 ? 1 : left_ms);
+                     limits_object(&first), "ready_ms", left_ms < 1 ? 1 : left_ms);
     text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     if (text == NULL)
         return out_of_memory(err);
@@ -183,18 +199,12 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run
 static json_t *compile_object(const struct run_request *req)
 {
     const struct runtime *rt = req->runtime;
-    struct run_limits limits = req->limits;
+    struct run_limits limits;
     json_t *env;
 
     if (rt->compile.argc == 0)
         return json_null();
-    limits.wall_ms = rt->compile_wall_ms;
-    limits.cpu_ms = rt->compile_wall_ms;
-    limits.output_bytes = COMPILE_OUTPUT_BYTES;
-    if (limits.processes < COMPILE_PROCESSES)
-        limits.processes = COMPILE_PROCESSES;
-    if (rt->compile_memory_bytes > limits.memory_bytes)
-        limits.memory_bytes = rt->compile_memory_bytes;
+    limits = compile_limits(rt, &req->limits);
     env = json_object();
     add_env(env, as_list(rt->env));
     return json_pack("{s:o,s:o,s:o}", "argv", string_array(rt->compile.argv, rt->compile.argc),
@@ -211,7 +221,8 @@ static json_t *head_object(const struct run_request *req, bool prepared)
     for (size_t i = 0; i < req->file_count; i++)
         json_array_append_new(files, json_pack("{s:s,s:I}", "path", req->files[i].path, "size",
                                                (json_int_t)req->files[i].len));
-    if (!prepared)
+    // A prepared interpreter has these; after a prepared compiler the run still starts anew.
+    if (!prepared || rt->compile.argc > 0)
         add_env(env, as_list(rt->env));
     add_env(env, req->env);
     run = json_pack("{s:o,s:o,s:o,s:o}", "argv", string_array(rt->run.argv, rt->run.argc), "args",

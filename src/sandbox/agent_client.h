@@ -21,8 +21,8 @@ int agent_wait_healthy(struct channel *ch, uint64_t deadline_ns, struct err *err
 // Gives the guest the host's time, 64 fresh random bytes, and an identity. `hostname` is borrowed.
 int agent_sync(struct channel *ch, const char *hostname, uint64_t deadline_ns, struct err *err);
 
-// Starts a prepared interpreter for the runtime, under `limits`: a run with the same ones starts
-// soonest. 0 also when the runtime has none.
+// Starts a prepared interpreter for the runtime, or compiler when it has a compile step, under
+// `limits` of a run: one with the same ones starts soonest. 0 also when the runtime has none.
 int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run_limits *limits,
                   uint64_t deadline_ns, struct err *err);
 

@@ -49,7 +49,7 @@ struct engine_status {
     uint64_t runs_total;
     uint64_t sandboxes_created;
     uint64_t sandboxes_failed;
-    uint64_t clone_ns, sync_ns, prepare_ns; // medians over the last 64 sandboxes made
+    uint64_t clone_ns, sync_ns, warm_ns, prepare_ns; // medians over the last 64 sandboxes made
     char template_key[65];
 };
 

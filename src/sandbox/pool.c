@@ -33,6 +33,7 @@
 #define RESYNC_MS      5000
 #define BOOST_DECAY_NS (10 * NS_PER_S)
 #define KEEPER_TICK_MS 500
+#define CALM_MS        1000
 #define GONE_POLL_MS   250
 #define STARTS_KEPT    64
 #define BACKOFF_MIN_MS 100
@@ -79,6 +80,7 @@ struct pool {
     uint64_t next_try_ns;
     uint32_t fail_streak;
     uint64_t next_decay_ns;
+    uint64_t calm_ns; // until then the last program to begin is not disturbed
     uint64_t created;
     uint64_t failed;
     uint64_t starts[SANDBOX_PHASE_COUNT][STARTS_KEPT]; // ring of the last phase times, 0: none
@@ -218,6 +220,22 @@ static bool pick_for_waiters(const struct pool *p, size_t *ret)
     return false;
 }
 
+static uint32_t starting_now(const struct pool *p)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < p->bucket_count; i++)
+        n += p->buckets[i].starting;
+    return n;
+}
+
+// Warming a clone takes a processor for seconds: not beside a program that has just begun.
+static bool must_wait(const struct pool *p, const struct bucket *b)
+{
+    return p->config.origin.warm && b->runtime != NULL && b->runtime->warm_clone &&
+           p->running > 0 && clock_mono_ns() < p->calm_ns;
+}
+
 static bool pick(const struct pool *p, size_t *ret)
 {
     uint32_t worst = 0;
@@ -226,12 +244,15 @@ static bool pick(const struct pool *p, size_t *ret)
         return false;
     if (pick_for_waiters(p, ret))
         return true;
+    // While clones are being warmed, a worker is left for requests that come to wait.
+    if (p->config.origin.warm && p->config.workers > 1 && starting_now(p) + 1 >= p->config.workers)
+        return false;
     for (size_t i = 0; i < p->bucket_count; i++) {
         const struct bucket *b = &p->buckets[i];
         uint32_t have = b->ready_count + b->starting;
         uint32_t want = b->base + b->boost;
 
-        if (want > have && want - have > worst) {
+        if (want > have && want - have > worst && !must_wait(p, b)) {
             worst = want - have;
             *ret = i;
         }
@@ -258,6 +279,9 @@ static void make_one(struct pool *p, size_t bucket)
     struct err err = ERR_INIT;
     int r;
 
+    // Who waits already gains nothing by it.
+    if (p->waiters != NULL)
+        origin.warm = false;
     b->starting++;
     p->live++;
     (void)pthread_mutex_unlock(&p->lock);
@@ -609,6 +633,7 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
 
     (void)pthread_mutex_lock(&p->lock);
     bucket = bucket_of(p, rt);
+    p->calm_ns = clock_deadline_ms(CALM_MS);
     if (p->closed) {
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     } else {

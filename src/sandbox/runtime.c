@@ -199,6 +199,15 @@ static int key_warm(struct runtime *rt, const char *rest, const char *value, str
     return set_owned(&rt->warm_code, value, err);
 }
 
+static int key_warm_clone(struct runtime *rt, const char *rest, const char *value, struct err *err)
+{
+    UNUSED_REST;
+    rt->warm_clone = strcmp(value, "yes") == 0;
+    if (!rt->warm_clone && strcmp(value, "no") != 0)
+        return err_set(err, ERR_INVALID, "expected yes or no");
+    return 0;
+}
+
 static int set_number(uint64_t min, uint64_t max, const char *value, uint64_t *ret, struct err *err)
 {
     if (parse_bytes(value, min, max, ret) < 0)
@@ -248,6 +257,7 @@ static const struct key_row key_rows[] = {
     {"wrap.prefix", key_wrap_prefix},
     {"wrap.suffix", key_wrap_suffix},
     {"warm", key_warm},
+    {"warm_clone", key_warm_clone},
     {"pool_ready", key_pool_ready},
     {"compile_wall_ms", key_compile_wall},
     {"compile_memory_bytes", key_compile_memory},
@@ -295,6 +305,9 @@ static int check_complete(struct runtime *rt, struct err *err)
     if (rt->wrap_unless != NULL && (rt->wrap_prefix == NULL || rt->wrap_suffix == NULL))
         return err_set(err, ERR_INVALID, "%s%s: wrap.unless needs wrap.prefix and wrap.suffix",
                        rt->id, FILE_SUFFIX);
+    if (rt->warm_clone && (rt->warm_code == NULL || rt->prepare.argc == 0))
+        return err_set(err, ERR_INVALID, "%s%s: warm_clone needs warm and prepare", rt->id,
+                       FILE_SUFFIX);
     if (rt->name[0] == '\0')
         memcpy(rt->name, rt->id, sizeof(rt->id));
     static_assert(sizeof(stem) + sizeof(rt->extension) <= sizeof(rt->source), "fits");

@@ -31,7 +31,8 @@ struct runtime {
     size_t alias_count;
     struct runtime_command compile;
     struct runtime_command run;
-    struct runtime_command prepare; // how to start a prepared interpreter; none when argc is 0
+    struct runtime_command prepare; // how to start a prepared interpreter, or compiler when there
+                                    // is a compile step; none when argc is 0
     char *env[RUNTIME_ENV_MAX + 1]; // "KEY=VALUE", NULL-terminated
     size_t env_count;
     char *prepare_env[RUNTIME_ENV_MAX + 1]; // more of them, for `prepare` alone
@@ -46,6 +47,7 @@ struct runtime {
     char *wrap_suffix;
     uint32_t pool_ready; // clones kept ready for it when POOL_SIZE is 3; in proportion otherwise
     char *warm_code;     // program run while the template is built, or NULL
+    bool warm_clone;     // and once more in each clone whose processor is emulated
     uint64_t compile_wall_ms; // limit of the compile step
     uint64_t compile_memory_bytes;
 };

@@ -7,6 +7,7 @@
 #include "channel/channel.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/runtime.h"
+#include "sandbox/warm.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -53,6 +54,11 @@ static int bring_up(struct sandbox *s, const struct sandbox_origin *origin,
     end_phase(s, SANDBOX_PHASE_SYNC, &since);
     if (rt == NULL || rt->prepare.argc == 0)
         return 0;
+    if (origin->warm && rt->warm_clone) {
+        if (warm_prepared(s->channel, rt, deadline_ns, err) < 0)
+            return -1;
+        end_phase(s, SANDBOX_PHASE_WARM, &since);
+    }
     if (agent_prepare(s->channel, rt, &origin->limits, deadline_ns, err) < 0)
         return -1;
     end_phase(s, SANDBOX_PHASE_PREPARE, &since);

@@ -19,6 +19,7 @@ struct runtime;
 enum sandbox_phase {
     SANDBOX_PHASE_CLONE,   // VMM started, snapshot restored
     SANDBOX_PHASE_SYNC,    // until the agent's first answer
+    SANDBOX_PHASE_WARM,    // for its throw-away program
     SANDBOX_PHASE_PREPARE, // until the interpreter waits for its program
     SANDBOX_PHASE_COUNT
 };
@@ -40,10 +41,11 @@ struct sandbox_origin {
     struct driver_template *template;
     struct channel_loop *loop;
     struct run_limits limits; // what most runs will have
+    bool warm;                // run a `warm_clone` runtime's program in each clone first
 };
 
-// Clones, syncs, and prepares `rt` (NULL or without a prepare step: nothing is prepared). A sandbox
-// that did not confirm /sync is never returned. Blocks until ready or the deadline.
+// Clones, syncs, warms and prepares `rt` (NULL or without a prepare step: neither). A sandbox that
+// did not confirm /sync is never returned. Blocks until ready or the deadline.
 int sandbox_start(const struct sandbox_origin *origin, const struct runtime *rt,
                   uint64_t deadline_ns, struct sandbox **ret, struct err *err);
 

@@ -102,6 +102,8 @@ def initrd(tap):
         with open(agent, "wb") as file:
             file.write(b"\x7fELF static")
         os.chmod(agent, 0o700)
+        with open(os.path.join(directory, "wait.so"), "wb") as file:
+            file.write(b"\x7fELF shared")
         shim = os.path.join(directory, "runtimes", "python", "__pycache__")
         os.makedirs(shim)
         with open(os.path.join(shim, "stale.pyc"), "w") as file:
@@ -125,6 +127,7 @@ def initrd(tap):
         order = read(IMAGE, "modules", "order").split()
         tap.check("modules/order" in entries and all(f"modules/{name}" in entries for name in order),
                   "the modules and their order are in it", listing)
+        tap.check("csb/wait.so" in entries, "wait.so is in /csb", listing)
         tap.check("csb/python/zygote.py" in entries, "the runtimes' directories are in /csb", listing)
         tap.check(not [name for name in entries if "pycache" in name or name.endswith(".json")],
                   "neither tables nor stale byte code are in it", listing)

@@ -44,7 +44,7 @@ static void load_runtimes(void)
     dir = open(path, O_DIRECTORY | O_CLOEXEC);
     put(dir, "fake.runtime",
         "extension = txt\nrun = /fake main.txt\nprepare = /fake main.txt\n"
-        "pool_ready = 3\ncold_env = FAKE_*\nwarm = out warm\n");
+        "pool_ready = 3\ncold_env = FAKE_*\nwarm = out warm\nwarm_clone = yes\n");
     put(dir, "plain.runtime",
         "extension = txt\nrun = /fake main.txt\n"
         "wrap.unless = fn main\nwrap.prefix = out wrapped\n"
@@ -154,6 +154,7 @@ static void test_runs(void)
     free(json);
     engine_status(e, &st);
     CHECK(st.ready && st.runs_total == 2);
+    CHECK(st.warm_ns > 0 && st.prepare_ns > 0);
     CHECK_STR(st.state, "ready");
     engine_free(e, 1000);
 }

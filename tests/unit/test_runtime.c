@@ -94,6 +94,9 @@ int main(void)
                 "bad.runtime: wrap.unless needs wrap.prefix and wrap.suffix");
     check_fails("run = b\nextension = b\n",
                 "bad.runtime: 'run' must begin with the program's path");
+    check_fails("run = /b\nextension = b\nprepare = /b\nwarm_clone = yes\n",
+                "bad.runtime: warm_clone needs warm and prepare");
+    check_fails("warm_clone = 1\n", "bad.runtime:1: expected yes or no");
     test_load();
     put("zz.runtime", "extension = z\nrun = /z\naliases = awk\n");
     {
