@@ -34,7 +34,7 @@ static struct child spawn_sh(const char *script, const char *wait_open, bool con
     struct child c = {.pid = -1, .control = -1, .out = -1, .status = -1};
     char open_env[160];
     char number[] = "CSB_CONTROL_FD=3";
-    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)script,
+    char *argv[] = {(char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", (char *)(uintptr_t)script,
                     NULL};
     char *envp[4] = {preload};
     posix_spawn_file_actions_t actions;
