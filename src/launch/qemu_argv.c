@@ -43,21 +43,27 @@ static bool add_all(struct qemu_argv *a, const char *const *args)
 }
 
 // Under TCG the guest's time stamp counter is the host's. Told its frequency, the guest kernel does
-// not calibrate by a timer, which hangs early boot when the host is busy.
+// not calibrate by a timer, which hangs early boot when the host is busy. And translated code is
+// found by its virtual address: with randomised addresses a second process of a program would be
+// translated again, which costs more than running it.
 static bool add_boot(struct qemu_argv *a, const struct qemu_machine *m)
 {
+    bool tcg = m->accel == LAUNCH_ACCEL_TCG;
     char tsc[64] = "";
 
-    if (m->accel == LAUNCH_ACCEL_TCG && m->tsc_khz != 0)
+    if (tcg && m->tsc_khz != 0)
         (void)snprintf(tsc, sizeof(tsc), " tsc_early_khz=%llu tsc=reliable",
                        (unsigned long long)m->tsc_khz);
+    // The sysctls and nowatchdog stop periodic timers, so that a waiting clone stays asleep.
     return add(a, "-kernel") && addf(a, "/proc/self/fd/%d", QEMU_FD_KERNEL) && add(a, "-initrd") &&
            addf(a, "/proc/self/fd/%d", QEMU_FD_INITRD) && add(a, "-append") &&
            addf(a,
-                "quiet reboot=t panic=-1 random.trust_cpu=on mitigations=off%s no_timer_check"
+                "quiet reboot=t panic=-1 random.trust_cpu=on mitigations=off%s%s no_timer_check"
                 " noreplace-smp 8250.nr_uarts=0 net.ifnames=0 rdinit=/init"
-                " initcall_blacklist=cmos_init lsm=landlock audit=0 init_on_alloc=0",
-                tsc);
+                " initcall_blacklist=cmos_init lsm=landlock audit=0 init_on_alloc=0 nowatchdog"
+                " transparent_hugepage=madvise sysctl.vm.compaction_proactiveness=0"
+                " sysctl.vm.stat_interval=120 sysctl.vm.dirty_writeback_centisecs=0",
+                tsc, tcg ? " norandmaps" : "");
 }
 
 static bool add_machine(struct qemu_argv *a, const struct qemu_machine *m)
