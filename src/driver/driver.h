@@ -51,12 +51,13 @@ struct driver_shape {
 };
 
 struct driver_usage {
-    uint64_t private_bytes; // host memory only this sandbox holds
-    uint64_t cpu_ns;        // host CPU time so far
+    uint64_t private_bytes; // host memory only this sandbox holds; 0 where the host does not tell
+    uint64_t cpu_ns;        // host CPU time so far, in steps of the kernel's clock tick
 };
 
 // Called by build_template with the booted agent's stream (owned by the callee) to warm it up. The
-// callee must have closed the stream when it returns. 0, or -1 with *err to give the template up.
+// callee must have closed the stream when it returns, and keeps its own deadline. 0, or -1 with
+// *err to give the template up.
 typedef int (*driver_warm_fn)(void *arg, int channel_fd, struct err *err);
 
 struct driver_template_spec {
