@@ -43,20 +43,13 @@ static bool add_all(struct qemu_argv *a, const char *const *args)
 }
 
 // Under TCG the guest's time stamp counter is the host's. Told its frequency, the guest kernel does
-<<<<<<< HEAD
 // not calibrate by a timer, which hangs early boot when the host is busy. And TCG finds translated
 // code by its virtual address, so a program loaded elsewhere is translated again: with a fixed
 // layout the second process of a program starts several times as fast as the first.
-=======
-// not calibrate by a timer, which hangs early boot when the host is busy. And translated code is
-// found by its virtual address: with randomised addresses a second process of a program would be
-// translated again, which costs more than running it.
->>>>>>> main
 static bool add_boot(struct qemu_argv *a, const struct qemu_machine *m)
 {
     bool tcg = m->accel == LAUNCH_ACCEL_TCG;
     char tsc[64] = "";
-    bool tcg = m->accel == LAUNCH_ACCEL_TCG;
 
     if (tcg && m->tsc_khz != 0)
         (void)snprintf(tsc, sizeof(tsc), " tsc_early_khz=%llu tsc=reliable",
@@ -67,13 +60,9 @@ static bool add_boot(struct qemu_argv *a, const struct qemu_machine *m)
            addf(a,
                 "quiet reboot=t panic=-1 random.trust_cpu=on mitigations=off%s%s no_timer_check"
                 " noreplace-smp 8250.nr_uarts=0 net.ifnames=0 rdinit=/init"
-<<<<<<< HEAD
-                " initcall_blacklist=cmos_init lsm=landlock audit=0 init_on_alloc=0%s",
-=======
                 " initcall_blacklist=cmos_init lsm=landlock audit=0 init_on_alloc=0 nowatchdog"
                 " transparent_hugepage=madvise sysctl.vm.compaction_proactiveness=0"
                 " sysctl.vm.stat_interval=120 sysctl.vm.dirty_writeback_centisecs=0",
->>>>>>> main
                 tsc, tcg ? " norandmaps" : "");
 }
 
