@@ -51,7 +51,7 @@ struct server_stream {
 struct server {
     int fd; // borrowed
     bool is_socket;
-    bool inside; // in a call that drives the session: callbacks must not drive it again
+    bool inside;  // in a call that drives the session: callbacks must not drive it again
     bool greeted; // the peer's first bytes came
     size_t kept;  // bytes in `in` that server_restart() begins with
     int error;    // 0, or why the session is over

@@ -55,8 +55,8 @@ void server_free(struct server *s); // on_close for every open stream; NULL allo
 // it to serve that one. server_free() must not be called inside a callback.
 int server_readable(struct server *s);
 int server_writable(struct server *s);
-// After -ECONNRESET: on_close for every open stream, then a fresh session that has read what the new
-// peer sent. 0 or -errno as server_readable().
+// After -ECONNRESET: on_close for every open stream, then a fresh session that has read what the
+// new peer sent. 0 or -errno as server_readable().
 int server_restart(struct server *s);
 
 bool server_wants_write(const struct server *s);

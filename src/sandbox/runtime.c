@@ -281,13 +281,13 @@ static int take_entry(void *arg, unsigned line, const char *key, const char *val
 }
 
 // Nothing searches PATH in the guest: a command names its program.
-static int check_command(const struct runtime *rt, const char *key,
-                         const struct runtime_command *c, struct err *err)
+static int check_command(const struct runtime *rt, const char *key, const struct runtime_command *c,
+                         struct err *err)
 {
     if (c->argc == 0 || strchr(c->argv[0], '/') != NULL)
         return 0;
-    return err_set(err, ERR_INVALID, "%s%s: '%s' must begin with the program's path",
-                   rt->id, FILE_SUFFIX, key);
+    return err_set(err, ERR_INVALID, "%s%s: '%s' must begin with the program's path", rt->id,
+                   FILE_SUFFIX, key);
 }
 
 static int check_complete(struct runtime *rt, struct err *err)
