@@ -140,7 +140,7 @@ static struct outcome run(struct job j)
     if (channel_send(channel, &req, &s, &err) < 0 ||
         channel_status(s, clock_deadline_ms(DEADLINE_MS), &o.status, &err) < 0)
         printf("# %s\n", err.message);
-    struct timespec stall = clock_to_timespec((uint64_t)j.stall_ms * NS_PER_MS);
+    struct timespec stall = clock_to_timespec((unsigned)j.stall_ms * NS_PER_MS);
     nanosleep(&stall, NULL);
     while (s != NULL && (n = channel_read(s, part, sizeof(part), deadline, &err)) > 0)
         buf_append(&all, part, (size_t)n);
