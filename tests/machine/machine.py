@@ -314,7 +314,8 @@ class Machine:
                    "-smp", str(self.cpus), "-m", str(self.memory_mib),
                    "-kernel", str(paths / "vmlinuz"), "-initrd", str(paths / "initrd.img"),
                    "-append", "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 "
-                              "random.trust_cpu=on systemd.show_status=no",
+                              "random.trust_cpu=on systemd.show_status=no "
+                              "watchdog_thresh=60 softlockup_panic=1",
                    "-chardev", f"file,id=console,path={self.dir}/console.log",
                    "-serial", "chardev:console",
                    "-device", "virtio-serial-pci",
@@ -379,7 +380,7 @@ class Machine:
         output = "\n".join(self._text(len(self._buffer)).splitlines()[-40:])
         qemu = (self.dir / "qemu.log").read_text(errors="replace")
         qemu = "\n".join(line for line in qemu.splitlines() if "TCG doesn't support" not in line)
-        console = self.console()
+        console = self.console(120)
         self.close()
         raise MachineError(f"{message}\n-- output\n{output}\n-- console\n{console}\n-- qemu\n{qemu}")
 
