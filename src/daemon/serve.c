@@ -249,17 +249,13 @@ static void drain(struct server *s, const sigset_t *set)
     }
 }
 
-// A template takes long to build, and the engine waits for it. Taking the launcher away ends the
-// machine it is built in at once.
-static void give_up_building(struct server *s)
+// Making a sandbox or a template takes long, and the engine waits for both. Taking the launcher away
+// ends every machine at once; no run is left by now.
+static void end_machines(struct server *s)
 {
-    struct engine_status status;
     int pair[2];
 
-    if (s->engine == NULL || s->launch == NULL)
-        return;
-    engine_status(s->engine, &status);
-    if (status.template_key[0] != '\0' || fd_socketpair(SOCK_SEQPACKET, pair) < 0)
+    if (s->launch == NULL || fd_socketpair(SOCK_SEQPACKET, pair) < 0)
         return;
     fd_close(&pair[1]);
     launch_client_replace(s->launch, pair[0]);
@@ -268,7 +264,7 @@ static void give_up_building(struct server *s)
 static void stop(struct server *s)
 {
     http_server_free(s->http);
-    give_up_building(s);
+    end_machines(s);
     engine_free(s->engine, 0);
     runtime_table_free(s->runtimes);
     if (s->control_runs) {

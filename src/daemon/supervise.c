@@ -225,6 +225,8 @@ static void launcher_ended(struct supervisor *s, int status)
     uint64_t lived_ms = (clock_mono_ns() - s->started_ns) / NS_PER_MS;
 
     s->launcher = 0;
+    if (s->kill_ns != CLOCK_NEVER) // stopping: the server let go of it
+        return;
     if (lived_ms >= YOUNG_MS || s->pause_ms == 0)
         s->pause_ms = PAUSE_FIRST_MS;
     else
