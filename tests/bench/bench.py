@@ -170,7 +170,7 @@ def main():
     parser.add_argument("--daemon", required=True)
     parser.add_argument("--image", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--count", type=int, default=60, help="samples of each latency")
+    parser.add_argument("--count", type=int, default=40, help="samples of each latency")
     parser.add_argument("--seconds", type=float, default=20, help="length of each throughput run")
     options = parser.parse_args()
     out = pathlib.Path(options.out)
