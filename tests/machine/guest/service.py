@@ -93,7 +93,7 @@ def stop(daemon):
 def main():
     state = pathlib.Path.home() / "state"
     environment = {
-        **os.environ, "STATE_DIR": str(state), "POOL_SIZE": "1", "ACCEL": "auto",
+        **os.environ, "STATE_DIR": str(state), "POOL_SIZE": "3", "ACCEL": "auto",
         "KERNEL_PATH": "/mnt/image/vmlinuz", "INITRD_PATH": "/mnt/image/initrd.img",
         "ROOTFS_PATH": "/mnt/image/rootfs.erofs", "RUNTIMES_DIR": str(HERE / "runtimes"),
         "LAUNCH_PATH": str(HERE / "csb-launch"), "DEFAULT_TIMEOUT": "120", "QUEUE_WAIT_MS": "120000"}
