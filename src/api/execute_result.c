@@ -14,6 +14,7 @@ void execute_text_init(struct execute_text *t, uint64_t output_bytes)
 {
     memset(t, 0, sizeof(*t));
     t->room_bytes = output_bytes + ROOM_SLACK;
+    t->compile_room_bytes = RUN_COMPILE_OUTPUT_BYTES + ROOM_SLACK;
 }
 
 static void add(struct utf8_fix *fix, struct buf *own, struct buf *mixed, const void *data,
@@ -29,13 +30,14 @@ static void add(struct utf8_fix *fix, struct buf *own, struct buf *mixed, const 
 
 void execute_text_add(struct execute_text *t, const struct run_event *event)
 {
+    uint64_t *room = event->kind == RUN_EVENT_COMPILE_OUT ? &t->compile_room_bytes : &t->room_bytes;
     size_t len = event->len;
 
-    if (len > t->room_bytes) {
-        len = t->room_bytes;
+    if (len > *room) {
+        len = (size_t)*room;
         t->cut = true;
     }
-    t->room_bytes -= len;
+    *room -= len;
     if (event->kind == RUN_EVENT_STDOUT)
         add(&t->fix_out, &t->out, &t->output, event->data, len, false);
     else if (event->kind == RUN_EVENT_STDERR)

@@ -16,8 +16,9 @@ struct json_out;
 // streams are repaired each by itself, so their mixing in `output` never breaks one.
 struct execute_text {
     uint64_t room_bytes; // raw bytes still taken; the sandbox keeps the limit, this keeps it honest
-    bool cut;            // more came than there was room for
-    struct buf output;   // stdout and stderr in the order they came
+    uint64_t compile_room_bytes; // the compiler has a limit of its own
+    bool cut;                    // more came than there was room for
+    struct buf output;           // stdout and stderr in the order they came
     struct buf out;
     struct buf err;
     struct buf compile;

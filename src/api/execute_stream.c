@@ -25,6 +25,7 @@
 
 #define QUEUE_MAX_BYTES ((size_t)256 << 10)
 #define KEEPALIVE_MS    15000
+#define ROOM_SLACK      ((uint64_t)64 << 10)
 
 struct stream {
     // Const while the pump runs.
@@ -39,6 +40,7 @@ struct stream {
     struct utf8_fix fix_err;
     struct utf8_fix fix_compile;
     uint64_t room_bytes;
+    uint64_t compile_room_bytes;
     bool cut;
     // Guarded by lock.
     pthread_mutex_t lock;
@@ -99,6 +101,7 @@ static void push_output(struct stream *s, const struct run_event *event)
     _cleanup_buf_ struct buf text = BUF_INIT;
     size_t len = event->len;
     struct utf8_fix *fix = &s->fix_out;
+    uint64_t *room = &s->room_bytes;
     const char *name = "stdout";
 
     if (event->kind == RUN_EVENT_STDERR) {
@@ -106,13 +109,14 @@ static void push_output(struct stream *s, const struct run_event *event)
         name = "stderr";
     } else if (event->kind == RUN_EVENT_COMPILE_OUT) {
         fix = &s->fix_compile;
+        room = &s->compile_room_bytes;
         name = "compile";
     }
-    if (len > s->room_bytes) {
-        len = s->room_bytes;
+    if (len > *room) {
+        len = (size_t)*room;
         s->cut = true;
     }
-    s->room_bytes -= len;
+    *room -= len;
     (void)utf8_fix_feed(fix, event->data, len, &text);
     push_text(s, name, &text);
 }
@@ -237,7 +241,8 @@ static struct stream *stream_new(const struct http_request *req, const struct ex
     memcpy(s->request_id, req->id, sizeof(s->request_id));
     s->runtime = x->run.runtime;
     s->exchange = req->exchange;
-    s->room_bytes = x->run.limits.output_bytes + ((uint64_t)64 << 10);
+    s->room_bytes = x->run.limits.output_bytes + ROOM_SLACK;
+    s->compile_room_bytes = RUN_COMPILE_OUTPUT_BYTES + ROOM_SLACK;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

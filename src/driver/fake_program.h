@@ -5,10 +5,11 @@
 //
 //   out TEXT    writes TEXT and a newline to standard output     err TEXT    to standard error
 //   stdin       copies standard input to standard output         flood N     writes N bytes
-//   sleep MS    waits                                            exit N      ends with that code
-//   signal N    ends by that signal                              oom         ends by the memory
-//   limit reject TEXT the compiler, where there is one, says TEXT and fails; alone, nothing die the
-//   sandbox dies: the stream is cut              garbage     sends what is no HTTP/2
+//   spill N     writes N bytes whatever the limit                sleep MS    waits
+//   exit N      ends with that code                              signal N    ends by that signal
+//   oom         ends by the memory limit                         garbage     sends no HTTP/2
+//   die         the sandbox dies: the stream is cut
+//   reject TEXT the compiler, where there is one, says TEXT and fails; alone, nothing
 //
 // Other lines do nothing, so that the warm-up programs of real runtimes pass. Pure code.
 #ifndef CSB_DRIVER_FAKE_PROGRAM_H
@@ -23,6 +24,7 @@ enum fake_op {
     FAKE_OP_ERR,
     FAKE_OP_STDIN,
     FAKE_OP_FLOOD,
+    FAKE_OP_SPILL,
     FAKE_OP_SLEEP,
     FAKE_OP_EXIT,
     FAKE_OP_SIGNAL,

@@ -241,6 +241,10 @@ static enum fake_run_wish do_statement(struct fake_run *r, const struct fake_sta
     case FAKE_OP_FLOOD:
         put(r, AGENT_FRAME_STDOUT, NULL, s->number);
         return FAKE_RUN_WAIT;
+    case FAKE_OP_SPILL:
+        r->output_bytes = UINT64_MAX;
+        put(r, AGENT_FRAME_STDOUT, NULL, s->number);
+        return FAKE_RUN_WAIT;
     case FAKE_OP_SLEEP:
         r->wake_ns = clock_deadline_ms(s->number);
         return FAKE_RUN_WAIT;

@@ -6,20 +6,14 @@
 #include "channel/agent_wire.h"
 #include "channel/channel.h"
 #include "sandbox/runtime.h"
+#include "json/read.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COMPILE_PROCESSES    64
-#define COMPILE_OUTPUT_BYTES (1u << 20)
-
-static void free_json(json_t **j)
-{
-    json_decref(*j);
-}
-#define _cleanup_json_ __attribute__((cleanup(free_json)))
+#define COMPILE_PROCESSES 64
 
 static void free_text(char **s)
 {
@@ -44,8 +38,7 @@ static int call(struct channel *ch, const char *method, const char *path, const 
         .body_len = body == NULL ? 0 : strlen(body),
     };
     _cleanup_text_ char *text = NULL;
-    json_error_t jerr;
-    json_t *answer;
+    struct err why = ERR_INIT;
     size_t len;
     int status;
 
@@ -53,12 +46,9 @@ static int call(struct channel *ch, const char *method, const char *path, const 
         return err_wrap(err, "agent %s", path);
     if (status != 200)
         return err_set(err, ERR_PROTOCOL, "agent %s: status %d: %.120s", path, status, text);
-    answer = json_loadb(text, len, JSON_REJECT_DUPLICATES, &jerr);
-    if (!json_is_object(answer)) {
-        json_decref(answer);
-        return err_set(err, ERR_PROTOCOL, "agent %s: the answer is not a JSON object", path);
-    }
-    *ret = answer;
+    // By json_read(), which bounds the depth: jansson alone recurses as deep as the agent likes.
+    if (json_read("answer", text, len, ret, &why) < 0)
+        return err_set(err, ERR_PROTOCOL, "agent %s: %.120s", path, why.message);
     return 0;
 }
 
@@ -164,7 +154,7 @@ static struct run_limits compile_limits(const struct runtime *rt, const struct r
 
     limits.wall_ms = rt->compile_wall_ms;
     limits.cpu_ms = rt->compile_wall_ms;
-    limits.output_bytes = COMPILE_OUTPUT_BYTES;
+    limits.output_bytes = RUN_COMPILE_OUTPUT_BYTES;
     if (limits.processes < COMPILE_PROCESSES)
         limits.processes = COMPILE_PROCESSES;
     if (rt->compile_memory_bytes > limits.memory_bytes)
@@ -340,11 +330,11 @@ static int decode_object(const json_t *o, struct run_result *ret)
 
 int agent_decode_result(const uint8_t *data, size_t len, struct run_result *ret, struct err *err)
 {
-    json_error_t jerr;
-    _cleanup_json_ json_t *o = json_loadb((const char *)data, len, JSON_REJECT_DUPLICATES, &jerr);
+    _cleanup_json_ json_t *o = NULL;
     struct run_result decoded = {0};
+    struct err why = ERR_INIT;
 
-    if (!json_is_object(o) || decode_object(o, &decoded) < 0)
+    if (json_read("result", data, len, &o, &why) < 0 || decode_object(o, &decoded) < 0)
         return err_set(err, ERR_PROTOCOL, "the agent's result is malformed");
     *ret = decoded;
     return 0;

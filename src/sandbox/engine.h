@@ -65,6 +65,9 @@ const struct runtime_table *engine_runtimes(const struct engine *e);
 // to the pool. ERR_BUSY when none is ready.
 int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, struct err *err);
 
+// What a compiler may write: no limit of a request's.
+#define RUN_COMPILE_OUTPUT_BYTES (1u << 20)
+
 struct run_file {
     const char *path; // relative, validated by the API layer: see run_path_check()
     const uint8_t *data;

@@ -2,7 +2,9 @@
 //
 // One one-shot run: takes a sandbox, hands the program over, turns the agent's frames into events.
 // Whatever the agent does, a run ends: every wait is cut into slices in which the caller's `gone`
-// is asked, and the whole is bounded by the run's own limits plus GRACE_MS.
+// is asked, and the whole is bounded by the run's own limits plus GRACE_MS. An agent that sends all
+// the time is bounded by the bytes a run may write and by the time it makes us wait in all; a
+// caller that takes its time with what came is not counted.
 #include "sandbox/engine.h"
 
 #include "base/buf.h"
@@ -24,6 +26,7 @@
 #define SLICE_MS    200
 #define SEND_TRIES  5
 #define CHUNK_BYTES 16384
+#define ROOM_SLACK  65536u // bytes beyond the limits, which the agent keeps to the byte
 
 struct run {
     struct engine *engine;
@@ -33,6 +36,9 @@ struct run {
     void *gone_arg;
     uint64_t deadline_ns;
     uint64_t sent_ns;
+    uint64_t patience_ns; // how long the agent may make us wait in all
+    uint64_t output_room; // bytes of the program, and of the compiler, that may still come
+    uint64_t compile_room;
     struct frames frames;
     uint8_t chunk[CHUNK_BYTES];
     const uint8_t *data; // what of the chunk is not decoded yet
@@ -105,13 +111,16 @@ static int encode(const struct run_request *req, bool prepared, struct buf *ret,
     return r;
 }
 
-static uint64_t run_deadline(const struct run_request *req)
+static void set_bounds(struct run *r, const struct run_request *req)
 {
     uint64_t ms = req->limits.wall_ms + GRACE_MS;
 
     if (req->runtime->compile.argc > 0)
         ms += req->runtime->compile_wall_ms;
-    return clock_deadline_ms(ms);
+    r->deadline_ns = clock_deadline_ms(ms);
+    r->patience_ns = ms * NS_PER_MS;
+    r->output_room = req->limits.output_bytes + ROOM_SLACK;
+    r->compile_room = RUN_COMPILE_OUTPUT_BYTES + ROOM_SLACK;
 }
 
 // Takes a sandbox and sends the program to it. On failure nothing was sent and no sandbox is held.
@@ -146,16 +155,38 @@ static bool is_gone(struct run *r)
     return r->gone != NULL && r->gone(r->gone_arg);
 }
 
+static int too_late(struct err *err)
+{
+    return err_set(err, ERR_TIMEOUT, "the sandbox did not answer in time");
+}
+
+static int check_cut(const struct run *r, struct err *err)
+{
+    if (r->engine->cut_runs)
+        return err_set(err, ERR_CANCELLED, "the service is shutting down");
+    return 0;
+}
+
 // What ends a wait early: the caller left, the service stops, the whole run took too long.
 static int check_patience(struct run *r, struct err *err)
 {
     if (is_gone(r))
         return err_set(err, ERR_CANCELLED, "the client went away");
-    if (r->engine->cut_runs)
-        return err_set(err, ERR_CANCELLED, "the service is shutting down");
-    if (clock_mono_ns() >= r->deadline_ns)
-        return err_set(err, ERR_TIMEOUT, "the sandbox did not answer in time");
-    return 0;
+    if (check_cut(r, err) < 0)
+        return -1;
+    return clock_mono_ns() >= r->deadline_ns ? too_late(err) : 0;
+}
+
+// Notes a wait that began at `since` and ended with something to read. The agent may go on so for
+// longer than the run may take only as long as it does not make us wait.
+static int count_wait(struct run *r, uint64_t since, struct err *err)
+{
+    uint64_t waited = clock_mono_ns() - since;
+
+    if (waited >= r->patience_ns)
+        return too_late(err);
+    r->patience_ns -= waited;
+    return check_cut(r, err);
 }
 
 static int await_status(struct run *r, int *ret_status, struct err *err)
@@ -209,7 +240,7 @@ static int hand_over(struct run *r, const struct run_request *req, bool *ret_may
                 return -1;
             continue;
         }
-        r->deadline_ns = run_deadline(req);
+        set_bounds(r, req);
         if (await_status(r, &status, err) < 0) {
             *ret_may_have_run = true;
             if (err->code != ERR_GONE || tries == SEND_TRIES)
@@ -266,6 +297,17 @@ static int finish(struct run *r, const struct frame *frame, struct err *err)
     return 0;
 }
 
+// An empty frame costs as well: without end they would be a run without end.
+static int take_room(uint64_t *room, size_t len)
+{
+    size_t cost = len > 0 ? len : 1;
+
+    if (cost > *room)
+        return -1;
+    *room -= cost;
+    return 0;
+}
+
 static int deliver(struct run *r, const struct frame *frame, struct run_event *ret, struct err *err)
 {
     static const enum run_event_kind kinds[] = {
@@ -280,6 +322,9 @@ static int deliver(struct run *r, const struct frame *frame, struct run_event *r
         *ret = (struct run_event){.kind = RUN_EVENT_RESULT, .result = &r->result};
         return 0;
     }
+    if (take_room(frame->type == AGENT_FRAME_COMPILE_OUT ? &r->compile_room : &r->output_room,
+                  frame->len) < 0)
+        return err_set(err, ERR_PROTOCOL, "the sandbox sent more output than the run may have");
     *ret = (struct run_event){.kind = kinds[frame->type], .data = frame->data, .len = frame->len};
     return 0;
 }
@@ -288,13 +333,14 @@ static int read_more(struct run *r, struct err *err)
 {
     for (;;) {
         struct err wait_err = ERR_INIT;
+        uint64_t since = clock_mono_ns();
         ssize_t n = channel_read(r->stream, r->chunk, sizeof(r->chunk), clock_deadline_ms(SLICE_MS),
                                  &wait_err);
 
         if (n > 0) {
             r->data = r->chunk;
             r->len = (size_t)n;
-            return 0;
+            return count_wait(r, since, err);
         }
         if (n == 0)
             return err_set(err, ERR_PROTOCOL, "the sandbox ended its answer without a result");

@@ -170,6 +170,11 @@ static void test_bad_agents(void)
               o.code);
     o = run(e, fake_rt, "garbage\n", 5000, NULL, NULL);
     CHECK_MSG(o.code == ERR_GONE || o.code == ERR_PROTOCOL, "garbage is an error: %d", o.code);
+    o = run(e, fake_rt, "spill 4000000\n", 5000, NULL, NULL);
+    CHECK_INT(o.code, ERR_PROTOCOL);
+    o = run(e, fake_rt, "flood 4000000\n", 5000, NULL, NULL);
+    CHECK_INT(o.code, 0);
+    CHECK_INT(o.result.run.reason, RUN_OUTPUT_LIMIT);
     o = run(e, fake_rt, "out fine\n", 5000, NULL, NULL);
     CHECK_INT(o.code, 0);
     engine_free(e, 1000);
