@@ -156,6 +156,30 @@ static void test_endless_message(void)
     fd_close(&p.peer);
 }
 
+static void *say_events(void *arg)
+{
+    static const char event[] = "{\"event\": \"RTC_CHANGE\"}\n";
+
+    while (send(*(int *)arg, event, sizeof(event) - 1, MSG_NOSIGNAL) > 0)
+        ;
+    return NULL;
+}
+
+static void test_endless_events(void)
+{
+    struct pair p = open_pair("");
+    struct err err = ERR_INIT;
+    pthread_t thread;
+
+    if (!CHECK(pthread_create(&thread, NULL, say_events, &p.peer) == 0))
+        return;
+    CHECK(qmp_reply(p.q, clock_deadline_ms(200), &err) < 0);
+    CHECK_INT(err.code, ERR_TIMEOUT);
+    qmp_free(p.q);
+    (void)pthread_join(thread, NULL);
+    fd_close(&p.peer);
+}
+
 static void *cut_later(void *arg)
 {
     struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
@@ -199,6 +223,7 @@ int main(void)
     test_migration();
     test_hostile_messages();
     test_endless_message();
+    test_endless_events();
     test_cut();
     test_peer_that_does_not_read();
     return tap_done();
