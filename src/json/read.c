@@ -6,10 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
+struct shape {
+    bool too_deep;
+    bool too_many;
+};
+
 // jansson parses and frees recursively; with our own small limit a thread's small stack is enough.
-static bool too_deep(const char *text, size_t len)
+// And it makes an object of some 50 bytes of "0," or "[],".
+static struct shape measure(const char *text, size_t len)
 {
+    struct shape shape = {false, false};
     size_t depth = 0;
+    size_t count = 0;
     bool in_string = false;
 
     for (size_t i = 0; i < len; i++) {
@@ -23,25 +31,32 @@ static bool too_deep(const char *text, size_t len)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
-            if (++depth > JSON_DEPTH_MAX)
-                return true;
+            shape.too_deep = shape.too_deep || ++depth > JSON_DEPTH_MAX;
+            count++;
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
+        } else if (c == ',') {
+            count++;
         }
     }
-    return false;
+    shape.too_many = count > JSON_COUNT_MAX;
+    return shape;
 }
 
 int json_read(const char *what, const void *text, size_t len, struct json_t **ret, struct err *err)
 {
+    struct shape shape = measure(text, len);
     json_error_t error;
     json_t *value;
 
     if (len == 0)
         return err_field(err, ERR_INVALID, what, "%s is empty; a JSON object is expected", what);
-    if (too_deep(text, len))
+    if (shape.too_deep)
         return err_field(err, ERR_INVALID, what, "%s is nested deeper than %d levels", what,
                          JSON_DEPTH_MAX);
+    if (shape.too_many)
+        return err_field(err, ERR_INVALID, what, "%s has more than %d values", what,
+                         JSON_COUNT_MAX);
     value =
         json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
     if (value == NULL)

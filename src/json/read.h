@@ -19,8 +19,9 @@
 
 struct json_t; // jansson's value
 
-#define JSON_DEPTH_MAX 64 // levels of nesting
-#define JSON_PATH_MAX  48 // bytes of an object's path; longer ones are cut in messages
+#define JSON_DEPTH_MAX 64    // levels of nesting
+#define JSON_COUNT_MAX 20000 // values of one text: each takes much more memory than its two bytes
+#define JSON_PATH_MAX  48    // bytes of an object's path; longer ones are cut in messages
 
 struct json_in {
     const struct json_t *object; // borrowed from the tree

@@ -27,6 +27,29 @@ static void check_refused(const char *text, const char *hint)
         printf("# %s\n", err.message);
 }
 
+// An array of `count` values.
+static void check_many(size_t count, bool taken)
+{
+    size_t len = 0;
+    char *text = malloc(2 * count + 16);
+    struct err err;
+
+    if (!CHECK(text != NULL))
+        return;
+    memcpy(text, "{\"a\":[0", 7);
+    len = 7;
+    for (size_t i = 1; i < count; i++) {
+        memcpy(text + len, ",0", 2);
+        len += 2;
+    }
+    memcpy(text + len, "]}", 3);
+    if (taken)
+        CHECK(reads(text, &err));
+    else
+        check_refused(text, "values");
+    free(text);
+}
+
 static void test_read(void)
 {
     char deep[2 * JSON_DEPTH_MAX + 8];
@@ -47,6 +70,8 @@ static void test_read(void)
     memset(deep, '[', sizeof(deep));
     deep[sizeof(deep) - 1] = '\0';
     check_refused(deep, "nested");
+    check_many(JSON_COUNT_MAX - 8, true);
+    check_many(JSON_COUNT_MAX + 8, false);
     CHECK(reads("{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}",
                 &err));
     CHECK(
