@@ -111,7 +111,7 @@ struct launch_vm {
     uint32_t accel, mode, memory_mib, cpus;
     int fds[LAUNCH_FD_COUNT]; // borrowed
 };
-// *ret_pidfd becomes readable when the VMM ended; owned by the caller. Blocks up to 10 s.
+// *ret_pidfd becomes readable when the VMM ended; owned by the caller. Blocks up to 20 s.
 int launch_spawn(struct launch_client *c, const struct launch_vm *vm, int *ret_pidfd,
                  struct err *err);
 // Best effort; 0 also when the id is unknown or the launcher is gone (then its VMMs are too).

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLY_DEADLINE_MS 10000
+// A start may take the launcher 10 s; to give it up sooner would end the launcher and all VMMs.
+#define REPLY_DEADLINE_MS 20000
 
 struct launch_client {
     pthread_mutex_t lock; // guards all below, and is held for a whole exchange

@@ -14,8 +14,10 @@
 
 // What QEMU itself may need beside the guest's RAM: its code cache, devices, libraries.
 #define VMM_EXTRA_BYTES (512ull << 20)
-#define VMM_PROCESSES   64
-#define CPU_PERIOD_US   100000u
+// QEMU ends itself when it cannot start a thread: 64 for file reads, which a guest can have under
+// way at once, one per virtual CPU, and a few of its own.
+#define VMM_PROCESSES 128
+#define CPU_PERIOD_US 100000u
 
 static_assert((int)QEMU_FD_STATE == LAUNCH_QEMU_STATE_FD, "the driver names this number in QMP");
 

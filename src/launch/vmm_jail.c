@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define VMM_NOFILE       256
-#define VMM_NPROC        64
+#define VMM_NPROC        128           // as in the control group, see VMM_PROCESSES
 #define FILE_SLACK_BYTES (64ull << 20) // device state and log beside the RAM file
 #define VERSION_MS       5000
 #define VERSION_BYTES    4096
