@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DISK_PAGE_BYTES 4096u
+
 struct parser {
     const struct config *config;
     const struct runtime_table *runtimes;
@@ -304,6 +306,21 @@ static int parse_limits(struct parser *p, struct err *err)
     return 0;
 }
 
+// The files lie on the disk that the limit is of, in whole pages.
+static int check_disk(struct parser *p, struct err *err)
+{
+    const struct execute_request *out = p->out;
+    uint64_t need = 0;
+
+    for (size_t i = 0; i < out->run.file_count; i++)
+        need += (out->files[i].len + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES;
+    if (need <= out->run.limits.disk_bytes)
+        return 0;
+    return err_field(err, ERR_INVALID, "limits.disk_bytes",
+                     "limits.disk_bytes is too small: the files need %llu bytes",
+                     (unsigned long long)need);
+}
+
 // After parse_limits(): the older name of limits.wall_ms, in seconds.
 static int parse_timeout(struct parser *p, struct err *err)
 {
@@ -370,8 +387,8 @@ static int parse_all(struct parser *p, struct err *err)
         "env",      "limits", "network", "artifacts", "stream", NULL,
     };
     static int (*const steps[])(struct parser *, struct err *) = {
-        allocate,   parse_language, parse_code,   parse_files,   parse_stdin,
-        parse_args, parse_env,      parse_limits, parse_timeout, parse_reserved,
+        allocate,  parse_language, parse_code, parse_files,   parse_stdin,    parse_args,
+        parse_env, parse_limits,   check_disk, parse_timeout, parse_reserved,
     };
 
     if (json_known(&p->top, known, err) < 0)

@@ -94,6 +94,31 @@ static void test_refused(void)
     check_refused("{\"language\":\"python\",\"code\":\"\\u0000\"}", "code");
 }
 
+// `count` files of one byte on the least disk: each takes a page.
+static void check_files(int count, bool taken)
+{
+    char body[2048] = GOOD "\"limits\":{\"disk_bytes\":65536},\"files\":{";
+    struct execute_request x;
+    struct err err;
+
+    for (int i = 0; i < count; i++)
+        (void)snprintf(body + strlen(body), sizeof(body) - strlen(body), "%s\"f%d\":\"x\"",
+                       i > 0 ? "," : "", i);
+    (void)snprintf(body + strlen(body), sizeof(body) - strlen(body), "}}");
+    if (!taken) {
+        check_refused(body, "limits.disk_bytes");
+        return;
+    }
+    CHECK_INT(parse(body, &x, &err), 0);
+    execute_request_release(&x);
+}
+
+static void test_disk(void)
+{
+    check_files(15, true); // and the program itself
+    check_files(16, false);
+}
+
 static void test_origin(void)
 {
     CHECK(origin_host_ok("localhost", NULL) && origin_host_ok("localhost:8000", NULL));
@@ -119,6 +144,7 @@ int main(int argc, char **argv)
     test_full();
     test_least();
     test_refused();
+    test_disk();
     test_origin();
     runtime_table_free(runtimes);
     (void)close(dir);
