@@ -241,8 +241,8 @@ int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, 
     struct sandbox *s = pool_borrow(e->pool);
     int r;
 
-    if (s == NULL)
-        return err_set(err, ERR_BUSY, "no sandbox is ready");
+    if (s == NULL && pool_acquire(e->pool, NULL, NULL, &s, err) < 0)
+        return -1;
     r = agent_stats(s->channel, deadline_ns < limit ? deadline_ns : limit, ret_json, err);
     if (r < 0)
         pool_release(e->pool, s);

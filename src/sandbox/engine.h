@@ -62,7 +62,7 @@ void engine_status(struct engine *e, struct engine_status *ret);
 const struct runtime_table *engine_runtimes(const struct engine *e);
 
 // The agent's /stats of a ready sandbox, as JSON text (freed by the caller). The sandbox goes back
-// to the pool. ERR_BUSY when none is ready.
+// to the pool. Waits for one as a run does; errors as run_open.
 int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, struct err *err);
 
 // What a compiler may write: no limit of a request's.

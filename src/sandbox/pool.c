@@ -637,7 +637,8 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
     if (p->closed) {
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     } else {
-        if (p->buckets[bucket].ready_count == 0 && p->buckets[bucket].boost < p->config.max)
+        if (rt != NULL && p->buckets[bucket].ready_count == 0 &&
+            p->buckets[bucket].boost < p->config.max)
             p->buckets[bucket].boost++;
         if (p->waiters == NULL)
             s = take_for(p, bucket);

@@ -44,8 +44,9 @@ void pool_free(struct pool *p);
 // The template is borrowed until pool_free.
 void pool_set_template(struct pool *p, struct driver_template *t);
 
-// A live sandbox, best one with an interpreter of `rt` prepared. Blocks up to queue_wait_ms.
-// ERR_BUSY (the queue is full, or the wait was too long), ERR_CANCELLED (gone, or the pool closes).
+// A live sandbox, best one with an interpreter of `rt` prepared (NULL: any). Blocks up to
+// queue_wait_ms. ERR_BUSY (the queue is full, or the wait was too long), ERR_CANCELLED (gone, or
+// the pool closes).
 int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wait *wait,
                  struct sandbox **ret, struct err *err);
 
