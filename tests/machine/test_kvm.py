@@ -69,7 +69,7 @@ def conformance(tap, disk):
         "exec /opt/csb/test_driver qemu",
         setup=MOUNT,
         files_in={"/opt/csb/test_driver": BUILD / "tests/vm/test_driver",
-                  "/opt/csb/csb-launch": BUILD / "src/launch/csb-launch"}, timeout=400)
+                  "/opt/csb/csb-launch": BUILD / "src/launch/csb-launch"}, timeout=600)
     points = re.findall(r"^(not ok|ok) \d+(?: - )?(.*)$", result.output, re.M)
     for state, name in points:
         tap.check(state == "ok", f"drivers on KVM: {name}")
