@@ -27,6 +27,10 @@
 #define DRAIN_MAX    ((uint64_t)64 << 20) // bytes of a refused body read before giving up
 #define HEAD_MAX     ((size_t)32 << 10)   // bytes of a request's head, and of one piece of body
 #define STREAM_BLOCK ((size_t)32 << 10)
+// All bodies held at once may have as many bytes as so many of the largest, and never less than the
+// second in bytes, so that small ones do not meet it. A run takes a few times its body in memory.
+#define BODIES_MAX      16
+#define BODIES_MIN_HELD ((uint64_t)64 << 20)
 
 struct http_server {
     struct http_options options; // const after start
@@ -35,8 +39,9 @@ struct http_server {
     char address[80];
     atomic_bool draining;
     atomic_bool cutting;
-    bool quiesced;        // the listening socket is closed; caller's thread only
-    pthread_mutex_t lock; // guards `active`
+    atomic_uint_fast64_t held_bytes; // of all bodies
+    bool quiesced;                   // the listening socket is closed; caller's thread only
+    pthread_mutex_t lock;            // guards `active`
     pthread_cond_t idle;
     unsigned active; // exchanges alive
 };
@@ -50,7 +55,9 @@ struct http_exchange {
     struct http_request req;
     struct buf body;
     uint64_t received_bytes;
+    uint64_t held_bytes; // of http_server.held_bytes
     bool too_large;
+    bool crowded; // too many bodies are held
     struct http_stream stream;
 };
 
@@ -81,13 +88,20 @@ static struct http_exchange *exchange_new(struct http_server *s, struct MHD_Conn
     return ex;
 }
 
+static void release_body(struct http_exchange *ex)
+{
+    buf_release(&ex->body);
+    atomic_fetch_sub(&ex->server->held_bytes, ex->held_bytes);
+    ex->held_bytes = 0;
+}
+
 static void exchange_unref(struct http_exchange *ex)
 {
     struct http_server *s = ex->server;
 
     if (atomic_fetch_sub(&ex->refs, 1) != 1)
         return;
-    buf_release(&ex->body);
+    release_body(ex);
     free(ex);
     pthread_mutex_lock(&s->lock);
     if (--s->active == 0)
@@ -183,6 +197,12 @@ static void fail_too_large(struct http_exchange *ex, struct http_response *res)
     http_fail(&ex->req, res, 413, "too_large", "body", message);
 }
 
+static void fail_crowded(struct http_exchange *ex, struct http_response *res)
+{
+    http_fail(&ex->req, res, 429, "busy", NULL, "Too many large requests are under way.");
+    http_set_header(res, "Retry-After", "1");
+}
+
 // Fills an answer to requests that are refused whatever they ask for. False: go on.
 static bool refused(struct http_exchange *ex, struct http_response *res)
 {
@@ -203,6 +223,8 @@ static bool refused(struct http_exchange *ex, struct http_response *res)
                   "Request bodies are taken uncompressed only.");
     else if (ex->too_large)
         fail_too_large(ex, res);
+    else if (ex->crowded)
+        fail_crowded(ex, res);
     else if (atomic_load(&ex->server->draining))
         http_fail(&ex->req, res, 503, "draining", NULL, "The service is shutting down.");
     else
@@ -228,11 +250,18 @@ static enum MHD_Result on_head(struct http_exchange *ex)
 
 static enum MHD_Result on_body(struct http_exchange *ex, const char *data, size_t *len)
 {
+    uint64_t most = BODIES_MAX * (uint64_t)ex->server->options.body_max_bytes;
+
+    if (most < BODIES_MIN_HELD)
+        most = BODIES_MIN_HELD;
     ex->received_bytes += *len;
-    if (!ex->too_large && buf_append(&ex->body, data, *len) < 0)
-        ex->too_large = true;
-    if (ex->too_large)
-        buf_release(&ex->body);
+    if (!ex->too_large && !ex->crowded) {
+        ex->held_bytes += *len;
+        ex->crowded = atomic_fetch_add(&ex->server->held_bytes, *len) + *len > most;
+        ex->too_large = buf_append(&ex->body, data, *len) < 0;
+    }
+    if (ex->too_large || ex->crowded)
+        release_body(ex);
     *len = 0;
     return ex->received_bytes > DRAIN_MAX ? MHD_NO : MHD_YES;
 }
@@ -246,7 +275,7 @@ static enum MHD_Result on_end(struct http_exchange *ex)
     ex->req.body_len = ex->body.len;
     if (!refused(ex, &res))
         http_route(ex->server->options.routes, ex->server->options.app, &ex->req, &res);
-    buf_release(&ex->body);
+    release_body(ex);
     return send_response(ex, &res);
 }
 

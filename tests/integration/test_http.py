@@ -183,12 +183,34 @@ def slow(t):
                 "one that waits for its answer is not", answer)
 
 
+def crowded(t):
+    """Bodies that are held while they come have a limit in sum: 16 of the largest."""
+    with Daemon(BODY_MAX_BYTES=4 * MIB) as d:
+        socks = [d.socket() for _ in range(16)]
+        for sock in socks:
+            sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\n"
+                         b"Content-Length: %d\r\n\r\n" % (4 * MIB) + b" " * (4 * MIB - 1))
+
+        def refused():  # the last bytes sent may not have been taken yet
+            return d.execute("out x\n" + "#" * 1000)[0] == 429
+
+        d.wait(refused, "refused")
+        answer = d.execute("out x\n" + "#" * 1000)
+        t.check(is_error(answer, 429, "busy") and answer[1]["Retry-After"] == "1",
+                "too many large bodies at once are 429", answer)
+        for sock in socks:
+            sock.close()
+        d.wait(lambda: d.execute("out x\n" + "#" * 1000)[0] == 200, "taken again")
+        t.check(True, "and the next are taken once they are gone")
+
+
 def main():
     t = Tap()
     with Daemon() as d:
         for part in (routes, connections, sizes, names):
             t.group(lambda tap, part=part: part(tap, d))
     t.group(slow)
+    t.group(crowded)
     t.finish()
 
 
