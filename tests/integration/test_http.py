@@ -185,22 +185,34 @@ def slow(t):
 
 def crowded(t):
     """Bodies that are held while they come have a limit in sum: 16 of the largest."""
+    small = "out x\n" + "#" * 1000
+    socks = []
+
     with Daemon(BODY_MAX_BYTES=4 * MIB) as d:
-        socks = [d.socket() for _ in range(16)]
-        for sock in socks:
-            sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\n"
-                         b"Content-Length: %d\r\n\r\n" % (4 * MIB) + b" " * (4 * MIB - 1))
+        def fill(count):
+            for _ in range(count):
+                socks.append(d.socket())
+                socks[-1].sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\n"
+                                  b"Content-Length: %d\r\n\r\n" % (4 * MIB)
+                                  + b" " * (4 * MIB - 1))
+            time.sleep(0.5)
 
-        def refused():  # the last bytes sent may not have been taken yet
-            return d.execute("out x\n" + "#" * 1000)[0] == 429
+        def refused():
+            if d.execute(small)[0] == 429:
+                return True
+            fill(1)  # the small one came between, and one of the large ones was refused
+            return False
 
-        d.wait(refused, "refused")
-        answer = d.execute("out x\n" + "#" * 1000)
-        t.check(is_error(answer, 429, "busy") and answer[1]["Retry-After"] == "1",
-                "too many large bodies at once are 429", answer)
-        for sock in socks:
-            sock.close()
-        d.wait(lambda: d.execute("out x\n" + "#" * 1000)[0] == 200, "taken again")
+        try:
+            fill(16)
+            d.wait(refused, "refused")
+            answer = d.execute(small)
+            t.check(is_error(answer, 429, "busy") and answer[1]["Retry-After"] == "1",
+                    "too many large bodies at once are 429", answer)
+        finally:
+            for sock in socks:
+                sock.close()
+        d.wait(lambda: d.execute(small)[0] == 200, "taken again")
         t.check(True, "and the next are taken once they are gone")
 
 
