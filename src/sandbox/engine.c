@@ -237,12 +237,13 @@ void engine_status(struct engine *e, struct engine_status *ret)
 
 int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, struct err *err)
 {
-    uint64_t limit = clock_deadline_ms(STATS_MS);
     struct sandbox *s = pool_borrow(e->pool);
+    uint64_t limit;
     int r;
 
     if (s == NULL && pool_acquire(e->pool, NULL, NULL, &s, err) < 0)
         return -1;
+    limit = clock_deadline_ms(STATS_MS); // the wait is not the guest's fault
     r = agent_stats(s->channel, deadline_ns < limit ? deadline_ns : limit, ret_json, err);
     if (r < 0)
         pool_release(e->pool, s);
