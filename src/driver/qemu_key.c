@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION    2 // of everything in a template that no other part of the key covers
+#define FORMAT_VERSION    3 // of everything in a template that no other part of the key covers
 #define EROFS_SUPER_START 1024
 #define EROFS_SUPER_BYTES 128
 #define CPUINFO_MAX       (1u << 20)

@@ -33,7 +33,7 @@
 #define MEMORY_MIN_MIB   128u
 #define MEMORY_MAX_MIB   16384u
 #define CPUS_MAX         16u
-#define LOCK_DEADLINE_MS 3000
+#define LOCK_DEADLINE_MS 10000
 
 struct server {
     int sock;

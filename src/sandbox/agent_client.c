@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COMPILE_CPUS_MAX  64
 #define COMPILE_PROCESSES 64
 
 static void free_text(char **s)
@@ -153,7 +154,7 @@ static struct run_limits compile_limits(const struct runtime *rt, const struct r
     struct run_limits limits = *run;
 
     limits.wall_ms = rt->compile_wall_ms;
-    limits.cpu_ms = rt->compile_wall_ms;
+    limits.cpu_ms = rt->compile_wall_ms * COMPILE_CPUS_MAX; // the wall clock bounds it
     limits.output_bytes = RUN_COMPILE_OUTPUT_BYTES;
     if (limits.processes < COMPILE_PROCESSES)
         limits.processes = COMPILE_PROCESSES;

@@ -386,16 +386,19 @@ static void resync_stale(struct pool *p)
     struct sandbox *s;
 
     while (!p->stopping && (s = take_stale(p, clock_mono_ns())) != NULL) {
+        struct bucket *b = &p->buckets[bucket_of(p, s->prepared)];
         struct err err = ERR_INIT;
         int r;
 
+        b->starting++; // it comes back: nobody needs to make another
         (void)pthread_mutex_unlock(&p->lock);
         r = sandbox_resync(s, clock_deadline_ms(RESYNC_MS), &err);
         (void)pthread_mutex_lock(&p->lock);
+        b->starting--;
         if (r < 0)
             bury(p, s);
         else
-            push_ready(&p->buckets[bucket_of(p, s->prepared)], s);
+            push_ready(b, s);
         serve_waiters(p);
     }
 }
