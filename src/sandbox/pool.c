@@ -4,11 +4,11 @@
 //
 // Sandboxes wait in buckets: bucket 0 holds plain ones, bucket i + 1 those with an interpreter of
 // runtime i prepared. Each bucket has a target: its runtime's pool_ready in proportion to
-// POOL_SIZE, plus a boost that grows by one whenever a request found the bucket empty and shrinks
-// by one every ten seconds. Worker threads make what is missing, first for requests that wait, then
-// for the bucket that lacks most. A request takes from its own bucket, else a plain sandbox, else
-// the spare of another runtime (its interpreter then starts cold); else it queues, in order of
-// arrival.
+// POOL_SIZE, plus a boost that grows by one whenever a request found the bucket empty, up to the
+// number of requests at hand, and shrinks by one every ten seconds. Worker threads make what is
+// missing, first for requests that wait, then for the bucket that lacks most. A request takes from
+// its own bucket, else a plain sandbox, else the spare of another runtime (its interpreter then
+// starts cold); else it queues, in order of arrival.
 //
 // One sandbox serves one request: pool_release() hands it to the reaper thread, which destroys it.
 // The keeper thread looks after those that wait: dead ones are replaced, and time and entropy are
@@ -641,7 +641,7 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     } else {
         if (rt != NULL && p->buckets[bucket].ready_count == 0 &&
-            p->buckets[bucket].boost < p->config.max)
+            p->buckets[bucket].boost < p->running + p->waiter_count + 1)
             p->buckets[bucket].boost++;
         if (p->waiters == NULL)
             s = take_for(p, bucket);
