@@ -25,6 +25,7 @@
 
 #define QUEUE_MAX_BYTES ((size_t)256 << 10)
 #define KEEPALIVE_MS    15000
+#define STALL_MAX_MS    120000
 #define ROOM_SLACK      ((uint64_t)64 << 10)
 
 struct stream {
@@ -41,6 +42,7 @@ struct stream {
     struct utf8_fix fix_compile;
     uint64_t room_bytes;
     uint64_t compile_room_bytes;
+    uint64_t stall_left_ns; // how much longer the client may hold the run up, in sum
     bool cut;
     // Guarded by lock.
     pthread_mutex_t lock;
@@ -56,12 +58,33 @@ static bool stream_gone(void *arg)
     return atomic_load(&s->closed) || http_client_gone(s->exchange);
 }
 
-// Appends one event; waits while the queue is full and somebody still reads it.
+// Waits, with the lock held, while the queue is full and somebody still reads it. A client that
+// reads so slowly that it holds its run up for STALL_MAX_MS in sum loses the rest of it: its
+// sandbox is wanted by others.
+static void wait_for_room(struct stream *s)
+{
+    uint64_t start = clock_mono_ns();
+    struct timespec until = clock_to_timespec(start + s->stall_left_ns);
+    uint64_t waited;
+    int r = 0;
+
+    while (r == 0 && s->queue.len > QUEUE_MAX_BYTES && !atomic_load(&s->closed))
+        r = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+    if (r != 0)
+        atomic_store(&s->closed, true);
+    waited = clock_mono_ns() - start;
+    s->stall_left_ns = waited < s->stall_left_ns ? s->stall_left_ns - waited : 0;
+}
+
+// Appends one event, or drops it when nobody reads any more.
 static void push(struct stream *s, const char *name, struct buf *data)
 {
     pthread_mutex_lock(&s->lock);
-    while (s->queue.len > QUEUE_MAX_BYTES && !atomic_load(&s->closed))
-        pthread_cond_wait(&s->changed, &s->lock);
+    wait_for_room(s);
+    if (atomic_load(&s->closed)) {
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
     // Out of memory loses an event rather than the service; the sizes are bounded.
     (void)buf_appendf(&s->queue, "event: %s\ndata: ", name);
     (void)buf_append(&s->queue, data->data, data->len);
@@ -241,6 +264,7 @@ static struct stream *stream_new(const struct http_request *req, const struct ex
     memcpy(s->request_id, req->id, sizeof(s->request_id));
     s->runtime = x->run.runtime;
     s->exchange = req->exchange;
+    s->stall_left_ns = STALL_MAX_MS * NS_PER_MS;
     s->room_bytes = x->run.limits.output_bytes + ROOM_SLACK;
     s->compile_room_bytes = RUN_COMPILE_OUTPUT_BYTES + ROOM_SLACK;
     pthread_mutex_init(&s->lock, NULL);
