@@ -80,7 +80,7 @@ class Native:
             "rust": ["sh", "-c", f"cd /work && {compile_line} && ./main"],
         }[language]
         env = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
-        subprocess.run(["chroot", str(self.root), *command], env=env, check=True,
+        subprocess.run(["/usr/sbin/chroot", str(self.root), *command], env=env, check=True,
                        stdout=subprocess.DEVNULL)
 
 
