@@ -249,8 +249,8 @@ static void drain(struct server *s, const sigset_t *set)
     }
 }
 
-// Making a sandbox or a template takes long, and the engine waits for both. Taking the launcher away
-// ends every machine at once; no run is left by now.
+// Making a sandbox or a template takes long, and the engine waits for both. Taking the launcher
+// away ends every machine at once; no run is left by now.
 static void end_machines(struct server *s)
 {
     int pair[2];
