@@ -20,14 +20,14 @@
 #include "agent/loop.h"
 #include "cgroup/cgroup.h"
 #include "channel/agent_wire.h"
+#include "channel/frames.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#define AGENT_UID          1000
-#define AGENT_GID          1000
-#define AGENT_FRAME_HEADER 5
+#define AGENT_UID 1000
+#define AGENT_GID 1000
 
 struct prepared;
 
@@ -45,7 +45,7 @@ struct agent {
     uint64_t groups_made; // for their names
     struct prepared *prepared[AGENT_PREPARED_MAX];
     // Where output is read to: room for a frame's header, then its payload.
-    uint8_t frame[AGENT_FRAME_HEADER + AGENT_FRAME_MAX];
+    uint8_t frame[FRAME_HEADER_BYTES + AGENT_FRAME_MAX];
 };
 
 #endif

@@ -52,7 +52,7 @@ static int status_of(const struct err *err)
     case ERR_TOO_LARGE:
         return 413;
     case ERR_GONE:
-        return 409;
+        return AGENT_STATUS_GONE;
     case ERR_BUSY:
         return 429;
     case ERR_TIMEOUT:

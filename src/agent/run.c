@@ -8,6 +8,7 @@
 #include "agent/spec.h"
 #include "agent/step.h"
 #include "base/fd.h"
+#include "channel/frames.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,24 +31,15 @@ struct run {
 
 static int start_step(struct run *r, int phase, struct err *err);
 
-static void put_header(uint8_t *at, enum agent_frame type, size_t len)
-{
-    at[0] = (uint8_t)type;
-    at[1] = (uint8_t)(len >> 24);
-    at[2] = (uint8_t)(len >> 16);
-    at[3] = (uint8_t)(len >> 8);
-    at[4] = (uint8_t)len;
-}
-
-// Sends a frame whose payload follows AGENT_FRAME_HEADER bytes of room. False when it waits now.
+// Sends a frame whose payload follows FRAME_HEADER_BYTES bytes of room. False when it waits now.
 static bool send_frame(struct run *r, enum agent_frame type, uint8_t *frame, size_t len)
 {
-    put_header(frame, type, len);
+    frame_encode_header(frame, type, (uint32_t)len);
     int rc =
-        r->pending.len > 0 ? -EAGAIN : server_write(r->stream, frame, AGENT_FRAME_HEADER + len);
+        r->pending.len > 0 ? -EAGAIN : server_write(r->stream, frame, FRAME_HEADER_BYTES + len);
     if (rc != -EAGAIN)
         return true; // sent, or the stream is gone and its on_close comes
-    (void)buf_append(&r->pending, frame, AGENT_FRAME_HEADER + len);
+    (void)buf_append(&r->pending, frame, FRAME_HEADER_BYTES + len);
     return false;
 }
 
@@ -58,7 +50,7 @@ static bool on_output(void *arg, int stream, uint8_t *data, size_t len)
                             : stream == 0             ? AGENT_FRAME_STDOUT
                                                       : AGENT_FRAME_STDERR;
 
-    return send_frame(r, type, data - AGENT_FRAME_HEADER, len);
+    return send_frame(r, type, data - FRAME_HEADER_BYTES, len);
 }
 
 static json_t *usage_json(const struct step_result *s)
@@ -86,14 +78,14 @@ static void finish(struct run *r, const struct step_result *s)
         "exit_code", s->exit_code, "signal", s->signal, "message", s->message, "stdout_bytes",
         (json_int_t)s->stdout_bytes, "stderr_bytes", (json_int_t)s->stderr_bytes, "truncated",
         s->truncated ? 1 : 0, "usage", usage_json(s), "compile", compile_json(r));
-    uint8_t frame[AGENT_FRAME_HEADER + 4096];
+    uint8_t frame[FRAME_HEADER_BYTES + 4096];
     size_t len = doc == NULL ? 0
-                             : json_dumpb(doc, (char *)frame + AGENT_FRAME_HEADER,
-                                          sizeof(frame) - AGENT_FRAME_HEADER, JSON_COMPACT);
+                             : json_dumpb(doc, (char *)frame + FRAME_HEADER_BYTES,
+                                          sizeof(frame) - FRAME_HEADER_BYTES, JSON_COMPACT);
 
     json_decref(doc);
     r->finishing = true;
-    if (len > sizeof(frame) - AGENT_FRAME_HEADER)
+    if (len > sizeof(frame) - FRAME_HEADER_BYTES)
         len = 0;
     if (send_frame(r, AGENT_FRAME_RESULT, frame, len))
         server_finish(r->stream);

@@ -147,7 +147,7 @@ static bool deliver(struct step *s, int stream, size_t n)
         n = (size_t)left;
     *(stream == 0 ? &r->stdout_bytes : &r->stderr_bytes) += n;
     bool more =
-        n == 0 || s->sink.output(s->sink.arg, stream, s->agent->frame + AGENT_FRAME_HEADER, n);
+        n == 0 || s->sink.output(s->sink.arg, stream, s->agent->frame + FRAME_HEADER_BYTES, n);
     if (over) {
         r->truncated = true;
         cut(s, STEP_OUTPUT_LIMIT);
@@ -174,7 +174,7 @@ static void pause_output(struct step *s)
 static void pump(struct step *s, int stream)
 {
     for (int i = 0; s->out_fd[stream] >= 0 && (i < PUMP_ROUNDS || s->exited); i++) {
-        ssize_t n = read(s->out_fd[stream], s->agent->frame + AGENT_FRAME_HEADER, AGENT_FRAME_MAX);
+        ssize_t n = read(s->out_fd[stream], s->agent->frame + FRAME_HEADER_BYTES, AGENT_FRAME_MAX);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)

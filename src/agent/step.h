@@ -37,7 +37,7 @@ struct step_result {
 
 struct step_sink {
     // Takes what the program wrote: `stream` is 0 for stdout, 1 for stderr; `len` is 1 to
-    // AGENT_FRAME_MAX; the AGENT_FRAME_HEADER bytes before `data` may be written to. False: taken,
+    // AGENT_FRAME_MAX; the FRAME_HEADER_BYTES bytes before `data` may be written to. False: taken,
     // but wait for step_resume() before the next.
     bool (*output)(void *arg, int stream, uint8_t *data, size_t len);
     // The step is done; its result is filled. May free the step.

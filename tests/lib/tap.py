@@ -20,10 +20,10 @@ class Tap:
                 print(f"#   {line[:2000]}", flush=True)
         return bool(condition)
 
-    def group(self, function):
+    def group(self, function, *arguments):
         """Runs a function that makes checks; an exception is one failed check."""
         try:
-            function(self)
+            function(self, *arguments)
         except Exception as error:  # a broken test must show as a failed check, not end the program
             name = getattr(function, "__name__", "group")
             self.check(False, f"{name} runs to its end",

@@ -14,7 +14,8 @@ import sys
 import tempfile
 
 from machine import Disk, Machine, artefacts, make_disk
-from tap import Tap
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from tap import Tap  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -4,10 +4,12 @@
 
 usage: test_machine.py KVM_LOOP     (KVM_LOOP is the static program built from kvm_loop.c)
 """
+import pathlib
 import sys
 
 from machine import Machine, MachineError
-from tap import Tap
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from tap import Tap  # noqa: E402
 
 KVM_LOOP_MAX_US = 100_000  # interpreted, it would be above 1,000,000
 
