@@ -17,108 +17,38 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from measure import (HELLO, ROOT, Native, Report, hello, load, process_rate, quantile, resident_mib,
+                     timed, wait_full)
+
 sys.path.insert(0, str(ROOT / "tests/service"))
 sys.path.insert(0, str(ROOT / "tests/lib"))
 
-HELLO = {
-    "python": 'print("hello")',
-    "typescript": 'const s: string = "hello"; console.log(s);',
-    "rust": 'fn main() { println!("hello"); }',
-}
 
-
-def quantile(samples, q):
-    ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
-
-
-class Report:
-    def __init__(self):
-        self.samples = {}
-        self.rows = []
-
-    def add(self, name, samples_ms):
-        self.samples[name] = samples_ms
-        self.rows.append((name, len(samples_ms), quantile(samples_ms, 0.5), quantile(samples_ms, 0.99)))
-        print(f"{name:44} n={len(samples_ms):4}  p50 {self.rows[-1][2]:9.2f} ms  "
-              f"p99 {self.rows[-1][3]:9.2f} ms", flush=True)
-
-    def value(self, name, value, unit):
-        self.samples[name] = value
-        self.rows.append((name, 1, value, value))
-        print(f"{name:44} {value:.2f} {unit}", flush=True)
-
-    def p50(self, name):
-        return quantile(self.samples[name], 0.5)
-
-
-def timed(function):
-    start = time.perf_counter()
-    function()
-    return (time.perf_counter() - start) * 1000
-
-
-class Native:
-    """The image's own interpreters, run on the host."""
-
-    def __init__(self, image, work):
-        self.work = work
-        self.root = pathlib.Path(work, "root")
-        subprocess.run(["fsck.erofs", f"--extract={self.root}", str(image / "rootfs.erofs")],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        (self.root / "work").mkdir(exist_ok=True)
-        for name, code in (("main.ts", HELLO["typescript"]), ("main.rs", HELLO["rust"])):
-            (self.root / "work" / name).write_text(code)
-
-    def start(self, language):
-        rust = (ROOT / "runtimes/rust.runtime").read_text()
-        compile_line = re.search(r"^compile = (.*)$", rust, re.M).group(1)
-        command = {
-            "python": ["python3", "-c", HELLO["python"]],
-            "typescript": ["deno", "run", "--allow-all", "/work/main.ts"],
-            "rust": ["sh", "-c", f"cd /work && {compile_line} && ./main"],
-        }[language]
-        env = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
-        subprocess.run(["/usr/sbin/chroot", str(self.root), *command], env=env, check=True,
-                       stdout=subprocess.DEVNULL)
-
-
-def wait_full(service):
-    while True:
-        _, health = service.get("/health")
-        if health["pool"]["ready"] >= health["pool"]["target"]:
-            return
-        time.sleep(0.02)
-
-
-def hello(service, language):
-    answer = service.run(language, HELLO[language], timeout=60)
-    if answer["output"] != "hello\n":
-        raise RuntimeError(answer)
-    return answer
-
-
-def latency(report, service, native, language, count):
+def latency(report, service, native, language, count, peer=None, fresh=False):
+    """`fresh`: each program differs, so that nothing compiled before serves it."""
+    peer = peer or language
     inside, outside, handed, ran = [], [], [], []
+    name = f"HTTP {language} hello, pool ready"
     hello(service, language)
-    native.start(language)
-    for _ in range(count):
+    native.start(peer)
+    for n in range(count):
         wait_full(service)
+        code = HELLO[language] + (f"\n// {n} {time.monotonic_ns()}\n" if fresh else "")
         answer = {}
-        inside.append(timed(lambda: answer.update(hello(service, language))))
+        inside.append(timed(lambda: answer.update(hello(service, language, code))))
         handed.append(answer["timing"]["sandbox_ms"])
         ran.append(answer["timing"]["run_ms"])
-        outside.append(timed(lambda: native.start(language)))
-    report.add(f"HTTP {language} hello, pool ready", inside)
-    report.add(f"native cold {language} hello", outside)
-    report.value(f"  ratio {language}", report.p50(f"HTTP {language} hello, pool ready")
-                 / report.p50(f"native cold {language} hello"), "times native")
+        outside.append(timed(lambda: native.start(peer)))
+    report.add(name, inside)
+    report.add(f"native cold {peer} hello", outside)
+    report.ratio(f"  ratio {language}", name, f"native cold {peer} hello")
     report.samples[f"timing {language}"] = {"sandbox_ms": handed, "run_ms": ran}
 
 
-def throughput(report, service, language, seconds, clients):
-    """Closed loop: each client asks again as soon as it is answered."""
+def throughput_clients(report, service, language, seconds, clients):
+    """Closed loop of this program's own threads: fine where a run takes hundreds of ms."""
     end = time.monotonic() + seconds
     took = []
 
@@ -144,9 +74,8 @@ def idle_memory(report, service):
         text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
         found.append(sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.M)) / 1024)
     report.samples["idle private MiB"] = found
-    report.value("private memory per idle clone, smallest", min(found), "MiB")
-    report.value("private memory per idle clone, median", quantile(found, 0.5), "MiB")
-    report.value("private memory per idle clone, largest", max(found), "MiB")
+    for name, q in (("smallest", 0), ("median", 0.5), ("largest", 1)):
+        report.value(f"private memory per idle clone, {name}", quantile(found, q), "MiB")
 
 
 def clone_start(report, service):
@@ -165,36 +94,91 @@ def health_rate(report, service):
     report.samples["/health wrk"] = done.stdout
 
 
+def tell_isolation(report, service):
+    _, health = service.get("/health")
+    report.heading(f"isolation {health['isolation']}, accel {health['accel']}: {health['note']}")
+
+
+def microvm(report, native, options):
+    from service import Service
+
+    with Service(ISOLATION="microvm") as service:
+        tell_isolation(report, service)
+        health_rate(report, service)
+        idle_memory(report, service)
+        for language in ("python", "typescript"):
+            latency(report, service, native, language, options.count)
+        latency(report, service, native, "rust", max(10, options.count // 4), fresh=True)
+        clone_start(report, service)
+        for language in ("python", "typescript"):
+            throughput_clients(report, service, language, options.seconds, 4)
+
+
+def steady_rate(report, service, native, work, options):
+    """Throughput in slices, so that a falling rate shows, and the same work in bubblewrap."""
+    slices = [load(service, work, "python", 8, max(1, int(options.sustained // 6)))
+              for _ in range(6)]
+    report.samples["process throughput slices"] = slices
+    rates = [s["rate"] for s in slices]
+    wrong = sum(s["wrong"] + s["errors"] for s in slices)
+    report.value("HTTP python hello, 8 clients, throughput", sum(rates) / len(rates), "runs/s")
+    report.value("  first and last sixth of the time", rates[-1] / rates[0], "last/first")
+    report.value("  p50", quantile([s["p50_us"] for s in slices], 0.5) / 1000, "ms")
+    report.value("  p99, worst sixth", max(s["p99_us"] for s in slices) / 1000, "ms")
+    report.value("  wrong answers and errors", wrong, "")
+    if shutil.which("bwrap") is None:
+        print("no bwrap on this machine: no comparison")
+        return
+    peer = process_rate(native.bwrap("python"), native.env, 8, 400)
+    report.value("bwrap --unshare-all, cold python3, 8 at once", peer, "runs/s")
+    report.value("  ratio", sum(rates) / len(rates) / peer, "times bwrap")
+
+
+def process(report, native, work, options):
+    from service import Service
+
+    report.samples, kept = {}, report.samples
+    with Service(ISOLATION="process") as service:
+        tell_isolation(report, service)
+        for language in ("python", "typescript"):
+            latency(report, service, native, language, options.count * 5)
+        latency(report, service, native, "rust", options.count, "rust, default flags", fresh=True)
+        cached = []
+        for _ in range(options.count):
+            wait_full(service)
+            cached.append(timed(lambda: hello(service, "rust")))
+        report.add("HTTP rust hello, compiled before", cached)
+        clone_start(report, service)
+        before = resident_mib(service.daemon_pid())
+        steady_rate(report, service, native, work, options)
+        report.value("daemon RSS growth over it", resident_mib(service.daemon_pid()) - before, "MiB")
+    report.samples = {**kept, "process": report.samples}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--daemon", required=True)
     parser.add_argument("--image", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--isolation", choices=("both", "microvm", "process"), default="both")
     parser.add_argument("--count", type=int, default=40, help="samples of each latency")
-    parser.add_argument("--seconds", type=float, default=20, help="length of each throughput run")
+    parser.add_argument("--seconds", type=float, default=20, help="length of a microvm throughput run")
+    parser.add_argument("--sustained", type=float, default=60, help="length of the process one")
     options = parser.parse_args()
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     os.environ["CSB_BUILD"] = str(pathlib.Path(options.daemon).resolve().parents[2])
     os.environ["CSB_IMAGE_DIR"] = str(pathlib.Path(options.image).resolve())
     os.environ.setdefault("CSB_TEST_STATE", str(out.resolve() / "state"))
-    from service import Service
 
     report = Report()
     work = tempfile.mkdtemp(dir=out)
     try:
         native = Native(pathlib.Path(options.image), work)
-        with Service() as service:
-            _, health = service.get("/health")
-            print(f"isolation {health['isolation']}, accel {health['accel']}: {health['note']}")
-            health_rate(report, service)
-            idle_memory(report, service)
-            for language in ("python", "typescript", "rust"):
-                count = options.count if language != "rust" else max(10, options.count // 4)
-                latency(report, service, native, language, count)
-            clone_start(report, service)
-            for language in ("python", "typescript"):
-                throughput(report, service, language, options.seconds, 4)
+        if options.isolation != "process":
+            microvm(report, native, options)
+        if options.isolation != "microvm":
+            process(report, native, work, options)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     (out / "samples.json").write_text(json.dumps(report.samples, indent=1))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks share: samples and their report, native peers, and clients that are cheap
+next to what they measure."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+HELLO = {
+    "python": 'print("hello")',
+    "typescript": 'const s: string = "hello"; console.log(s);',
+    "rust": 'fn main() { println!("hello"); }',
+}
+
+
+def quantile(samples, q):
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def timed(function):
+    start = time.perf_counter()
+    function()
+    return (time.perf_counter() - start) * 1000
+
+
+class Report:
+    def __init__(self):
+        self.samples = {}
+
+    def heading(self, text):
+        print(f"\n{text}", flush=True)
+
+    def add(self, name, samples_ms):
+        self.samples[name] = samples_ms
+        print(f"{name:52} n={len(samples_ms):4}  p50 {quantile(samples_ms, 0.5):9.2f} ms  "
+              f"p99 {quantile(samples_ms, 0.99):9.2f} ms", flush=True)
+
+    def value(self, name, value, unit):
+        self.samples[name] = value
+        print(f"{name:52} {value:.2f} {unit}", flush=True)
+
+    def p50(self, name):
+        return quantile(self.samples[name], 0.5)
+
+    def ratio(self, name, inside, outside):
+        self.value(name, self.p50(inside) / self.p50(outside), "times native")
+
+
+class Native:
+    """The image's own interpreters, run on the host out of the image's root tree."""
+
+    def __init__(self, image, work):
+        self.root = pathlib.Path(work, "root")
+        subprocess.run(["fsck.erofs", f"--extract={self.root}", str(image / "rootfs.erofs")],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        (self.root / "work").mkdir(exist_ok=True)
+        for name, code in (("main.ts", HELLO["typescript"]), ("main.rs", HELLO["rust"])):
+            (self.root / "work" / name).write_text(code)
+        rust = (ROOT / "runtimes/rust.runtime").read_text()
+        fast_link = re.search(r"^compile = (.*)$", rust, re.M).group(1)
+        self.commands = {
+            "python": ["/usr/bin/python3", "-c", HELLO["python"]],
+            "typescript": ["/usr/bin/deno", "run", "--allow-all", "/work/main.ts"],
+            "rust": ["/bin/sh", "-c", f"cd /work && {fast_link} && ./main"],
+            "rust, default flags": ["/bin/sh", "-c", "cd /work && rustc -o main main.rs && ./main"],
+        }
+        self.env = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
+
+    def start(self, language):
+        subprocess.run(["/usr/sbin/chroot", str(self.root), *self.commands[language]], env=self.env,
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def bwrap(self, language):
+        """The argument vector of the same program in bubblewrap, with everything unshared."""
+        return ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", str(self.root), "/",
+                "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", *self.commands[language]]
+
+
+def hello(service, language, code=None):
+    answer = service.run(language, code or HELLO[language], timeout=60)
+    if answer["output"] != "hello\n":
+        raise RuntimeError(answer)
+    return answer
+
+
+def wait_full(service):
+    while True:
+        _, health = service.get("/health")
+        if health["pool"]["ready"] >= health["pool"]["target"]:
+            return
+        time.sleep(0.02)
+
+
+# wrk posts one program over and over and counts the answers that are not the right ones.
+WRK_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = [==[%s]==]
+local wrong = 0
+local threads = {}
+function setup(thread) table.insert(threads, thread) end
+function init() wrong_answers = 0 end
+function response(status, headers, body)
+  if status ~= 200 or not string.find(body, '"output":"hello\\\\n"', 1, true) then
+    wrong_answers = wrong_answers + 1
+  end
+end
+function done(summary, latency)
+  local wrong = 0
+  for _, t in ipairs(threads) do wrong = wrong + t:get("wrong_answers") end
+  io.write(string.format("RESULT %%d %%d %%d %%d %%d\\n", summary.requests, wrong,
+           summary.errors.connect + summary.errors.read + summary.errors.write +
+           summary.errors.timeout, latency:percentile(50), latency:percentile(99)))
+end
+"""
+
+
+def load(service, work, language, clients, seconds):
+    """Closed loop by wrk. {requests, wrong, errors, p50_us, p99_us, rate}"""
+    script = pathlib.Path(work, f"{language}.lua")
+    script.write_text(WRK_SCRIPT % json.dumps({"language": language, "code": HELLO[language]}))
+    done = subprocess.run(["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s",
+                           "-s", str(script), f"http://127.0.0.1:{service.port}/execute"],
+                          capture_output=True, text=True, check=True)
+    found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+) (\d+)$", done.stdout, re.M)
+    names = ("requests", "wrong", "errors", "p50_us", "p99_us")
+    result = dict(zip(names, map(int, found.groups())))
+    result["rate"] = result["requests"] / seconds
+    return result
+
+
+def process_rate(argv, env, jobs, count):
+    """Runs `argv` `count` times, `jobs` at once, out of one small parent. Runs per second."""
+    start = time.perf_counter()
+    subprocess.run(["xargs", "-P", str(jobs), "-I{}", *argv], env=env, text=True, check=True,
+                   input="".join(f"{n}\n" for n in range(count)), stdout=subprocess.DEVNULL)
+    return count / (time.perf_counter() - start)
+
+
+def resident_mib(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+)", text, re.M).group(1)) / 1024
