@@ -22,6 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from measure import (HELLO, ROOT, Native, Report, hello, load, process_rate, quantile, resident_mib,
                      timed, wait_full)
 
+from soak import soak
+
 sys.path.insert(0, str(ROOT / "tests/service"))
 sys.path.insert(0, str(ROOT / "tests/lib"))
 
@@ -152,6 +154,7 @@ def process(report, native, work, options):
         before = resident_mib(service.daemon_pid())
         steady_rate(report, service, native, work, options)
         report.value("daemon RSS growth over it", resident_mib(service.daemon_pid()) - before, "MiB")
+        soak(report, service, options.soak)
     report.samples = {**kept, "process": report.samples}
 
 
@@ -164,6 +167,7 @@ def main():
     parser.add_argument("--count", type=int, default=40, help="samples of each latency")
     parser.add_argument("--seconds", type=float, default=20, help="length of a microvm throughput run")
     parser.add_argument("--sustained", type=float, default=60, help="length of the process one")
+    parser.add_argument("--soak", type=int, default=20000, help="mixed runs of the process soak")
     options = parser.parse_args()
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
