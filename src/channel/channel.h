@@ -43,11 +43,20 @@ void channel_close(struct channel *ch);
 // True once the peer hung up or the session failed. Any thread.
 int channel_is_dead(struct channel *ch);
 
+#define CHANNEL_HEADERS_MAX 16
+
+struct channel_header {
+    const char *name; // lower case
+    const char *value;
+};
+
 struct channel_request {
     const char *method;  // "GET", "POST"; borrowed for the call
     const char *path;    // borrowed for the call
     const uint8_t *body; // borrowed for the call (it is copied); NULL when body_len is 0
     size_t body_len;
+    const struct channel_header *headers; // borrowed for the call
+    size_t header_count;                  // at most CHANNEL_HEADERS_MAX; the rest is not sent
 };
 
 // Sends a request. Returns at once. Close *ret with channel_stream_close(). Errors: ERR_GONE,

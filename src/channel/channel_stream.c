@@ -83,17 +83,20 @@ static nghttp2_nv header(const char *name, const char *value)
 
 static int submit(struct channel *ch, const struct channel_request *req, struct channel_stream *s)
 {
-    const nghttp2_nv headers[] = {
+    nghttp2_nv headers[4 + CHANNEL_HEADERS_MAX] = {
         header(":method", req->method),
         header(":scheme", "http"),
         header(":authority", "csb"),
         header(":path", req->path),
     };
     nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_body};
-    int32_t id =
-        nghttp2_submit_request(ch->session, NULL, headers, sizeof(headers) / sizeof(headers[0]),
-                               s->body_len > 0 ? &body : NULL, s);
+    size_t count = 4;
+    int32_t id;
 
+    for (size_t i = 0; i < req->header_count && i < CHANNEL_HEADERS_MAX; i++)
+        headers[count++] = header(req->headers[i].name, req->headers[i].value);
+    id = nghttp2_submit_request(ch->session, NULL, headers, count, s->body_len > 0 ? &body : NULL,
+                                s);
     if (id < 0)
         return -1;
     s->id = id;

@@ -3,13 +3,10 @@
 // The agent's side of the channel. One thread, nothing blocks, nothing is locked: the caller's loop
 // drives it. Bytes out are collected from nghttp2 into one buffer, so that an answer of ordinary
 // size is one write.
-#include "channel/server.h"
-
-#include "base/buf.h"
+#include "channel/server_internal.h"
 
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,61 +14,14 @@
 
 #define STREAM_WINDOW     (1 << 20)
 #define CONNECTION_WINDOW (4 << 20)
-#define METHOD_MAX        15
-#define PATH_MAX_BYTES    1023
-#define HEADER_BYTES_MAX  (16u << 10)
-#define IN_BYTES          (64u << 10)
-#define OUT_BYTES         (68u << 10)
+#define HEADER_BYTES_MAX  (16u << 10)         // of a request, as HTTP/2 counts them
 #define FRAME_ROOM        ((16u << 10) + 512) // a frame of ours never takes more
 #define ROUNDS            16                  // reads or writes of one call
 #define PIECE_BYTES       4096 // a virtio-serial port hands out a page at a time: less is the last
 
-struct server_stream {
-    struct server *server;
-    struct server_stream *prev;
-    struct server_stream *next;
-    int32_t id;
-    void *user;
-
-    char method[METHOD_MAX + 1];
-    char path[PATH_MAX_BYTES + 1];
-    size_t header_bytes;
-    size_t body_bytes;
-    bool announced; // on_request was called
-    bool ended;     // the request is complete, or no longer wanted
-
-    struct buf queue; // of the answer; begins at `head`
-    size_t head;
-    bool responded;
-    bool finished; // the queue is the rest of the answer
-    bool deferred; // nghttp2 waits for server_write or server_finish
-    bool refused;  // a write was, and on_drain is owed
-};
-
-struct server {
-    int fd; // borrowed
-    bool is_socket;
-    bool inside;  // in a call that drives the session: callbacks must not drive it again
-    bool greeted; // the peer's first bytes came
-    size_t kept;  // bytes in `in` that server_restart() begins with
-    int error;    // 0, or why the session is over
-    struct server_options options;
-    nghttp2_session *session;
-    struct server_stream *streams;
-    size_t out_off;
-    size_t out_len;
-    uint8_t out[OUT_BYTES];
-    uint8_t in[IN_BYTES];
-};
-
 static struct server_stream *stream_of(nghttp2_session *session, int32_t id)
 {
     return nghttp2_session_get_stream_user_data(session, id);
-}
-
-static size_t queued(const struct server_stream *s)
-{
-    return s->queue.len - s->head;
 }
 
 static struct server_stream *stream_new(struct server *server, int32_t id)
@@ -82,6 +32,10 @@ static struct server_stream *stream_new(struct server *server, int32_t id)
         return NULL;
     s->server = server;
     s->id = id;
+    s->callbacks = server->options.callbacks;
+    s->arg = server->options.arg;
+    s->body_max = server->options.body_max;
+    s->headers.cap = HEADER_BYTES_MAX;
     s->next = server->streams;
     if (s->next != NULL)
         s->next->prev = s;
@@ -91,17 +45,17 @@ static struct server_stream *stream_new(struct server *server, int32_t id)
 
 static void stream_free(struct server_stream *s)
 {
-    const struct server_options *o = &s->server->options;
-
     if (s->prev != NULL)
         s->prev->next = s->next;
     else
         s->server->streams = s->next;
     if (s->next != NULL)
         s->next->prev = s->prev;
-    if (s->announced && o->callbacks->on_close != NULL)
-        o->callbacks->on_close(o->arg, s);
+    if (s->announced && s->callbacks->on_close != NULL)
+        s->callbacks->on_close(s->arg, s);
     buf_release(&s->queue);
+    buf_release(&s->headers);
+    free(s->path);
     free(s);
 }
 
@@ -128,14 +82,22 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-// Copies a header's value that fits; false when it does not.
-static bool copy(char *out, size_t size, const uint8_t *value, size_t len)
+// Copies the method, which must fit; false when it does not.
+static bool copy_method(struct server_stream *s, const uint8_t *value, size_t len)
 {
-    if (len >= size)
+    if (len > METHOD_MAX)
         return false;
-    memcpy(out, value, len);
-    out[len] = '\0';
+    memcpy(s->method, value, len);
+    s->method[len] = '\0';
     return true;
+}
+
+// nghttp2 lets no NUL into names and values.
+static bool keep_header(struct server_stream *s, const uint8_t *name, size_t name_len,
+                        const uint8_t *value, size_t value_len)
+{
+    return buf_append(&s->headers, name, name_len) == 0 && buf_append_u8(&s->headers, 0) == 0 &&
+           buf_append(&s->headers, value, value_len) == 0 && buf_append_u8(&s->headers, 0) == 0;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
@@ -155,18 +117,19 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (s->announced)
         return 0;
     if (name_len == 7 && memcmp(name, ":method", 7) == 0)
-        ok = copy(s->method, sizeof(s->method), value, value_len);
+        ok = copy_method(s, value, value_len);
     else if (name_len == 5 && memcmp(name, ":path", 5) == 0)
-        ok = copy(s->path, sizeof(s->path), value, value_len);
+        ok = s->path == NULL && (s->path = strndup((const char *)value, value_len)) != NULL;
+    else if (name_len > 0 && name[0] != ':')
+        ok = keep_header(s, name, name_len, value, value_len);
     return ok ? 0 : refuse(s);
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-    const struct server *server = arg;
-    const struct server_options *o = &server->options;
     struct server_stream *s;
 
+    (void)arg;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     s = stream_of(session, frame->hd.stream_id);
@@ -174,13 +137,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     if (!s->announced) {
         s->announced = true;
-        if (o->callbacks->on_request != NULL)
-            o->callbacks->on_request(o->arg, s, s->method, s->path);
+        if (s->callbacks->on_request != NULL)
+            s->callbacks->on_request(s->arg, s, s->method, s->path != NULL ? s->path : "");
     }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
         s->ended = true;
-        if (o->callbacks->on_end != NULL && !s->finished)
-            o->callbacks->on_end(o->arg, s);
+        if (s->callbacks->on_end != NULL && !s->finished)
+            s->callbacks->on_end(s->arg, s);
     }
     return 0;
 }
@@ -188,18 +151,23 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
                    size_t len, void *arg)
 {
-    const struct server *server = arg;
-    const struct server_options *o = &server->options;
     struct server_stream *s = stream_of(session, id);
 
     (void)flags;
+    (void)arg;
+    // A stream that is held back must not hold back the others.
+    if (nghttp2_session_consume_connection(session, len) != 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     if (s == NULL || s->ended || s->finished)
         return 0;
     s->body_bytes += len;
-    if (s->body_bytes > o->body_max)
+    if (s->body_bytes > s->body_max)
         return refuse(s);
-    if (o->callbacks->on_body != NULL)
-        o->callbacks->on_body(o->arg, s, data, len);
+    s->uncredited += len;
+    if (!s->held)
+        server_stream_credit(s);
+    if (s->callbacks->on_body != NULL)
+        s->callbacks->on_body(s->arg, s, data, len);
     return 0;
 }
 
@@ -233,34 +201,6 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
-// nghttp2 asks for the next part of an answer's body.
-static ssize_t read_answer(nghttp2_session *session, int32_t id, uint8_t *out, size_t len,
-                           uint32_t *flags, nghttp2_data_source *source, void *arg)
-{
-    struct server_stream *s = source->ptr;
-    size_t n = queued(s);
-
-    (void)session;
-    (void)id;
-    (void)arg;
-    if (n > len)
-        n = len;
-    if (n == 0 && !s->finished) {
-        s->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    if (n > 0)
-        memcpy(out, s->queue.data + s->head, n);
-    s->head += n;
-    if (queued(s) == 0) {
-        buf_clear(&s->queue);
-        s->head = 0;
-        if (s->finished)
-            *flags |= NGHTTP2_DATA_FLAG_EOF;
-    }
-    return (ssize_t)n;
-}
-
 static int new_session(struct server *s)
 {
     const nghttp2_settings_entry settings[] = {
@@ -279,6 +219,7 @@ static int new_session(struct server *s)
         return -ENOMEM;
     }
     nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
@@ -377,16 +318,15 @@ static int write_some(struct server *s)
 // cannot go away in here: only driving the session ends streams.
 static bool tell_drained(struct server *s)
 {
-    const struct server_options *o = &s->options;
     bool told = false;
 
     for (struct server_stream *i = s->streams; i != NULL; i = i->next) {
-        if (!i->refused || queued(i) >= SERVER_QUEUE_BYTES / 2)
+        if (!i->refused || server_stream_queued(i) >= SERVER_QUEUE_BYTES / 2)
             continue;
         i->refused = false;
         told = true;
-        if (o->callbacks->on_drain != NULL)
-            o->callbacks->on_drain(o->arg, i);
+        if (i->callbacks->on_drain != NULL)
+            i->callbacks->on_drain(i->arg, i);
     }
     return told;
 }
@@ -508,101 +448,4 @@ bool server_wants_write(const struct server *s)
     if (s->error != 0)
         return false;
     return s->out_off < s->out_len || nghttp2_session_want_write(s->session);
-}
-
-void server_stream_set_user(struct server_stream *s, void *user)
-{
-    s->user = user;
-}
-
-void *server_stream_user(const struct server_stream *s)
-{
-    return s->user;
-}
-
-// nghttp2 copies names and values, so borrowed strings will do.
-static nghttp2_nv header(const char *name, const char *value)
-{
-    union {
-        const char *in;
-        uint8_t *out;
-    } n = {name}, v = {value};
-
-    return (nghttp2_nv){
-        .name = n.out, .value = v.out, .namelen = strlen(name), .valuelen = strlen(value)};
-}
-
-int server_respond(struct server_stream *s, int status, const char *content_type, const void *data,
-                   size_t len, bool more)
-{
-    nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_answer};
-    char digits[4];
-    int r;
-
-    if (s->server->error != 0)
-        return -EPIPE;
-    if (s->responded || status < 200 || status > 599)
-        return -EINVAL;
-    if (len > SERVER_QUEUE_BYTES)
-        return -EMSGSIZE;
-    r = buf_append(&s->queue, data, len);
-    if (r < 0)
-        return r;
-    (void)snprintf(digits, sizeof(digits), "%03d", status);
-    const nghttp2_nv headers[] = {
-        header(":status", digits),
-        header("content-type", content_type),
-    };
-    r = nghttp2_submit_response(s->server->session, s->id, headers, 2,
-                                len > 0 || more ? &body : NULL);
-    if (r != 0)
-        return r == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPIPE;
-    s->responded = true;
-    s->finished = !more;
-    return 0;
-}
-
-static void resume(struct server_stream *s)
-{
-    if (!s->deferred)
-        return;
-    s->deferred = false;
-    (void)nghttp2_session_resume_data(s->server->session, s->id);
-}
-
-int server_write(struct server_stream *s, const void *data, size_t len)
-{
-    int r;
-
-    if (s->server->error != 0)
-        return -EPIPE;
-    if (!s->responded || s->finished)
-        return -EINVAL;
-    if (len > server_room(s)) {
-        s->refused = true;
-        return -EAGAIN;
-    }
-    if (s->head > 0 && s->queue.len + len > s->queue.alloc) {
-        buf_consume(&s->queue, s->head);
-        s->head = 0;
-    }
-    r = buf_append(&s->queue, data, len);
-    if (r < 0)
-        return r;
-    if (len > 0)
-        resume(s);
-    return 0;
-}
-
-void server_finish(struct server_stream *s)
-{
-    if (s->server->error != 0 || !s->responded || s->finished)
-        return;
-    s->finished = true;
-    resume(s);
-}
-
-size_t server_room(const struct server_stream *s)
-{
-    return SERVER_QUEUE_BYTES - queued(s);
 }

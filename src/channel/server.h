@@ -17,11 +17,12 @@ struct server;
 struct server_stream;
 
 struct server_callbacks {
-    // A request's headers came. Strings are borrowed for the call.
+    // A request's headers came. `method` (at most 15 bytes) and `path` are borrowed until on_close.
+    // All headers of a request together take at most 16 KiB; more resets the stream.
     void (*on_request)(void *arg, struct server_stream *s, const char *method, const char *path);
     // Part of the request's body. Borrowed for the call. The body as a whole is capped by
-    // server_options.body_max: past it the stream is reset. Neither this nor on_end is called once
-    // the answer was given in full.
+    // server_options.body_max, or server_stream_set_body_max(): past it the stream is reset.
+    // Neither this nor on_end is called once the answer was given in full.
     void (*on_body)(void *arg, struct server_stream *s, const uint8_t *data, size_t len);
     // The request's body ended.
     void (*on_end)(void *arg, struct server_stream *s);
@@ -61,6 +62,28 @@ int server_restart(struct server *s);
 
 bool server_wants_write(const struct server *s);
 
+// Gives the stream other callbacks than the session's, from now on; to be called in on_request.
+void server_stream_set_callbacks(struct server_stream *s, const struct server_callbacks *callbacks,
+                                 void *arg);
+
+// Another cap for the body of this request; UINT64_MAX for none. In on_request.
+void server_stream_set_body_max(struct server_stream *s, uint64_t body_max);
+
+// The first value of a header of the request, or NULL. `name` in lower case; the value is borrowed
+// until on_close.
+const char *server_stream_header(const struct server_stream *s, const char *name);
+
+// Steps through the request's headers: *at begins with 0. False when there are no more. Borrowed.
+bool server_stream_header_at(const struct server_stream *s, size_t *at, const char **ret_name,
+                             const char **ret_value);
+
+// While held, the peer is not credited for what it sends: on_body gets at most 1 MiB more. Other
+// streams go on.
+void server_stream_hold(struct server_stream *s, bool hold);
+
+// Breaks the answer off: the peer sees an error in place of the end. on_close follows later.
+void server_stream_reset(struct server_stream *s);
+
 void server_stream_set_user(struct server_stream *s, void *user);
 void *server_stream_user(const struct server_stream *s);
 
@@ -69,6 +92,26 @@ void *server_stream_user(const struct server_stream *s);
 // per stream.
 int server_respond(struct server_stream *s, int status, const char *content_type, const void *data,
                    size_t len, bool more);
+
+#define SERVER_HEADERS_MAX 12
+
+struct server_header {
+    const char *name; // lower case
+    const char *value;
+};
+
+struct server_answer {
+    int status;
+    const char *content_type; // or NULL
+    const struct server_header *headers;
+    size_t header_count; // at most SERVER_HEADERS_MAX
+    const void *data;
+    size_t len;
+    bool more;
+};
+
+// As server_respond(), with headers. All is copied.
+int server_answer(struct server_stream *s, const struct server_answer *a);
 
 // Appends to the answer's body. 0; -EAGAIN when the queue is full (nothing was taken; wait for
 // on_drain); -EPIPE when the session ended; -EINVAL before server_respond() or after the end. A

@@ -69,7 +69,7 @@ static void on_request(void *arg, struct server_stream *s, const char *method, c
     struct counters *c = arg;
     struct job *job = calloc(1, sizeof(*job));
 
-    if (job == NULL || strlen(method) > 100 || strlen(path) > 2000)
+    if (job == NULL || strlen(method) > 100 || strlen(path) > (16u << 10))
         abort();
     server_stream_set_user(s, job);
     c->requests++;
