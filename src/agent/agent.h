@@ -10,6 +10,7 @@
 //   run     one /run: files into a space, the compile step, the run step, frames, the result
 //   step    one program in a jail and a cgroup: pipes, limits, exit
 //   prepared interpreters that wait for their program
+//   envd    the data plane of a long-lived sandbox
 //
 // Everything runs on one thread, out of the loop's callbacks. What a callback makes the session
 // want to send is flushed when the loop's batch is done, so that no stream goes away while the code
@@ -29,6 +30,7 @@
 #define AGENT_UID 1000
 #define AGENT_GID 1000
 
+struct envd;
 struct prepared;
 
 struct agent_config {
@@ -44,6 +46,7 @@ struct agent {
     struct cgroup_root *cgroups;
     uint64_t groups_made; // for their names
     struct prepared *prepared[AGENT_PREPARED_MAX];
+    struct envd *envd; // NULL until something is asked of it
     // Where output is read to: room for a frame's header, then its payload.
     uint8_t frame[FRAME_HEADER_BYTES + AGENT_FRAME_MAX];
 };

@@ -4,6 +4,7 @@
 #include "agent/api.h"
 
 #include "agent/agent.h"
+#include "agent/envd/envd.h"
 #include "agent/machine.h"
 #include "agent/prepared.h"
 #include "agent/run.h"
@@ -136,8 +137,13 @@ static const struct route routes[] = {
 static void on_request(void *arg, struct server_stream *stream, const char *method,
                        const char *path)
 {
-    struct request *r = calloc(1, sizeof(*r));
+    struct request *r;
 
+    if (envd_takes(path)) {
+        envd_open(arg, stream, method, path);
+        return;
+    }
+    r = calloc(1, sizeof(*r));
     server_stream_set_user(stream, r);
     if (r == NULL)
         return;

@@ -7,6 +7,7 @@
 //
 // serves on the inherited stream socket N, with jails made on the host, until the peer closes it.
 #include "agent/agent.h"
+#include "agent/envd/envd.h"
 #include "agent/init.h"
 #include "agent/session.h"
 #include "base/log.h"
@@ -92,6 +93,7 @@ static int serve(int fd, bool port, const char *cgroup_name, struct err *err)
     if (rc == 0)
         rc = loop_run(&agent.loop);
     session_free(session);
+    envd_free(agent.envd);
     loop_release(&agent.loop);
     cgroup_root_close(agent.cgroups);
     return rc < 0 ? err_sys(err, rc, "serve") : 0;

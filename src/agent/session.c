@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STREAMS_MAX 16
+#define STREAMS_MAX 512 // a client's watches and processes are one each
 
 struct session {
     struct agent *agent;

@@ -82,3 +82,39 @@ int base64_encode(const void *data, size_t len, struct buf *out)
     }
     return r;
 }
+
+// As digit(), and the two of the URL-safe alphabet.
+static int digit_any(char c)
+{
+    return c == '-' ? 62 : c == '_' ? 63 : digit(c);
+}
+
+int base64_decode_any(const char *text, size_t len, struct buf *out)
+{
+    uint32_t bits = 0;
+    unsigned have = 0;
+    uint8_t *to;
+    size_t n = 0;
+
+    for (int i = 0; i < 2 && len > 0 && text[len - 1] == '='; i++)
+        len--;
+    if (len % 4 == 1)
+        return -EINVAL;
+    to = buf_reserve(out, len / 4 * 3 + 3);
+    if (to == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < len; i++) {
+        int d = digit_any(text[i]);
+
+        if (d < 0)
+            return -EINVAL;
+        bits = bits << 6 | (uint32_t)d;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            to[n++] = (uint8_t)(bits >> have);
+        }
+    }
+    out->len += n;
+    return 0;
+}

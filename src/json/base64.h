@@ -12,6 +12,10 @@ struct buf;
 // Appends the decoded bytes. 0, -EINVAL when `text` is not base64, or the error of buf_append().
 int base64_decode(const char *text, size_t len, struct buf *out);
 
+// As base64_decode() for the bytes of proto3 JSON: either alphabet, padded or not. 0, -EINVAL or
+// -ENOMEM (also when the buffer's cap would be passed); nothing is appended then.
+int base64_decode_any(const char *text, size_t len, struct buf *out);
+
 // Appends the encoded text. 0, or the error of buf_append().
 int base64_encode(const void *data, size_t len, struct buf *out);
 

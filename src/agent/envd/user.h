@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Accounts of this machine, read from /etc/passwd and /etc/group anew for each request (programs in
+// the sandbox change them). By hand: a static program cannot ask the C library's services.
+#ifndef CSB_AGENT_ENVD_USER_H
+#define CSB_AGENT_ENVD_USER_H
+
+#include <limits.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define USER_NAME_MAX   64
+#define USER_GROUPS_MAX 64 // supplementary groups of one user; more are left out
+#define USER_FILE_MAX   (1u << 20)
+
+struct user {
+    char name[USER_NAME_MAX + 1];
+    char home[PATH_MAX];
+    uid_t uid;
+    gid_t gid;
+    gid_t groups[USER_GROUPS_MAX]; // the primary one first
+    size_t group_count;
+};
+
+// 0, -ENOENT when there is no such user, or another -errno.
+int user_find(const char *name, struct user *ret);
+
+// Both files' text, to name many ids in a row. Zero-initialise; release when done.
+struct user_names {
+    char *passwd;
+    char *group;
+    uid_t uid; // the last answers
+    gid_t gid;
+    char user_text[USER_NAME_MAX + 1];
+    char group_text[USER_NAME_MAX + 1];
+};
+
+void user_names_release(struct user_names *names);
+
+// The name, or the number as text when there is none. Borrowed until the next call.
+const char *user_name(struct user_names *names, uid_t uid);
+const char *user_group_name(struct user_names *names, gid_t gid);
+
+#endif
