@@ -35,7 +35,8 @@ channel_client)
     sources="src/channel/channel.c src/channel/channel_session.c src/channel/channel_stream.c"
     libs="-lnghttp2 -lpthread"
     ;;
-server) sources="src/channel/server.c" libs="-lnghttp2" ;;
+server) sources="src/channel/server.c src/channel/server_stream.c" libs="-lnghttp2" ;;
+multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;
 esac
 

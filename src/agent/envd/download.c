@@ -173,7 +173,7 @@ static int parse_range(const char *text, uint64_t size, uint64_t *ret_first, uin
             return dash[1] == '\0' ? 0 : -ERANGE;
         first = last >= size ? 0 : size - last;
         last = size - 1;
-    } else if (parse_u64(numbers, 0, UINT64_MAX, &first) < 0 || first > last) {
+    } else if (parse_u64(numbers, 0, UINT64_MAX, &first) < 0 || (dash[1] != '\0' && first > last)) {
         return 0;
     }
     if (first >= size)
