@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Init of the virtual machine. Orphans: every program of a user runs in a PID namespace whose own
-// init reaps, and dies with it, so only the agent's own children ever reach PID 1.
+// Init of the virtual machine. Orphans: a jailed program's are reaped by the init of its PID
+// namespace; those of a long-lived sandbox's programs come to PID 1, which does nothing else once
+// the agent has left it.
 #include "agent/init.h"
 
 #include "agent/init_root.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "channel/agent_wire.h"
 
 #include <dirent.h>
@@ -154,6 +156,15 @@ int init_machine(struct err *err)
         return err_sys(err, errno, "mount cgroup2");
     int rc = raise_loopback();
     return rc < 0 ? err_sys(err, rc, "raise the loopback") : 0;
+}
+
+int init_leave(struct err *err)
+{
+    int rc = proc_leave_init();
+
+    if (rc < 0)
+        return err_sys(err, rc, "leave PID 1");
+    return rc == 0 ? 0 : err_set(err, ERR_INTERNAL, "the agent ended");
 }
 
 // The device of the port named AGENT_PORT_NAME, opened, or -errno.

@@ -15,6 +15,10 @@ int init_early(struct err *err);
 // control groups, brings the loopback up.
 int init_machine(struct err *err);
 
+// Goes on as another process than PID 1, which stays to reap the orphans of programs that run
+// outside of jails (agent/envd). Fails, in PID 1, when the agent ended.
+int init_leave(struct err *err);
+
 // Opens the virtio port the daemon talks on; waits some seconds for it to appear.
 int init_open_port(int *ret_fd, struct err *err);
 

@@ -105,7 +105,8 @@ _Noreturn static void main_vm(void)
     int fd = -1;
 
     agent.config = (struct agent_config){.vm = true, .root = "/", .spaces = "/run/csb"};
-    if (init_early(&err) == 0 && init_machine(&err) == 0 && init_open_port(&fd, &err) == 0) {
+    if (init_early(&err) == 0 && init_machine(&err) == 0 && init_leave(&err) == 0 &&
+        init_open_port(&fd, &err) == 0) {
         log_info("ready");
         (void)serve(fd, true, "csb", &err);
     }

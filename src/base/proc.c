@@ -98,3 +98,16 @@ int proc_spawn(const struct proc_spec *spec, pid_t *ret_pid)
     *ret_pid = pid;
     return 0;
 }
+
+int proc_leave_init(void)
+{
+    pid_t child_pid = fork();
+
+    if (child_pid <= 0)
+        return child_pid < 0 ? -errno : 0;
+    for (;;) {
+        pid_t pid = waitpid(-1, NULL, 0);
+        if (pid == child_pid || (pid < 0 && errno != EINTR))
+            return 1;
+    }
+}

@@ -31,4 +31,9 @@ struct proc_spec {
 // *ret_pid set (the caller reaps it), or -errno, also of the exec.
 int proc_spawn(const struct proc_spec *spec, pid_t *ret_pid);
 
+// For PID 1: leaves it behind with nothing to do but to reap, and goes on in a child, so that
+// programs whose parents ended do not pile up and nobody else need wait for them. Returns 0 in the
+// child, or -errno; in PID 1 only when the child ended, with 1.
+int proc_leave_init(void);
+
 #endif

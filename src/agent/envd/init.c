@@ -229,4 +229,6 @@ void init_prepare_machine(void)
     for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
         if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
             log_warn("link %s: %s", links[i][1], strerror(errno));
+    // When memory is out, a program is to go and not the agent. Programs get their own score back.
+    (void)fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", "-999");
 }

@@ -119,7 +119,7 @@ static int take_head(struct multipart *m, char *head)
         char *next = end == NULL ? line + strlen(line) : end + 2;
         if (end != NULL)
             *end = '\0';
-        if (name == NULL && strncasecmp(line, key, sizeof(key) - 1) == 0) {
+        if (name == NULL && filename == NULL && strncasecmp(line, key, sizeof(key) - 1) == 0) {
             name = parameter(line + sizeof(key) - 1, "name");
             filename = file_name(line + sizeof(key) - 1);
         }

@@ -76,7 +76,9 @@ char *path_unescape(const char *text, size_t len, int plus)
         if (c == '%') {
             int high = len - i > 2 ? hex(text[i + 1]) : -1;
             int low = len - i > 2 ? hex(text[i + 2]) : -1;
-            c = high < 0 || low < 0 ? '\0' : (char)(high << 4 | low);
+            c = '\0';
+            if (high >= 0 && low >= 0)
+                c = (char)(high << 4 | low);
             i += 2;
         }
         if (c == '\0') {

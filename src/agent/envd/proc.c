@@ -110,6 +110,7 @@ static int spawn(struct proc *p, const struct proc_spec *spec)
         .stdio = {-1, -1, -1},
         .terminal = spec->terminal,
         .cgroup_fd = group == NULL ? -1 : cgroup_dirfd(group),
+        .oom_score = p->envd->agent->config.vm ? "0" : NULL,
         .cgroup_v1_procs = group == NULL ? NULL : cgroup_procs_paths(group),
     };
     int rc = spec->terminal ? make_terminal(p, spec, plan.stdio)
