@@ -4,6 +4,7 @@
 #include "base/buf.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 static int digit(char c)
@@ -67,27 +68,45 @@ int base64_encode(const void *data, size_t len, struct buf *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const uint8_t *in = data;
-    int r = 0;
+    size_t size = (len + 2) / 3 * 4;
+    uint8_t *to = buf_reserve(out, size);
+    size_t i = 0;
 
-    for (size_t i = 0; r == 0 && i < len; i += 3) {
-        size_t n = len - i < 3 ? len - i : 3;
-        uint32_t v = 0;
-        char group[4] = {'=', '=', '=', '='};
+    if (to == NULL)
+        return out->cap != 0 && out->cap - out->len < size ? -EFBIG : -ENOMEM;
+    for (; len - i >= 3; i += 3) {
+        uint32_t v = (uint32_t)in[i] << 16 | (uint32_t)in[i + 1] << 8 | in[i + 2];
 
-        for (size_t k = 0; k < 3; k++)
-            v = v << 8 | (k < n ? in[i + k] : 0);
-        for (size_t k = 0; k <= n; k++)
-            group[k] = digits[(v >> (18 - 6 * k)) & 63];
-        r = buf_append(out, group, sizeof(group));
+        *to++ = (uint8_t)digits[v >> 18];
+        *to++ = (uint8_t)digits[v >> 12 & 63];
+        *to++ = (uint8_t)digits[v >> 6 & 63];
+        *to++ = (uint8_t)digits[v & 63];
     }
-    return r;
+    if (i < len) {
+        bool two = len - i == 2;
+        uint32_t v = (uint32_t)in[i] << 16 | (two ? (uint32_t)in[i + 1] << 8 : 0);
+
+        *to++ = (uint8_t)digits[v >> 18];
+        *to++ = (uint8_t)digits[v >> 12 & 63];
+        *to++ = two ? (uint8_t)digits[v >> 6 & 63] : '=';
+        *to++ = '=';
+    }
+    out->len += size;
+    return 0;
 }
 
-// As digit(), and the two of the URL-safe alphabet.
-static int digit_any(char c)
-{
-    return c == '-' ? 62 : c == '_' ? 63 : digit(c);
-}
+// One more than the value of a digit of either alphabet; 0 for what is none.
+static const uint8_t digits_any[256] = {
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,
+    ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+    ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+    ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+    ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+    ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+    ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+    ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+    ['-'] = 63, ['_'] = 64,
+};
 
 int base64_decode_any(const char *text, size_t len, struct buf *out)
 {
@@ -104,11 +123,11 @@ int base64_decode_any(const char *text, size_t len, struct buf *out)
     if (to == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < len; i++) {
-        int d = digit_any(text[i]);
+        uint32_t d = digits_any[(uint8_t)text[i]];
 
-        if (d < 0)
+        if (d == 0)
             return -EINVAL;
-        bits = bits << 6 | (uint32_t)d;
+        bits = bits << 6 | (d - 1);
         have += 6;
         if (have >= 8) {
             have -= 8;

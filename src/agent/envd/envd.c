@@ -45,7 +45,7 @@ static const struct route routes[] = {
     {"POST", PROCESS "List", ROUTE_UNARY, NULL, proc_rpc_list},
     {"POST", PROCESS "Update", ROUTE_UNARY, NULL, proc_rpc_update},
     {"POST", PROCESS "StreamInput", ROUTE_INPUT, proc_rpc_stream_input, NULL},
-    {"POST", PROCESS "SendInput", ROUTE_UNARY, NULL, proc_rpc_send_input},
+    {"POST", PROCESS "SendInput", ROUTE_UNARY, proc_rpc_send_input, NULL},
     {"POST", PROCESS "SendSignal", ROUTE_UNARY, NULL, proc_rpc_send_signal},
     {"POST", PROCESS "CloseStdin", ROUTE_UNARY, NULL, proc_rpc_close_stdin},
     {"POST", FILESYSTEM "Stat", ROUTE_UNARY, NULL, fs_stat},
@@ -138,7 +138,7 @@ static void on_end(void *arg, struct server_stream *stream)
         return;
     else if (c->route->message != NULL)
         serve_message(c);
-    else if (c->route->kind == ROUTE_PLAIN)
+    else if (c->route->kind == ROUTE_PLAIN || c->route->kind == ROUTE_UNARY)
         c->route->plain(c);
 }
 

@@ -154,7 +154,7 @@ void proc_rpc_start(struct call *c, const struct json_in *in);
 void proc_rpc_connect(struct call *c, const struct json_in *in);
 void proc_rpc_list(struct call *c, const struct json_in *in);
 void proc_rpc_update(struct call *c, const struct json_in *in);
-void proc_rpc_send_input(struct call *c, const struct json_in *in);
+void proc_rpc_send_input(struct call *c); // reads its message itself
 void proc_rpc_send_signal(struct call *c, const struct json_in *in);
 void proc_rpc_close_stdin(struct call *c, const struct json_in *in);
 // proc_stream.c: StreamInput, whose messages are taken as they come.
@@ -162,9 +162,19 @@ void proc_rpc_stream_input(struct call *c);
 
 // The process that the message's `process` selects, or NULL with *e set.
 struct proc *proc_select(const struct envd *e, const struct json_in *in, struct rpc_error *err);
-// The bytes of the message's `input`, which must be of the process's kind. 0 or -1 with *err set.
-int proc_get_input(const struct proc *p, const struct json_in *in, struct buf *ret,
-                   struct rpc_error *err);
+// proc_message.c. A message with input may be almost one string of megabytes, over which a JSON
+// parser takes its time: that string is left out of the tree and looked at by itself. Freed with
+// json_free(&m->tree); `text` must stay until then.
+struct proc_message {
+    struct json_t *tree;
+    const char *cut; // the string that was left out, or NULL
+    size_t cut_len;
+};
+int proc_message_read(const void *text, size_t len, struct proc_message *ret,
+                      struct rpc_error *err);
+// The bytes of the `input` in `in`, which must be of the process's kind. 0 or -1 with *err set.
+int proc_message_input(const struct proc_message *m, const struct proc *p, const struct json_in *in,
+                       struct buf *ret, struct rpc_error *err);
 
 // proc_env.c: the environment of a program: the base, then the sandbox's, then the message's
 // `envs`; the last of a name counts. Freed by proc_env_free(). NULL with *err set.

@@ -331,40 +331,28 @@ static void on_input_close(struct call *c)
 
 static const struct call_ops input_ops = {.close = on_input_close};
 
-int proc_get_input(const struct proc *p, const struct json_in *in, struct buf *ret,
-                   struct rpc_error *err)
+static int send_input(struct call *c, const struct proc_message *m, struct rpc_error *e)
 {
-    struct json_in input = {0};
-    bool has_stdin = false, has_pty = false;
+    _cleanup_buf_ struct buf data = BUF_INIT;
+    struct json_in in = json_top(m->tree);
+    struct proc *p = select_live(c->envd, &in, e);
 
-    if (rpc_get_object(in, "input", &input, err) < 0)
+    if (p == NULL || proc_message_input(m, p, &in, &data, e) < 0)
         return -1;
-    if (input.object == NULL)
-        return rpc_set(err, RPC_INVALID_ARGUMENT, "input is missing");
-    if (rpc_get_bytes(&input, "stdin", ret, &has_stdin, err) < 0 ||
-        rpc_get_bytes(&input, "pty", ret, &has_pty, err) < 0)
-        return -1;
-    if (has_stdin == has_pty)
-        return rpc_set(err, RPC_INVALID_ARGUMENT, "input must be one of stdin and pty");
-    if (has_pty != p->terminal)
-        return rpc_set(err, RPC_INTERNAL,
-                       p->terminal ? "the process has a terminal, not stdin"
-                                   : "the process has no terminal");
+    c->ops = &input_ops;
+    proc_input_write(p, c, &data, on_input_done);
     return 0;
 }
 
-void proc_rpc_send_input(struct call *c, const struct json_in *in)
+void proc_rpc_send_input(struct call *c)
 {
-    _cleanup_buf_ struct buf data = BUF_INIT;
+    struct proc_message m = {0};
     struct rpc_error e = RPC_ERROR_INIT;
-    struct proc *p = select_live(c->envd, in, &e);
 
-    if (p == NULL || proc_get_input(p, in, &data, &e) < 0) {
+    if (rpc_check_size(c, &e) < 0 || proc_message_read(c->body.data, c->body.len, &m, &e) < 0 ||
+        send_input(c, &m, &e) < 0)
         rpc_fail(c, &e);
-        return;
-    }
-    c->ops = &input_ops;
-    proc_input_write(p, c, &data, on_input_done);
+    json_free(&m.tree);
 }
 
 // The enumeration by name or number.

@@ -10,7 +10,8 @@
 
 struct input_stream {
     struct call *call;
-    struct buf in;   // what came and was not taken
+    struct buf in;   // what came; from `taken` on it was not taken
+    size_t taken;
     uint64_t serial; // of the process; 0: none selected yet
     bool ended;      // the client said all
     bool writing;    // the process did not take the last message yet
@@ -40,8 +41,9 @@ static void on_written(void *owner, const struct rpc_error *e)
         take_messages(s);
 }
 
-static int take_message(struct input_stream *s, const struct json_in *in, struct rpc_error *e)
+static int take_message(struct input_stream *s, const struct proc_message *m, struct rpc_error *e)
 {
+    struct json_in top = json_top(m->tree), *in = &top;
     _cleanup_buf_ struct buf data = BUF_INIT;
     struct json_in start = {0}, part = {0};
     struct proc *p;
@@ -58,7 +60,7 @@ static int take_message(struct input_stream *s, const struct json_in *in, struct
     if (part.object == NULL)
         return 0; // a keepalive
     p = process_of(s, e);
-    if (p == NULL || proc_get_input(p, &part, &data, e) < 0)
+    if (p == NULL || proc_message_input(m, p, &part, &data, e) < 0)
         return -1;
     s->writing = true;
     proc_input_write(p, s, &data, on_written);
@@ -68,12 +70,13 @@ static int take_message(struct input_stream *s, const struct json_in *in, struct
 // Takes one envelope. 1: it did, 0: it is not complete, -1 with *e set.
 static int take_envelope(struct input_stream *s, struct rpc_error *e)
 {
-    const uint8_t *p = s->in.data;
-    struct json_t *tree = NULL;
+    const uint8_t *p = s->in.data + s->taken;
+    size_t have = s->in.len - s->taken;
+    struct proc_message m = {0};
     size_t len;
-    int rc;
+    int rc = 0;
 
-    if (s->in.len < RPC_HEADER_BYTES)
+    if (have < RPC_HEADER_BYTES)
         return 0;
     len = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
     if (p[0] & RPC_FLAG_GZIP)
@@ -81,15 +84,15 @@ static int take_envelope(struct input_stream *s, struct rpc_error *e)
     if (len > ENVD_BODY_MAX)
         return rpc_set(e, RPC_RESOURCE_EXHAUSTED, "the message is larger than %u bytes",
                        ENVD_BODY_MAX);
-    if (s->in.len - RPC_HEADER_BYTES < len)
+    if (have - RPC_HEADER_BYTES < len)
         return 0;
-    rc = p[0] & RPC_FLAG_END ? 0 : rpc_parse_text(p + RPC_HEADER_BYTES, len, &tree, e);
-    buf_consume(&s->in, RPC_HEADER_BYTES + len);
-    if (rc == 0 && tree != NULL) {
-        struct json_in in = json_top(tree);
-        rc = take_message(s, &in, e);
+    if (!(p[0] & RPC_FLAG_END)) {
+        rc = proc_message_read(p + RPC_HEADER_BYTES, len, &m, e);
+        if (rc == 0)
+            rc = take_message(s, &m, e);
+        json_free(&m.tree);
     }
-    json_free(&tree);
+    s->taken += RPC_HEADER_BYTES + len;
     return rc < 0 ? -1 : 1;
 }
 
@@ -102,6 +105,8 @@ static void take_messages(struct input_stream *s)
     while (rc > 0 && !s->writing && !s->call->finished)
         rc = take_envelope(s, &e);
     s->parsing = false;
+    buf_consume(&s->in, s->taken);
+    s->taken = 0;
     if (s->call->finished)
         return;
     if (rc == 0 && s->ended && s->in.len > 0)

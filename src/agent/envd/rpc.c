@@ -156,14 +156,20 @@ int rpc_parse_text(const void *text, size_t len, struct json_t **ret, struct rpc
     return 0;
 }
 
+int rpc_check_size(const struct call *c, struct rpc_error *e)
+{
+    if (!c->too_large)
+        return 0;
+    return rpc_set(e, RPC_RESOURCE_EXHAUSTED, "the message is larger than %u bytes", ENVD_BODY_MAX);
+}
+
 int rpc_parse(const struct call *c, struct json_t **ret, struct rpc_error *e)
 {
     const uint8_t *p = c->body.data;
     size_t len;
 
-    if (c->too_large)
-        return rpc_set(e, RPC_RESOURCE_EXHAUSTED, "the message is larger than %u bytes",
-                       ENVD_BODY_MAX);
+    if (rpc_check_size(c, e) < 0)
+        return -1;
     if (!c->is_stream)
         return rpc_parse_text(p, c->body.len, ret, e);
     if (c->body.len < RPC_HEADER_BYTES)

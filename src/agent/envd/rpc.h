@@ -62,6 +62,9 @@ void rpc_header(uint8_t ret[RPC_HEADER_BYTES], uint8_t flags, size_t len);
 // Appends a whole envelope. 0 or the error of buf_append().
 int rpc_append(struct buf *b, uint8_t flags, const void *json, size_t len);
 
+// Fails when the body was not gathered in full.
+int rpc_check_size(const struct call *c, struct rpc_error *e);
+
 // Reads the request's message, of either kind, out of the gathered body. *ret is freed with
 // json_free().
 int rpc_parse(const struct call *c, struct json_t **ret, struct rpc_error *e);
