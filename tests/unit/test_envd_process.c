@@ -175,7 +175,7 @@ static void test_stream_input(void)
 static void test_kill_and_remember(void)
 {
     struct envd_stream s, t, u;
-    int pid = envd_start(&s, 0, "echo first; sleep 1000 & sleep 1000", "\"tag\":\"mine\"");
+    int pid = envd_start(&s, 0, "echo first; sleep 8 & sleep 1000", "\"tag\":\"mine\"");
 
     CHECK(is_listed(pid));
     envd_open_stream(&t, P "Connect", 0, NULL, "{\"process\":{\"tag\":\"mine\"}}");
