@@ -28,6 +28,8 @@ struct cgroup_usage {
     uint64_t memory_bytes;
     uint64_t oom_kills;
     uint64_t processes;
+    uint64_t processes_peak; // 0 where the kernel does not tell (before 6.1)
+    uint64_t pids_refused;   // forks and threads that the limit of processes refused
 };
 
 // Opens (creating) the parent group `name` in every usable hierarchy. `mount` is the v2 mount point

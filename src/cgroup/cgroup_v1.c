@@ -95,8 +95,11 @@ static void v1_read_usage(int dir, unsigned kinds, struct cgroup_usage *ret)
         ret->memory_bytes = cgroup_read_number(dir, "memory.usage_in_bytes");
         ret->oom_kills = cgroup_read_key(dir, "memory.oom_control", "oom_kill");
     }
-    if (kinds & CGROUP_PIDS)
+    if (kinds & CGROUP_PIDS) {
         ret->processes = cgroup_read_number(dir, "pids.current");
+        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+        ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
+    }
     if (kinds & CGROUP_CPUACCT) {
         ret->cpu_user_ns = cgroup_read_number(dir, "cpuacct.usage_user");
         ret->cpu_system_ns = cgroup_read_number(dir, "cpuacct.usage_sys");

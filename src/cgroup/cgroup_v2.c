@@ -185,8 +185,11 @@ static void v2_read_usage(int dir, unsigned kinds, struct cgroup_usage *ret)
         ret->memory_peak_bytes = cgroup_read_number(dir, "memory.peak");
         ret->oom_kills = cgroup_read_key(dir, "memory.events", "oom_kill");
     }
-    if (kinds & CGROUP_PIDS)
+    if (kinds & CGROUP_PIDS) {
         ret->processes = cgroup_read_number(dir, "pids.current");
+        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+        ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
+    }
     ret->cpu_user_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "user_usec");
     ret->cpu_system_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "system_usec");
 }
