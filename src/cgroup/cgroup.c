@@ -23,6 +23,7 @@
 #define SMALL_FILE_BYTES  65536u
 #define PROCS_BYTES       (1u << 20)
 #define EMPTY_DEADLINE_MS 1000
+#define DEPTH_MAX         16 // of groups below one of ours
 
 uint64_t cgroup_read_number(int dir, const char *file)
 {
@@ -153,22 +154,59 @@ static int kill_dir(int dir)
     return r < 0 ? r : 0;
 }
 
+// Removes the groups below an open directory, deepest first, killing what is in them. What cannot
+// be removed yet stays.
+static void remove_below(int dir, unsigned depth)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+    if (d == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    for (struct dirent *e; depth < DEPTH_MAX && (e = readdir(d)) != NULL;) {
+        _cleanup_fd_ int child = -1;
+
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        if (unlinkat(dir, e->d_name, AT_REMOVEDIR) == 0)
+            continue;
+        child = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (child < 0)
+            continue;
+        (void)kill_dir(child);
+        remove_below(child, depth + 1);
+        (void)unlinkat(dir, e->d_name, AT_REMOVEDIR);
+    }
+    (void)closedir(d);
+}
+
+// One try. 0 when the directory is gone, -EBUSY while something in it or below it is ending.
+static int remove_once(int parent, const char *name, int dir)
+{
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EBUSY)
+        return -errno;
+    (void)kill_dir(dir);
+    remove_below(dir, 0);
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    return -errno;
+}
+
 // Neither version tells when a killed process is really gone before its directory can be removed,
 // so this tries, with short pauses.
 static int remove_dir(int parent, const char *name, int dir)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     uint64_t deadline = clock_deadline_ms(EMPTY_DEADLINE_MS);
+    int r;
 
-    while (unlinkat(parent, name, AT_REMOVEDIR) < 0) {
-        if (errno == ENOENT)
-            return 0;
-        if (errno != EBUSY || clock_mono_ns() >= deadline)
-            return -errno;
-        (void)kill_dir(dir);
+    while ((r = remove_once(parent, name, dir)) == -EBUSY && clock_mono_ns() < deadline)
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-    }
-    return 0;
+    return r;
 }
 
 static void remove_named(int parent, const char *name)
@@ -291,6 +329,43 @@ int cgroup_kill(struct cgroup *cg)
 {
     // On v1 every process is in all hierarchies alike; one list names them all.
     return cg->root->hier_count == 0 ? 0 : kill_dir(cg->dirs[0]);
+}
+
+int cgroup_try_remove(struct cgroup *cg)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        int r = cg->dirs[i] < 0 ? 0 : remove_once(cg->root->hiers[i].dirfd, cg->name, cg->dirs[i]);
+
+        if (r < 0)
+            ret = r;
+    }
+    return ret;
+}
+
+int cgroup_delegate(struct cgroup *cg, uid_t uid, gid_t gid)
+{
+    // What a delegatee needs by the kernel's rules; limits stay ours. On v1 the directory is
+    // enough.
+    static const char *const files[] = {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"};
+    bool v2 = cg->root->version == CGROUP_V2;
+
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        if (fchown(cg->dirs[i], uid, gid) < 0)
+            return -errno;
+        for (size_t f = 0; v2 && f < sizeof(files) / sizeof(files[0]); f++)
+            if (fchownat(cg->dirs[i], files[f], uid, gid, 0) < 0 && errno != ENOENT)
+                return -errno;
+    }
+    return 0;
+}
+
+const char *cgroup_v1_controller(const struct cgroup *cg, size_t i)
+{
+    if (cg->root->version != CGROUP_V1 || i >= cg->root->hier_count)
+        return NULL;
+    return cgroup_v1_name(cg->root->hiers[i].kinds);
 }
 
 void cgroup_free(struct cgroup *cg)

@@ -8,7 +8,9 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct cgroup_root; // where our groups live: a delegated directory per hierarchy
 struct cgroup;      // one group
@@ -41,7 +43,8 @@ int cgroup_root_open(const char *mount, const char *name, struct cgroup_root **r
 enum cgroup_version cgroup_root_version(const struct cgroup_root *root);
 void cgroup_root_close(struct cgroup_root *root); // removes the parent when empty; NULL allowed
 
-// Kills and removes every child group whose name starts with `prefix`: leftovers of a former run.
+// Kills and removes every child group whose name starts with `prefix`, with what is below it:
+// leftovers of a former run.
 void cgroup_root_sweep(struct cgroup_root *root, const char *prefix);
 
 int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_limits *limits,
@@ -57,8 +60,21 @@ int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret);
 bool cgroup_is_empty(struct cgroup *cg);
 int cgroup_kill(struct cgroup *cg); // SIGKILL to all inside; 0 or -errno
 
-// Removes the group; kills what is left first. Waits at most a second for it to empty. NULL
-// allowed.
+// Kills what is in the group and in groups made below it, and removes all of them, without waiting.
+// 0 when nothing of it is left; -EBUSY while something is still ending: to be called again. The
+// object stays, for cgroup_free().
+int cgroup_try_remove(struct cgroup *cg);
+
+// Lets that user make groups below this one and move its own processes between them; the limits of
+// this group stay out of its reach. 0 or -errno.
+int cgroup_delegate(struct cgroup *cg, uid_t uid, gid_t gid);
+
+// The controller ("memory", "pids", "cpu", "cpuacct") of the i-th path of cgroup_procs_paths(), or
+// NULL.
+const char *cgroup_v1_controller(const struct cgroup *cg, size_t i);
+
+// Removes the group and those made below it; kills what is left first. Waits at most a second for
+// it to empty. NULL allowed.
 void cgroup_free(struct cgroup *cg);
 
 #endif

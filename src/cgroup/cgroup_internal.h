@@ -57,6 +57,9 @@ extern const struct cgroup_ops cgroup_v2_ops;
 int cgroup_v1_open(struct cgroup_root *root, const char *mount, const char *name, char *note);
 int cgroup_v2_open(struct cgroup_root *root, const char *mount, const char *name, char *note);
 
+// The usual name of the v1 hierarchy of that kind, or NULL.
+const char *cgroup_v1_name(unsigned kind);
+
 // Small files of control groups: one number, or "key number" lines. 0 when absent.
 uint64_t cgroup_read_number(int dir, const char *file);
 uint64_t cgroup_read_key(int dir, const char *file, const char *key);

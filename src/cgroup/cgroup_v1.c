@@ -21,6 +21,14 @@ static const struct {
     {"cpuacct", CGROUP_CPUACCT},
 };
 
+const char *cgroup_v1_name(unsigned kind)
+{
+    for (size_t i = 0; i < CGROUP_HIERS_MAX; i++)
+        if (controllers[i].kind == kind)
+            return controllers[i].name;
+    return NULL;
+}
+
 int cgroup_v1_open(struct cgroup_root *root, const char *mount, const char *name, char *note)
 {
     int first_error = 0;
