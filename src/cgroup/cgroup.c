@@ -19,11 +19,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEFAULT_MOUNT     "/sys/fs/cgroup"
-#define SMALL_FILE_BYTES  65536u
-#define PROCS_BYTES       (1u << 20)
-#define EMPTY_DEADLINE_MS 1000
-#define DEPTH_MAX         16 // of groups below one of ours
+#define DEFAULT_MOUNT      "/sys/fs/cgroup"
+#define SMALL_FILE_BYTES   65536u
+#define PROCS_BYTES        (1u << 20)
+#define EMPTY_DEADLINE_MS  1000
+#define FREEZE_DEADLINE_MS 1000
+#define DEPTH_MAX          16 // of groups below one of ours
 
 uint64_t cgroup_read_number(int dir, const char *file)
 {
@@ -267,6 +268,7 @@ int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_l
     if (cg == NULL)
         return err_sys(err, ENOMEM, "make control group %s", name);
     cg->root = root;
+    cg->peak_fd = -1;
     (void)snprintf(cg->name, sizeof(cg->name), "%s", name);
     for (size_t i = 0; i < CGROUP_HIERS_MAX; i++)
         cg->dirs[i] = -1;
@@ -305,11 +307,60 @@ const char *const *cgroup_procs_paths(const struct cgroup *cg)
     return cg->root->version == CGROUP_V1 ? (const char *const *)cg->procs : NULL;
 }
 
-int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)
+static void read_counters(struct cgroup *cg, struct cgroup_usage *ret)
 {
     *ret = (struct cgroup_usage){0};
     for (size_t i = 0; i < cg->root->hier_count; i++)
-        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, ret);
+        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, cg->peak_fd, ret);
+}
+
+int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)
+{
+    read_counters(cg, ret);
+    ret->cpu_user_ns -= cg->base.cpu_user_ns;
+    ret->cpu_system_ns -= cg->base.cpu_system_ns;
+    ret->oom_kills -= cg->base.oom_kills;
+    ret->pids_refused -= cg->base.pids_refused;
+    if (cg->was_reset)
+        ret->processes_peak = 0;
+    return 0;
+}
+
+int cgroup_reset(struct cgroup *cg)
+{
+    if (!cgroup_is_empty(cg))
+        return -EBUSY;
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        int r = 0;
+
+        if (cg->root->hiers[i].kinds & CGROUP_MEMORY)
+            r = cg->root->ops->reset_peak(cg->dirs[i], &cg->peak_fd);
+        if (r < 0)
+            return r;
+    }
+    read_counters(cg, &cg->base);
+    cg->was_reset = true;
+    return 0;
+}
+
+int cgroup_freeze(struct cgroup *cg, bool frozen)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t deadline = clock_deadline_ms(FREEZE_DEADLINE_MS);
+    int r;
+
+    if (cg->root->version == CGROUP_NONE)
+        return 0;
+    if (cg->root->version == CGROUP_V1)
+        return -EOPNOTSUPP;
+    r = fd_write_file(cg->dirs[0], "cgroup.freeze", frozen ? "1" : "0");
+    if (r < 0)
+        return r == -ENOENT ? -EOPNOTSUPP : r;
+    while (cgroup_read_key(cg->dirs[0], "cgroup.events", "frozen") != (frozen ? 1 : 0)) {
+        if (clock_mono_ns() >= deadline)
+            return -ETIMEDOUT;
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
     return 0;
 }
 
@@ -368,16 +419,35 @@ const char *cgroup_v1_controller(const struct cgroup *cg, size_t i)
     return cgroup_v1_name(cg->root->hiers[i].kinds);
 }
 
+static void free_object(struct cgroup *cg)
+{
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        fd_close(&cg->dirs[i]);
+        free(cg->procs[i]);
+    }
+    fd_close(&cg->peak_fd);
+    free(cg);
+}
+
 void cgroup_free(struct cgroup *cg)
 {
     if (cg == NULL)
         return;
     (void)cgroup_kill(cg);
-    for (size_t i = 0; i < cg->root->hier_count; i++) {
+    for (size_t i = 0; i < cg->root->hier_count; i++)
         if (cg->dirs[i] >= 0)
             (void)remove_dir(cg->root->hiers[i].dirfd, cg->name, cg->dirs[i]);
-        fd_close(&cg->dirs[i]);
-        free(cg->procs[i]);
-    }
-    free(cg);
+    free_object(cg);
+}
+
+int cgroup_try_free(struct cgroup **cg)
+{
+    int r = *cg == NULL ? 0 : cgroup_try_remove(*cg);
+
+    if (r < 0)
+        return r;
+    if (*cg != NULL)
+        free_object(*cg);
+    *cg = NULL;
+    return 0;
 }

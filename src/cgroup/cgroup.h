@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Control groups by direct file access: one front over cgroup v2 and v1 (the memory, pids, cpu,
-// cpuacct and freezer hierarchies). Not thread-safe per object; single-threaded callers.
+// cpuacct hierarchies). Not thread-safe per object; single-threaded callers.
 #ifndef CSB_CGROUP_CGROUP_H
 #define CSB_CGROUP_CGROUP_H
 
@@ -30,7 +30,7 @@ struct cgroup_usage {
     uint64_t memory_bytes;
     uint64_t oom_kills;
     uint64_t processes;
-    uint64_t processes_peak; // 0 where the kernel does not tell (before 6.1)
+    uint64_t processes_peak; // 0 where the kernel does not tell (before 6.1, after cgroup_reset())
     uint64_t pids_refused;   // forks and threads that the limit of processes refused
 };
 
@@ -56,7 +56,17 @@ int cgroup_set_limits(struct cgroup *cg, const struct cgroup_limits *limits, str
 int cgroup_dirfd(const struct cgroup *cg);
 const char *const *cgroup_procs_paths(const struct cgroup *cg);
 
+// What was used since the group was made, or since cgroup_reset(). 0.
 int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret);
+
+// Starts the counting afresh, so that an empty group can serve again. 0; -EBUSY while processes are
+// in it; -EOPNOTSUPP where the kernel cannot forget a peak (v2 before Linux 6.12): make a new one.
+int cgroup_reset(struct cgroup *cg);
+
+// Stops or continues all processes inside; blocks until it is so, at most a second. 0, -ETIMEDOUT,
+// or -EOPNOTSUPP: v1 has this in a hierarchy that is not used here.
+int cgroup_freeze(struct cgroup *cg, bool frozen);
+
 bool cgroup_is_empty(struct cgroup *cg);
 int cgroup_kill(struct cgroup *cg); // SIGKILL to all inside; 0 or -errno
 
@@ -76,5 +86,9 @@ const char *cgroup_v1_controller(const struct cgroup *cg, size_t i);
 // Removes the group and those made below it; kills what is left first. Waits at most a second for
 // it to empty. NULL allowed.
 void cgroup_free(struct cgroup *cg);
+
+// The same without waiting: 0 when nothing of the group is left, *cg is freed and NULL; -EBUSY
+// while something is still ending: try again later.
+int cgroup_try_free(struct cgroup **cg);
 
 #endif

@@ -29,10 +29,12 @@ struct cgroup_hier {
 };
 
 // Limits and readings of one group of one hierarchy; `dir` is the group's directory. 0 or -errno.
-// read_usage adds what the hierarchy knows to *ret.
+// read_usage adds what the hierarchy knows to *ret. reset_peak makes the kernel forget the memory
+// peak; *peak_fd (-1 at first, the group's to close) is what it needs to keep for that.
 struct cgroup_ops {
     int (*set_limits)(int dir, unsigned kinds, const struct cgroup_limits *limits);
-    void (*read_usage)(int dir, unsigned kinds, struct cgroup_usage *ret);
+    void (*read_usage)(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret);
+    int (*reset_peak)(int dir, int *peak_fd);
 };
 
 struct cgroup_root {
@@ -47,6 +49,9 @@ struct cgroup {
     char name[CGROUP_NAME_MAX];
     int dirs[CGROUP_HIERS_MAX];
     char *procs[CGROUP_HIERS_MAX + 1];
+    int peak_fd;
+    bool was_reset;
+    struct cgroup_usage base; // the counters at the last reset
 };
 
 extern const struct cgroup_ops cgroup_v1_ops;

@@ -96,8 +96,9 @@ static int v1_set_limits(int dir, unsigned kinds, const struct cgroup_limits *li
     return 0;
 }
 
-static void v1_read_usage(int dir, unsigned kinds, struct cgroup_usage *ret)
+static void v1_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret)
 {
+    (void)peak_fd;
     if (kinds & CGROUP_MEMORY) {
         ret->memory_peak_bytes = cgroup_read_number(dir, "memory.max_usage_in_bytes");
         ret->memory_bytes = cgroup_read_number(dir, "memory.usage_in_bytes");
@@ -114,4 +115,10 @@ static void v1_read_usage(int dir, unsigned kinds, struct cgroup_usage *ret)
     }
 }
 
-const struct cgroup_ops cgroup_v1_ops = {v1_set_limits, v1_read_usage};
+static int v1_reset_peak(int dir, int *peak_fd)
+{
+    (void)peak_fd;
+    return fd_write_file(dir, "memory.max_usage_in_bytes", "0");
+}
+
+const struct cgroup_ops cgroup_v1_ops = {v1_set_limits, v1_read_usage, v1_reset_peak};

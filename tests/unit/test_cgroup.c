@@ -179,6 +179,66 @@ static void test_sweep(struct cgroup_root *root)
     cgroup_free(other);
 }
 
+// A group that served once serves again as if new; and goes without anybody waiting.
+static void test_reuse(struct cgroup_root *root)
+{
+    struct cgroup *cg = group(root, "again", (struct cgroup_limits){.processes = 5});
+    struct cgroup_usage u;
+    struct cgroup_usage after;
+    int status = 0;
+    pid_t pid;
+    int r;
+
+    if (cg == NULL)
+        return;
+    pid = start(cg, hog);
+    (void)waitpid(pid, &status, 0);
+    pid = start(cg, forks);
+    (void)waitpid(pid, &status, 0);
+    CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 1 && u.cpu_system_ns > 0);
+    CHECK(u.memory_peak_bytes > 32 * MIB);
+    CHECK_INT(cgroup_reset(cg), -EBUSY);
+    CHECK_INT(cgroup_kill(cg), 0);
+    for (int i = 0; i < 200 && !cgroup_is_empty(cg); i++)
+        (void)poll(NULL, 0, 10);
+    r = cgroup_reset(cg);
+    if (r != -EOPNOTSUPP) {
+        CHECK_INT(r, 0);
+        CHECK(cgroup_usage(cg, &after) == 0 && after.pids_refused == 0 && after.oom_kills == 0);
+        CHECK(after.memory_peak_bytes < 8 * MIB);
+        CHECK(after.cpu_user_ns + after.cpu_system_ns < u.cpu_user_ns + u.cpu_system_ns);
+    }
+    CHECK(cgroup_try_free(&cg) == 0 && cg == NULL);
+}
+
+static void test_freeze(struct cgroup_root *root)
+{
+    struct cgroup *cg = group(root, "ice", (struct cgroup_limits){0});
+    struct cgroup_usage before;
+    struct cgroup_usage after;
+    pid_t pid;
+    int r;
+
+    if (cg == NULL)
+        return;
+    pid = start(cg, spinner);
+    (void)poll(NULL, 0, 50);
+    r = cgroup_freeze(cg, true);
+    if (cgroup_root_version(root) == CGROUP_V1) {
+        CHECK_INT(r, -EOPNOTSUPP);
+    } else {
+        CHECK_INT(r, 0);
+        (void)cgroup_usage(cg, &before);
+        (void)poll(NULL, 0, 100);
+        (void)cgroup_usage(cg, &after);
+        CHECK_INT(after.cpu_user_ns, before.cpu_user_ns);
+        CHECK_INT(cgroup_freeze(cg, false), 0);
+    }
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    cgroup_free(cg);
+}
+
 static void test_bad_names(struct cgroup_root *root)
 {
     static const char *const bad[] = {"", "..", "a/b", ".x", "-x"};
@@ -232,6 +292,8 @@ int main(void)
         test_memory(root);
         test_processes(root);
         test_cpu(root);
+        test_reuse(root);
+        test_freeze(root);
         test_sweep(root);
     }
     cgroup_root_close(root);
