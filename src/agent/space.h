@@ -7,8 +7,10 @@
 #ifndef CSB_AGENT_SPACE_H
 #define CSB_AGENT_SPACE_H
 
+#include "base/buf.h"
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,9 +32,23 @@ int space_new(const char *base, uint64_t bytes, uid_t uid, gid_t gid, struct spa
 // Changes the size. Shrinking below what is used fails.
 int space_resize(struct space *s, uint64_t bytes, struct err *err);
 
-// Makes the file `path` (relative, checked) below the work directory, parents included, owned by
-// the user. Follows no link and leaves the directory by no way.
-int space_write(struct space *s, const char *path, const void *data, size_t len, struct err *err);
+// True when no block or no inode is left.
+bool space_is_full(const struct space *s);
+
+struct space_file {
+    const char *path; // relative, checked
+    const void *data;
+    size_t size;
+    bool executable;
+};
+
+// Makes a file below the work directory, parents included, owned by the user. Follows no link and
+// leaves the directory by no way.
+int space_write(struct space *s, const struct space_file *file, struct err *err);
+
+// Appends the content of a regular file of 1 to `max` bytes below the work directory to `ret`. It
+// belongs to a program: no link is followed, and nothing but a regular file is read. 0 or -errno.
+int space_read(const struct space *s, const char *path, size_t max, struct buf *ret);
 
 // Unmounts; what still holds it keeps it until it is done. Safe on an empty or released space.
 void space_free(struct space *s);

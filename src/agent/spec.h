@@ -23,6 +23,7 @@ struct spec_limits {
 struct spec_file {
     const char *path; // borrowed from the document
     size_t size;
+    bool executable;
 };
 
 // One command: `argv` and `envp` are NULL-terminated; the strings of argv belong to the document,
@@ -40,6 +41,8 @@ struct run_spec {
     size_t file_count;
     size_t files_bytes;
     size_t stdin_size;
+    const char *artifact; // path of what the compile step makes and the daemon asks for, or NULL
+    size_t artifact_max;
     bool has_compile;
     struct spec_command compile;
     struct spec_command run;

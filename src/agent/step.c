@@ -20,8 +20,10 @@
 #define PUMP_ROUNDS     8 // reads of one stream before the others have their turn
 
 static const char *const reason_names[] = {
-    [STEP_EXIT] = "exit",         [STEP_SIGNAL] = "signal", [STEP_TIMEOUT] = "timeout",
-    [STEP_CPU] = "cpu",           [STEP_MEMORY] = "memory", [STEP_OUTPUT_LIMIT] = "output_limit",
+    [STEP_EXIT] = "exit",         [STEP_SIGNAL] = "signal",
+    [STEP_TIMEOUT] = "timeout",   [STEP_CPU] = "cpu_timeout",
+    [STEP_MEMORY] = "memory",     [STEP_OUTPUT_LIMIT] = "output_limit",
+    [STEP_DISK] = "disk",         [STEP_PROCESSES] = "processes",
     [STEP_INTERNAL] = "internal",
 };
 _Static_assert(sizeof(reason_names) / sizeof(reason_names[0]) == STEP_REASON_COUNT,
@@ -51,6 +53,7 @@ static void cut(struct step *s, enum step_reason reason)
         return;
     s->cut = true;
     s->result.reason = reason;
+    s->result.limits_hit |= STEP_BIT(reason);
     jail_kill(&s->child);
 }
 
@@ -105,10 +108,11 @@ static void take_usage(struct step *s, const struct jail_status *status)
     }
     if (now.memory_peak_bytes > 0)
         r->memory_peak_bytes = now.memory_peak_bytes;
-    if (!s->cut && status->signal == SIGKILL && now.oom_kills > s->base.oom_kills) {
-        s->cut = true;
-        r->reason = STEP_MEMORY;
-    }
+    r->processes_peak = now.processes_peak > 1 ? now.processes_peak - 1 : now.processes_peak;
+    if (now.oom_kills > s->base.oom_kills)
+        r->limits_hit |= STEP_BIT(STEP_MEMORY);
+    if (now.pids_refused > s->base.pids_refused)
+        r->limits_hit |= STEP_BIT(STEP_PROCESSES);
 }
 
 static void fill_result(struct step *s)
@@ -153,6 +157,7 @@ static bool deliver(struct step *s, int stream, size_t n)
         cut(s, STEP_OUTPUT_LIMIT);
         if (!s->cut) { // it had ended already
             r->reason = STEP_OUTPUT_LIMIT;
+            r->limits_hit |= STEP_BIT(STEP_OUTPUT_LIMIT);
             r->exit_code = -1;
             r->signal = 0;
         }

@@ -21,19 +21,26 @@ enum step_reason {
     STEP_CPU,
     STEP_MEMORY,
     STEP_OUTPUT_LIMIT,
+    STEP_DISK,
+    STEP_PROCESSES,
     STEP_INTERNAL,
     STEP_REASON_COUNT
 };
 
+// Of one step. When the step is done, verdict_settle() (agent/verdict.h) has the last word on it.
 struct step_result {
     enum step_reason reason;
-    int exit_code; // -1 unless STEP_EXIT
-    int signal;    // 0 unless STEP_SIGNAL
+    int exit_code;       // -1 unless it exited by itself
+    int signal;          // 0 unless a signal ended it that we did not send
+    unsigned limits_hit; // STEP_BIT() of each limit it ran into, whether it minded or not
     bool truncated;
     uint64_t stdout_bytes, stderr_bytes;
     uint64_t wall_ns, cpu_user_ns, cpu_system_ns, memory_peak_bytes;
-    char message[160]; // for STEP_INTERNAL
+    uint64_t processes_peak; // the jail's init not counted; 0: not known
+    char message[160];       // for STEP_INTERNAL
 };
+
+#define STEP_BIT(reason) (1u << (reason))
 
 struct step_sink {
     // Takes what the program wrote: `stream` is 0 for stdout, 1 for stderr; `len` is 1 to
@@ -94,7 +101,7 @@ void step_free(struct step *s);
 // What the limits of a step mean for its cgroup.
 struct cgroup_limits step_cgroup_limits(const struct spec_limits *limits);
 
-// "exit", "signal", "timeout", ... of agent_wire.h.
+// "exit", "signal", "timeout", "cpu_timeout", ... of agent_wire.h.
 const char *step_reason_name(enum step_reason reason);
 
 #endif

@@ -151,11 +151,17 @@ static void put_step(struct json_out *out, const struct fake_run *r, const char 
     json_put_str(out, "reason", reason);
     json_put_i64(out, "exit_code", exits ? number : -1);
     json_put_i64(out, "signal", strcmp(reason, "signal") == 0 ? number : 0);
+    json_open(out, "limits_hit", '[');
+    json_close(out, ']');
+    json_put_u64(out, "stdout_bytes", r->written[0]);
+    json_put_u64(out, "stderr_bytes", r->written[1]);
+    json_put_bool(out, "truncated", strcmp(reason, "output_limit") == 0);
     json_open(out, "usage", '{');
     json_put_u64(out, "wall_ns", clock_mono_ns() - r->start_ns);
     json_put_u64(out, "cpu_user_ns", 1000);
     json_put_u64(out, "cpu_system_ns", 1000);
     json_put_u64(out, "memory_peak_bytes", 1 << 20);
+    json_put_u64(out, "processes_peak", 1);
     json_close(out, '}');
 }
 
@@ -169,9 +175,7 @@ static void finish(struct fake_run *r, const char *phase, const char *reason, in
     json_put_str(&out, "phase", phase);
     put_step(&out, r, reason, number);
     json_put_str(&out, "message", "");
-    json_put_u64(&out, "stdout_bytes", r->written[0]);
-    json_put_u64(&out, "stderr_bytes", r->written[1]);
-    json_put_bool(&out, "truncated", strcmp(reason, "output_limit") == 0);
+    json_put_u64(&out, "artifact_bytes", 0);
     if (r->compiles) {
         json_open(&out, "compile", '{');
         put_step(&out, r, "exit", strcmp(phase, "compile") == 0 ? 1 : 0);

@@ -248,10 +248,15 @@ int agent_encode_run(const struct run_request *req, bool prepared, struct buf *r
 }
 
 static const char *const reason_names[RUN_REASON_COUNT] = {
-    [RUN_EXIT] = "exit",         [RUN_SIGNAL] = "signal", [RUN_TIMEOUT] = "timeout",
-    [RUN_CPU] = "cpu",           [RUN_MEMORY] = "memory", [RUN_OUTPUT_LIMIT] = "output_limit",
-    [RUN_INTERNAL] = "internal",
+    [RUN_EXIT] = "exit",       [RUN_SIGNAL] = "signal",       [RUN_TIMEOUT] = "timeout",
+    [RUN_CPU] = "cpu_timeout", [RUN_MEMORY] = "memory",       [RUN_OUTPUT_LIMIT] = "output_limit",
+    [RUN_DISK] = "disk",       [RUN_PROCESSES] = "processes", [RUN_INTERNAL] = "internal",
 };
+
+// The reasons that are limits.
+#define RUN_LIMITS                                                                                 \
+    (RUN_BIT(RUN_TIMEOUT) | RUN_BIT(RUN_CPU) | RUN_BIT(RUN_MEMORY) | RUN_BIT(RUN_OUTPUT_LIMIT) |   \
+     RUN_BIT(RUN_DISK) | RUN_BIT(RUN_PROCESSES))
 
 const char *run_reason_name(enum run_reason reason)
 {
@@ -268,10 +273,8 @@ static int decode_u64(const json_t *o, const char *key, uint64_t *ret)
     return 0;
 }
 
-static int decode_reason(const json_t *o, enum run_reason *ret)
+static int decode_reason(const char *s, enum run_reason *ret)
 {
-    const char *s = json_string_value(json_object_get(o, "reason"));
-
     for (int i = 0; s != NULL && i < RUN_REASON_COUNT; i++)
         if (strcmp(s, reason_names[i]) == 0) {
             *ret = (enum run_reason)i;
@@ -280,26 +283,61 @@ static int decode_reason(const json_t *o, enum run_reason *ret)
     return -1;
 }
 
-// The part that the RESULT itself and its "compile" member share.
+static int decode_limits_hit(const json_t *list, unsigned *ret)
+{
+    unsigned hit = 0;
+
+    if (!json_is_array(list))
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        enum run_reason reason;
+
+        if (decode_reason(json_string_value(json_array_get(list, i)), &reason) < 0 ||
+            (RUN_BIT(reason) & RUN_LIMITS) == 0)
+            return -1;
+        hit |= RUN_BIT(reason);
+    }
+    *ret = hit;
+    return 0;
+}
+
+static int decode_usage(const json_t *usage, struct run_step *ret)
+{
+    const json_t *processes = json_object_get(usage, "processes_peak");
+
+    if (decode_u64(usage, "wall_ns", &ret->wall_ns) < 0 ||
+        decode_u64(usage, "cpu_user_ns", &ret->cpu_user_ns) < 0 ||
+        decode_u64(usage, "cpu_system_ns", &ret->cpu_system_ns) < 0 ||
+        decode_u64(usage, "memory_peak_bytes", &ret->memory_peak_bytes) < 0)
+        return -1;
+    if (json_is_null(processes))
+        return 0;
+    return decode_u64(usage, "processes_peak", &ret->processes_peak);
+}
+
+// A STEP of agent_wire.h: the RESULT itself, or its "compile" member.
 static int decode_step(const json_t *o, struct run_step *ret)
 {
     const json_t *code = json_object_get(o, "exit_code");
     const json_t *sig = json_object_get(o, "signal");
-    const json_t *usage = json_object_get(o, "usage");
 
-    if (decode_reason(o, &ret->reason) < 0 || !json_is_integer(code) || !json_is_integer(sig))
+    if (decode_reason(json_string_value(json_object_get(o, "reason")), &ret->reason) < 0 ||
+        decode_limits_hit(json_object_get(o, "limits_hit"), &ret->limits_hit) < 0 ||
+        !json_is_integer(code) || !json_is_integer(sig))
         return -1;
     if (json_integer_value(code) < -1 || json_integer_value(code) > 255 ||
         json_integer_value(sig) < 0 || json_integer_value(sig) > 64)
         return -1;
     ret->exit_code = (int)json_integer_value(code);
     ret->signal = (int)json_integer_value(sig);
-    if (decode_u64(usage, "wall_ns", &ret->wall_ns) < 0 ||
-        decode_u64(usage, "cpu_user_ns", &ret->cpu_user_ns) < 0 ||
-        decode_u64(usage, "cpu_system_ns", &ret->cpu_system_ns) < 0 ||
-        decode_u64(usage, "memory_peak_bytes", &ret->memory_peak_bytes) < 0)
+    if ((ret->reason == RUN_EXIT && ret->exit_code < 0) ||
+        (ret->reason == RUN_SIGNAL && ret->signal == 0))
         return -1;
-    return 0;
+    ret->truncated = json_is_true(json_object_get(o, "truncated"));
+    if (decode_u64(o, "stdout_bytes", &ret->stdout_bytes) < 0 ||
+        decode_u64(o, "stderr_bytes", &ret->stderr_bytes) < 0)
+        return -1;
+    return decode_usage(json_object_get(o, "usage"), ret);
 }
 
 static int decode_object(const json_t *o, struct run_result *ret)
@@ -307,15 +345,12 @@ static int decode_object(const json_t *o, struct run_result *ret)
     const char *phase = json_string_value(json_object_get(o, "phase"));
     const char *message = json_string_value(json_object_get(o, "message"));
     const json_t *compile = json_object_get(o, "compile");
-    struct run_step last;
+    struct run_step last = {0};
 
-    if (phase == NULL || decode_step(o, &last) < 0)
+    if (phase == NULL || decode_step(o, &last) < 0 ||
+        decode_u64(o, "artifact_bytes", &ret->artifact_bytes) < 0)
         return -1;
-    if (decode_u64(o, "stdout_bytes", &ret->stdout_bytes) < 0 ||
-        decode_u64(o, "stderr_bytes", &ret->stderr_bytes) < 0)
-        return -1;
-    ret->truncated = json_is_true(json_object_get(o, "truncated"));
-    (void)snprintf(ret->message, sizeof(ret->message), "%s", message == NULL ? "" : message);
+    err_copy_text(ret->message, sizeof(ret->message), message == NULL ? "" : message);
     ret->compiled = json_is_object(compile);
     if (ret->compiled && decode_step(compile, &ret->compile) < 0)
         return -1;

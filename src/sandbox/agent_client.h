@@ -34,7 +34,7 @@ int agent_stats(struct channel *ch, uint64_t deadline_ns, char **ret_json, struc
 int agent_encode_run(const struct run_request *req, bool prepared, struct buf *ret,
                      struct err *err);
 
-// Decodes a RESULT payload. `ret` gets compiled/ran/compile/run/truncated/byte counts/message.
+// Decodes a RESULT payload. `ret` gets compiled/ran/compile/run/artifact_bytes/message.
 int agent_decode_result(const uint8_t *data, size_t len, struct run_result *ret, struct err *err);
 
 #endif

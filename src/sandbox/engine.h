@@ -96,16 +96,26 @@ enum run_reason {
     RUN_CPU,
     RUN_MEMORY,
     RUN_OUTPUT_LIMIT,
+    RUN_DISK,
+    RUN_PROCESSES,
     RUN_INTERNAL,
     RUN_REASON_COUNT
 };
-const char *run_reason_name(enum run_reason reason); // "exit", "signal", "timeout", "cpu", ...
+// "exit", "signal", "timeout", "cpu_timeout", ... as in agent_wire.h and docs/API.md, which say
+// what each means.
+const char *run_reason_name(enum run_reason reason);
+
+#define RUN_BIT(reason) (1u << (reason))
 
 struct run_step {
     enum run_reason reason;
-    int exit_code; // -1 unless RUN_EXIT
-    int signal;    // 0 unless RUN_SIGNAL
+    int exit_code;       // -1 unless it exited by itself
+    int signal;          // 0 unless a signal ended it that no limit sent
+    unsigned limits_hit; // RUN_BIT() of each limit it ran into
+    bool truncated;
+    uint64_t stdout_bytes, stderr_bytes;
     uint64_t wall_ns, cpu_user_ns, cpu_system_ns, memory_peak_bytes;
+    uint64_t processes_peak; // 0: not known
 };
 
 struct run_result {
@@ -113,12 +123,12 @@ struct run_result {
     bool ran;      // `run` is filled; false when compiling failed
     struct run_step compile;
     struct run_step run;
-    bool truncated;
-    uint64_t stdout_bytes, stderr_bytes;
-    char message[256];   // for RUN_INTERNAL
-    uint64_t queue_ns;   // waiting for a sandbox
-    uint64_t sandbox_ns; // handing the program over
-    uint64_t run_ns;     // until the result
+    bool compile_cached;     // the compile step was not run: its artifact was at hand
+    uint64_t artifact_bytes; // of what the agent sent of the compile step, 0: none
+    char message[256];       // for RUN_INTERNAL
+    uint64_t queue_ns;       // waiting for a sandbox
+    uint64_t sandbox_ns;     // handing the program over
+    uint64_t run_ns;         // until the result
     char isolation[16], accel[16];
 };
 

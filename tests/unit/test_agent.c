@@ -264,7 +264,7 @@ static void test_endings(void)
 static void test_limits(void)
 {
     struct outcome o = run((struct job){.code = "while True: pass", .cpu_ms = 300});
-    CHECK_STR(reason(&o), "cpu");
+    CHECK_STR(reason(&o), "cpu_timeout");
     CHECK(o.took_ms < 3000);
     outcome_release(&o);
 
