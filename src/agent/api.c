@@ -7,6 +7,7 @@
 #include "agent/machine.h"
 #include "agent/prepared.h"
 #include "agent/run.h"
+#include "agent/session.h"
 #include "base/buf.h"
 #include "base/fd.h"
 
@@ -18,7 +19,7 @@
 struct route;
 
 struct request {
-    struct agent *agent;
+    struct session *session;
     struct server_stream *stream;
     const struct route *route; // NULL: answered when the request ends, with 404
     struct buf body;
@@ -86,7 +87,8 @@ static void answer_sync(struct request *r)
 {
     struct err err = ERR_INIT;
 
-    if (machine_sync((const char *)r->body.data, r->body.len, r->agent->config.vm, &err) < 0)
+    if (machine_sync((const char *)r->body.data, r->body.len, r->session->agent->config.vm, &err) <
+        0)
         respond_error(r, status_of(&err), &err);
     else
         respond_json(r, 200, json_pack("{s:b}", "ok", 1));
@@ -112,7 +114,7 @@ static void answer_prepare(struct request *r)
         return;
     }
     strncpy(r->prepared_id, spec.id, sizeof(r->prepared_id) - 1);
-    if (prepared_start(r->agent, &spec, on_ready, r, &err) < 0)
+    if (prepared_start(&r->session->prepared, &spec, on_ready, r, &err) < 0)
         respond_error(r, status_of(&err), &err);
     prepare_spec_release(&spec);
 }
@@ -121,7 +123,7 @@ static void answer_run(struct request *r)
 {
     struct err err = ERR_INIT;
 
-    if (run_start(r->agent, r->stream, &r->body, &r->run, &err) < 0)
+    if (run_start(&r->session->prepared, r->stream, &r->body, &r->run, &err) < 0)
         respond_error(r, status_of(&err), &err);
 }
 
@@ -141,7 +143,7 @@ static void on_request(void *arg, struct server_stream *stream, const char *meth
     server_stream_set_user(stream, r);
     if (r == NULL)
         return;
-    r->agent = arg;
+    r->session = arg;
     r->stream = stream;
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
         if (strcmp(method, routes[i].method) == 0 && strcmp(path, routes[i].path) == 0)
@@ -194,7 +196,7 @@ static void on_close(void *arg, struct server_stream *stream)
     (void)arg;
     if (r == NULL)
         return;
-    prepared_forget(r->agent, r);
+    prepared_forget(&r->session->prepared, r);
     run_free(r->run);
     buf_release(&r->body);
     free(r);

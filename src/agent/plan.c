@@ -81,44 +81,64 @@ static void add_space(struct step_plan *p, const struct space *space)
     }
 }
 
-void plan_make(const struct agent *agent, const struct space *space, const struct cgroup *cgroup,
-               const int fds[3], int control_fd, const char *const *argv, const char *const *envp,
-               struct step_plan *ret)
+static void set_identity(const struct agent *agent, const struct space *space,
+                         struct jail_plan *jail)
+{
+    jail->uid = space->uid;
+    jail->gid = space->gid;
+    if (agent->config.vm)
+        return;
+    jail->identity = 1;
+    jail->view_uid = AGENT_UID;
+    jail->view_gid = AGENT_GID;
+}
+
+static void set_namespaces(const struct agent *agent, const struct netns *netns,
+                           struct jail_plan *jail)
+{
+    jail->ns = JAIL_NS_PID | JAIL_NS_MOUNT | JAIL_NS_IPC | JAIL_NS_UTS | JAIL_NS_CGROUP;
+    // In a virtual machine the network is the machine's, which has nothing but its loopback.
+    if (agent->config.vm)
+        return;
+    if (netns != NULL) {
+        jail->net_fd = netns_fd(netns);
+        return;
+    }
+    jail->ns |= JAIL_NS_NET;
+    jail->loopback_up = 1;
+}
+
+void plan_make(const struct agent *agent, const struct plan_parts *parts, struct step_plan *ret)
 {
     struct jail_plan *jail = &ret->jail;
 
     memset(ret, 0, sizeof(*ret));
     *jail = (struct jail_plan)JAIL_PLAN_INIT;
-    jail->ns = JAIL_NS_PID | JAIL_NS_MOUNT | JAIL_NS_IPC | JAIL_NS_UTS | JAIL_NS_CGROUP;
-    // In a virtual machine the network is the machine's, which has nothing but its loopback.
-    if (!agent->config.vm) {
-        jail->ns |= JAIL_NS_NET;
-        jail->loopback_up = 1;
-    }
+    set_namespaces(agent, parts->netns, jail);
+    set_identity(agent, parts->space, jail);
     jail->root = agent->config.root;
     jail->mounts = ret->mounts;
     if (jail->root == NULL)
         add_host_root(ret, agent->config.shims);
     add_mount(ret, JAIL_MOUNT_PROC, NULL, "/proc");
     add_mount(ret, JAIL_MOUNT_DEV, NULL, "/dev");
-    add_space(ret, space);
-    jail->uid = AGENT_UID;
-    jail->gid = AGENT_GID;
-    jail->cgroup_fd = cgroup == NULL ? -1 : cgroup_dirfd(cgroup);
-    jail->cgroup_v1_procs = cgroup == NULL ? NULL : cgroup_procs_paths(cgroup);
+    add_space(ret, parts->space);
+    jail->cgroup_fd = parts->cgroup == NULL ? -1 : cgroup_dirfd(parts->cgroup);
+    jail->cgroup_v1_procs = parts->cgroup == NULL ? NULL : cgroup_procs_paths(parts->cgroup);
     jail->cwd = "/work";
     memcpy(ret->rlimits, rlimits, sizeof(rlimits));
     jail->rlimits = ret->rlimits;
     jail->rlimit_count = sizeof(rlimits) / sizeof(rlimits[0]);
     for (int i = 0; i < 3; i++)
-        ret->fds[i] = (struct jail_fd){.fd = fds[i], .target = i};
-    ret->fds[3] = (struct jail_fd){.fd = control_fd, .target = AGENT_CONTROL_FD};
+        ret->fds[i] = (struct jail_fd){.fd = parts->fds[i], .target = i};
+    ret->fds[3] = (struct jail_fd){.fd = parts->control_fd, .target = AGENT_CONTROL_FD};
     jail->fds = ret->fds;
-    jail->fd_count = control_fd >= 0 ? 4 : 3;
+    jail->fd_count = parts->control_fd >= 0 ? 4 : 3;
     jail->seccomp = JAIL_SECCOMP_RUN;
+    jail->landlock = 1;
     jail->no_new_privs = 1;
     jail->die_with_parent = 1;
     jail->new_session = 1;
-    jail->argv = argv;
-    jail->envp = envp;
+    jail->argv = parts->argv;
+    jail->envp = parts->envp;
 }

@@ -22,6 +22,7 @@ enum { PHASE_COMPILE, PHASE_RUN, PHASE_COUNT };
 
 struct run {
     struct agent *agent;
+    struct prepared_set *prepared;
     struct server_stream *stream;
     struct buf body; // files and standard input are read out of it until the end
     struct run_spec spec;
@@ -239,7 +240,8 @@ static int start_prepared(struct run *r, const uint8_t *data, struct err *err)
     _cleanup_fd_ int control = -1;
     int phase = r->spec.has_compile ? PHASE_COMPILE : PHASE_RUN;
 
-    if (prepared_take(r->agent, r->spec.prepared, &r->steps[phase], &r->space, &control, err) < 0)
+    if (prepared_take(r->prepared, r->spec.prepared, &r->steps[phase], &r->space, &control, err) <
+        0)
         return -1;
     r->phase = phase;
     // What the interpreter has written may be more than the run may have: see start_step.
@@ -261,8 +263,8 @@ static int start_cold(struct run *r, const uint8_t *data, struct err *err)
         r->spec.has_compile ? &r->spec.compile.limits : &r->spec.run.limits;
 
     r->phase = r->spec.has_compile ? PHASE_COMPILE : PHASE_RUN;
-    if (space_new(r->agent->config.spaces, limits->disk_bytes, AGENT_UID, AGENT_GID, &r->space,
-                  err) < 0 ||
+    if (space_new(r->agent->config.spaces, &r->agent->slots, limits->disk_bytes, &r->space, err) <
+            0 ||
         write_files(r, data, err) < 0)
         return -1;
     return start_step(r, r->phase, err);
@@ -283,14 +285,15 @@ static int start(struct run *r, struct err *err)
                                     : start_cold(r, b + 4 + head, err);
 }
 
-int run_start(struct agent *agent, struct server_stream *stream, struct buf *body, struct run **ret,
-              struct err *err)
+int run_start(struct prepared_set *prepared, struct server_stream *stream, struct buf *body,
+              struct run **ret, struct err *err)
 {
     struct run *r = calloc(1, sizeof(*r));
 
     if (r == NULL)
         return err_sys(err, ENOMEM, "run");
-    r->agent = agent;
+    r->agent = prepared->agent;
+    r->prepared = prepared;
     r->stream = stream;
     r->space = (struct space)SPACE_INIT;
     r->body = *body;

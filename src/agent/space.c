@@ -57,21 +57,28 @@ static int make_dirs(struct space *s, struct err *err)
     return s->work_fd < 0 ? err_sys(err, errno, "open %s/work", s->path) : 0;
 }
 
-int space_new(const char *base, uint64_t bytes, uid_t uid, gid_t gid, struct space *ret,
+int space_new(const char *base, struct slots *slots, uint64_t bytes, struct space *ret,
               struct err *err)
 {
     static unsigned long long counter;
     char opts[96];
-    struct space s = {.work_fd = -1, .bytes = bytes, .uid = uid, .gid = gid};
+    struct space s = {.work_fd = -1, .bytes = bytes};
 
     if (snprintf(s.path, sizeof(s.path), "%s/%llu", base, ++counter) >= (int)sizeof(s.path))
         return err_set(err, ERR_INTERNAL, "%s is too long", base);
-    if (mkdir(s.path, 0700) < 0)
-        return err_sys(err, errno, "mkdir %s", s.path);
+    if (slots_take(slots, &s.uid) < 0)
+        return err_set(err, ERR_BUSY, "all %d user ids are taken", SLOTS_MAX);
+    s.slots = slots;
+    s.gid = s.uid;
     options(&s, opts, sizeof(opts), true);
+    if (mkdir(s.path, 0700) < 0) {
+        slots_drop(slots, s.uid);
+        return err_sys(err, errno, "mkdir %s", s.path);
+    }
     if (mount("csb-space", s.path, "tmpfs", MS_NOSUID | MS_NODEV, opts) < 0) {
         int sys = errno;
         rmdir(s.path);
+        slots_drop(slots, s.uid);
         return err_sys(err, sys, "mount a tmpfs on %s", s.path);
     }
     if (make_dirs(&s, err) < 0) {
@@ -192,5 +199,6 @@ void space_free(struct space *s)
         return;
     umount2(s->path, MNT_DETACH);
     rmdir(s->path);
+    slots_drop(s->slots, s->uid);
     s->path[0] = '\0';
 }

@@ -2,11 +2,13 @@
 //
 // Where one run may write: a tmpfs of its own whose sub-directories become /work, /tmp, /var/tmp,
 // /home/user and /dev/shm in the run's jails, so that one size bounds them all, and so that the run
-// step sees what the compile step made. It is mounted in the agent's mount namespace below a
-// directory that only root may enter.
+// step sees what the compile step made. It is mounted in the agent's mount namespace, since Linux
+// before 6.15 clones no part of a mount that is attached nowhere, below a directory that only root
+// may enter. It has a user id of its own (agent/slots.h) and is the first holder of it.
 #ifndef CSB_AGENT_SPACE_H
 #define CSB_AGENT_SPACE_H
 
+#include "agent/slots.h"
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -19,14 +21,16 @@ struct space {
     char path[96]; // "" when there is none
     int work_fd;   // of the work sub-directory
     uint64_t bytes;
+    struct slots *slots;
     uid_t uid;
     gid_t gid;
 };
 
 #define SPACE_INIT {.work_fd = -1}
 
-// Mounts a new space below `base` (an absolute directory), owned by uid:gid.
-int space_new(const char *base, uint64_t bytes, uid_t uid, gid_t gid, struct space *ret,
+// Mounts a new space below `base` (an absolute directory), owned by an id taken from `slots`
+// (borrowed). ERR_BUSY when there is none.
+int space_new(const char *base, struct slots *slots, uint64_t bytes, struct space *ret,
               struct err *err);
 
 // Changes the size. Shrinking below what is used fails.

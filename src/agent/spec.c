@@ -277,6 +277,7 @@ static int prepare_spec_fill(struct prepare_spec *spec, struct err *err)
     if (get_argv(json_object_get(spec->doc, "argv"), NULL, &spec->command, err) < 0 ||
         get_env(json_object_get(spec->doc, "env"), CONTROL_ENV, &spec->command, err) < 0)
         return -1;
+    spec->zygote = json_is_true(json_object_get(spec->doc, "zygote"));
     const json_t *limits = json_object_get(spec->doc, "limits");
     if (limits != NULL && !json_is_null(limits) &&
         get_limits(limits, &spec->command.limits, err) < 0)

@@ -55,6 +55,7 @@ struct prepare_spec {
     const char *id;
     struct spec_command command; // limits are 0 when none were given
     uint64_t ready_ms;
+    bool zygote; // by a fork of a zygote, where that is possible
 };
 
 // Decodes HEAD. `body_len` is the number of bytes that follow it: files and standard input must add

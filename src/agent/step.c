@@ -299,15 +299,38 @@ static int make_cgroup(struct step *s, const struct cgroup_limits *limits, struc
     return cgroup_new(s->agent->cgroups, name, limits, &s->cgroup, err);
 }
 
+// What the jail holds beside its process.
+static int furnish(struct step *s, const struct step_spawn *how, struct err *err)
+{
+    struct agent *agent = s->agent;
+
+    if (agent->graveyard.count >= AGENT_JAILS_MAX)
+        return err_set(err, ERR_BUSY, "%d jails are there already", AGENT_JAILS_MAX);
+    s->grave = grave_new(&agent->graveyard, how->space->uid);
+    if (s->grave == NULL)
+        return err_sys(err, ENOMEM, "step");
+    // Without one the jail makes its own.
+    if (!agent->config.vm)
+        s->netns = netns_take(&agent->netns, NULL);
+    return make_cgroup(s, &how->limits, err);
+}
+
 static int spawn(struct step *s, const struct step_spawn *how, struct err *err)
 {
     struct step_plan plan;
+    struct plan_parts parts = {.space = how->space,
+                               .cgroup = NULL,
+                               .control_fd = how->control_fd,
+                               .argv = how->argv,
+                               .envp = how->envp};
     int theirs[3] = {-1, -1, -1};
     int rc = -1;
 
-    if (make_pipes(s, theirs, err) == 0 && make_cgroup(s, &how->limits, err) == 0) {
-        plan_make(s->agent, how->space, s->cgroup, theirs, how->control_fd, how->argv, how->envp,
-                  &plan);
+    if (make_pipes(s, theirs, err) == 0 && furnish(s, how, err) == 0) {
+        memcpy(parts.fds, theirs, sizeof(theirs));
+        parts.cgroup = s->cgroup;
+        parts.netns = s->netns;
+        plan_make(s->agent, &parts, &plan);
         s->started_ns = clock_mono_ns();
         rc = jail_spawn(&plan.jail, &s->child, err);
     }
@@ -403,7 +426,11 @@ void step_free(struct step *s)
     close_input(s);
     close_output(s, 0);
     close_output(s, 1);
-    jail_child_release(&s->child);
-    cgroup_free(s->cgroup);
+    if (s->grave != NULL) {
+        s->grave->child = s->child;
+        s->grave->cgroup = s->cgroup;
+        s->grave->netns = s->netns;
+        grave_bury(s->grave);
+    }
     free(s);
 }

@@ -37,7 +37,7 @@ struct step_result {
     uint64_t stdout_bytes, stderr_bytes;
     uint64_t wall_ns, cpu_user_ns, cpu_system_ns, memory_peak_bytes;
     uint64_t processes_peak; // the jail's init not counted; 0: not known
-    char message[160];       // for STEP_INTERNAL
+    char message[160]; // for STEP_INTERNAL
 };
 
 #define STEP_BIT(reason) (1u << (reason))
@@ -54,8 +54,10 @@ struct step_sink {
 
 struct step {
     struct agent *agent;
-    struct jail_child child; // pid 0 once reaped
+    struct jail_child child;
+    struct grave *grave; // takes the jail with all it holds
     struct cgroup *cgroup;
+    struct netns *netns;
     struct cgroup_limits cgroup_limits; // as set
     int in_fd, out_fd[2];
     struct loop_source in, out[2], exit;
@@ -79,6 +81,7 @@ struct step_spawn {
     struct cgroup_limits limits;
     const struct space *space;
     int control_fd; // becomes AGENT_CONTROL_FD of the program; or -1
+    bool zygote;    // forked from a zygote if there is one
 };
 
 // Starts the process. *ret is owned by the caller.
@@ -95,7 +98,7 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 
 void step_resume(struct step *s);
 
-// Kills what runs, if anything, and frees all. NULL allowed.
+// Kills what runs, if anything, and frees all; waits for nothing. NULL allowed.
 void step_free(struct step *s);
 
 // What the limits of a step mean for its cgroup.

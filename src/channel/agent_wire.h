@@ -14,9 +14,11 @@
 //                  The agent credits and reseeds the kernel's generator, sets clock and identity.
 //                  200 {"ok": true}. Nothing of a user runs before it in a clone.
 //   POST /prepare  JSON {"id": name, "argv": [...], "env": {...}, "ready_ms": N,
-//                  "limits": LIMITS or absent}
+//                  "limits": LIMITS or absent, "zygote": true or absent}
 //                  Starts a fresh interpreter in a jail of its own, which waits for its program
-//                  ("Prepared interpreters" below). 200 {"prepared": id} once it is ready; 504 when
+//                  ("Prepared interpreters" below); with "zygote", outside of virtual machines and
+//                  where one is ready, forked from an interpreter of that argv and env that has
+//                  started up already (agent/zygote.h). 200 {"prepared": id} once it is ready; 504 when
 //                  it was not in time; 500 when it died. Replaces nothing: at most
 //                  AGENT_PREPARED_MAX.
 //   POST /run      Runs one program. Body: u32be length of HEAD, HEAD (JSON), then the bytes
