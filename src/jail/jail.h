@@ -144,6 +144,13 @@ struct jail_plan {
     const char *const *envp;
 };
 
+// For keep_caps: what a program needs that makes jails itself, as the agent does. Spelled as
+// numbers of linux/capability.h: CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP,
+// NET_ADMIN, SYS_ADMIN.
+#define JAIL_CAPS_NESTED                                                                           \
+    (1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 5 | 1ull << 6 | 1ull << 7 | 1ull << 8 |           \
+     1ull << 12 | 1ull << 21)
+
 #define JAIL_PLAN_INIT {.cgroup_fd = -1, .net_fd = -1}
 
 struct jail_child {
@@ -183,10 +190,11 @@ int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err 
 // on in its code. argv and envp are ignored; needs JAIL_NS_PID and not exec_as_init. The jail is a
 // child of the caller's *parent* (CLONE_PARENT), who reaps it and whose end die_with_parent means.
 //
-// Returns 1 in the caller with *ret filled, 0 in the program, -1 in the caller on failure. In the
-// program every descriptor but the plan's is closed, signal handlers and the thread's name are the
-// caller's, and it runs under fork()'s rules for a process whose other threads are gone (the caller
-// has none).
+// Returns 1 in the caller with *ret filled, 0 in the program, -1 in the caller on failure;
+// ret->pidfd is then -1, or that of a jail that was killed and is left to the parent to reap. In
+// the program every descriptor but the plan's is closed, signal handlers and the thread's name are
+// the caller's, and it runs under fork()'s rules for a process whose other threads are gone (the
+// caller has none).
 int jail_fork(const struct jail_plan *plan, struct jail_child *ret, struct err *err);
 
 // Reads the status from status_fd; blocks until there is one unless the caller polled. 0, or

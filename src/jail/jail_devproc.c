@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The jail's /proc and /dev.
+// The jail's /proc, /dev and control groups.
 #include "jail/jail_internal.h"
 
 #include "base/fd.h"
@@ -51,7 +51,7 @@ static int make_read_only(int proc, const char *name)
     return r < 0 ? r : jail_attach(tree, proc, name);
 }
 
-int jail_mount_proc(struct jail_ctx *c, int target)
+int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked)
 {
     _cleanup_fd_ int fs = fsopen("proc", FSOPEN_CLOEXEC);
     _cleanup_fd_ int proc = -1;
@@ -67,6 +67,8 @@ int jail_mount_proc(struct jail_ctx *c, int target)
     r = jail_attach(proc, target, "");
     if (r < 0)
         return jail_step_failed(c, r, "attach proc");
+    if (unmasked)
+        return 0;
     for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
         r = mask_file(proc, proc_masked[i]);
         if (r < 0)
@@ -165,10 +167,8 @@ static void make_terminals(int dev)
 
 int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
 {
-    uid_t uid = c->plan->ns & JAIL_NS_USER ? c->plan->uid : 0;
-    gid_t gid = c->plan->ns & JAIL_NS_USER ? c->plan->gid : 0;
-    _cleanup_fd_ int dev =
-        jail_tmpfs(64u * 1024u, 64, 0755, uid, gid, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    _cleanup_fd_ int dev = jail_tmpfs(64u * 1024u, 64, 0755, jail_skeleton_uid(c),
+                                      jail_skeleton_gid(c), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
     int r;
 
     if (dev < 0)
@@ -193,4 +193,15 @@ int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
         make_terminals(dev);
     r = jail_set_attr(dev, MOUNT_ATTR_RDONLY, false);
     return r < 0 ? jail_step_failed(c, r, "make /dev read-only") : 0;
+}
+
+int jail_cgroup2(unsigned attr)
+{
+    _cleanup_fd_ int fs = fsopen("cgroup2", FSOPEN_CLOEXEC);
+    int fd;
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -errno;
+    fd = fsmount(fs, FSMOUNT_CLOEXEC, attr);
+    return fd < 0 ? -errno : fd;
 }
