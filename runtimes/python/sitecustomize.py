@@ -2,7 +2,9 @@
 #
 # Lets a started python3 wait for its program: site imports this module before main.py is looked
 # at, so what runs afterwards is an ordinary `python3 main.py`. The other side is csb-agent
-# (src/channel/agent_wire.h, "Prepared interpreters"). Without CSB_CONTROL_FD it does nothing.
+# (src/channel/agent_wire.h, "Prepared interpreters"). With CSB_CONTROL_FD this process waits; with
+# CSB_ZYGOTE_FD it forks processes that do, each into a jail, and never runs a program itself
+# (src/jail/zygote.h). Without either nothing happens.
 
 
 def _csb_wait():
@@ -10,6 +12,7 @@ def _csb_wait():
     import sys
 
     number = os.environ.pop("CSB_CONTROL_FD", None)
+    zygote = os.environ.pop("CSB_ZYGOTE_FD", None)
     here = os.path.dirname(__file__)
     os.environ.pop("PYTHONPATH", None)
     sys.path[:] = [p for p in sys.path if p != here]
@@ -21,7 +24,7 @@ def _csb_wait():
         import sitecustomize  # noqa: F401
     except ImportError:
         sys.modules["sitecustomize"] = type(sys)("sitecustomize")
-    if number is None:
+    if number is None and zygote is None:
         return
 
     # What programs use most. Each costs a run that does not use it a little at exit.
@@ -37,7 +40,7 @@ def _csb_wait():
     os.mkdir(place)
     child = os.fork()
     if child == 0:
-        os.close(int(number))
+        os.close(int(zygote or number))
         null = os.open(os.devnull, os.O_RDWR)
         for target in (0, 1, 2):
             os.dup2(null, target)
@@ -50,12 +53,15 @@ def _csb_wait():
         os.unlink(f"{place}/{name}")
     os.rmdir(place)
 
+    if zygote is not None:
+        serve = _csb_zygote(os.path.join(os.path.dirname(here), "zygote.so"))
+
     # What is there now lives as long as the process. Out of the collector's sight it makes the
     # interpreter's end, most of a short run, twice as fast.
     gc.collect()
     gc.freeze()
 
-    fd = int(number)
+    fd = int(number) if zygote is None else serve(int(zygote))
     os.write(fd, b"R")
     data = b""
     while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
@@ -70,5 +76,44 @@ def _csb_wait():
     os.environ.update(told["env"])
 
 
+# A function that serves a zygote's socket. It returns in the forked children alone, with the number
+# of their control descriptor.
+def _csb_zygote(library):
+    import _ctypes
+    import os
+    import sys
+
+    class Int(_ctypes._SimpleCData):
+        _type_ = "i"
+
+    class Function(_ctypes.CFuncPtr):
+        # The interpreter's lock is held throughout.
+        _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
+        _restype_ = Int
+
+    class Procedure(Function):
+        _restype_ = None
+
+    python = _ctypes.dlopen(None, 0)
+    before_fork = Procedure(_ctypes.dlsym(python, "PyOS_BeforeFork"))
+    after_fork = Procedure(_ctypes.dlsym(python, "PyOS_AfterFork_Child"))
+    fork = Function(_ctypes.dlsym(_ctypes.dlopen(library, os.RTLD_NOW), "csb_zygote"))
+    # A program that imports it gets it as fresh as any other.
+    del sys.modules["_ctypes"]
+
+    # To the interpreter all the forks are one, in whose child what must not be shared (the state of
+    # random, locks, thread ids) is made new as after os.fork().
+    def serve(fd):
+        os.write(fd, b"R")
+        before_fork()
+        control = fork(fd)
+        if control < 0:
+            os._exit(0)
+        after_fork()
+        return control
+
+    return serve
+
+
 _csb_wait()
-del _csb_wait
+del _csb_wait, _csb_zygote

@@ -11,10 +11,10 @@
 
 struct run;
 
-// Starts what `body` asks for (its content is taken, also on failure), with one of `prepared` if so.
-// On success the answer has
-// begun and the run belongs to the stream: run_free() in its on_close. Errors: ERR_INVALID (body),
-// ERR_GONE (no such prepared interpreter), ERR_SYSTEM and ERR_INTERNAL; nothing was answered then.
+// Starts what `body` asks for (its content is taken, also on failure), with one of `prepared` where
+// it says so. On success the answer has begun and the run belongs to the stream: run_free() in its
+// on_close. Errors: ERR_INVALID (body), ERR_GONE (no such prepared interpreter), ERR_BUSY,
+// ERR_SYSTEM and ERR_INTERNAL; nothing was answered then.
 int run_start(struct prepared_set *prepared, struct server_stream *stream, struct buf *body,
               struct run **ret, struct err *err);
 

@@ -178,9 +178,10 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run
     env = json_object();
     add_env(env, as_list(rt->env));
     add_env(env, as_list(rt->prepare_env));
-    body = json_pack("{s:s,s:o,s:o,s:o,s:i}", "id", rt->id, "argv",
+    body = json_pack("{s:s,s:o,s:o,s:o,s:i,s:b}", "id", rt->id, "argv",
                      string_array(rt->prepare.argv, rt->prepare.argc), "env", env, "limits",
-                     limits_object(&first), "ready_ms", left_ms < 1 ? 1 : left_ms);
+                     limits_object(&first), "ready_ms", left_ms < 1 ? 1 : left_ms, "zygote",
+                     rt->zygote);
     text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     if (text == NULL)
         return out_of_memory(err);

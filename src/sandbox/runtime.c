@@ -199,13 +199,24 @@ static int key_warm(struct runtime *rt, const char *rest, const char *value, str
     return set_owned(&rt->warm_code, value, err);
 }
 
+static int set_yes(bool *ret, const char *value, struct err *err)
+{
+    *ret = strcmp(value, "yes") == 0;
+    if (!*ret && strcmp(value, "no") != 0)
+        return err_set(err, ERR_INVALID, "expected yes or no");
+    return 0;
+}
+
 static int key_warm_clone(struct runtime *rt, const char *rest, const char *value, struct err *err)
 {
     UNUSED_REST;
-    rt->warm_clone = strcmp(value, "yes") == 0;
-    if (!rt->warm_clone && strcmp(value, "no") != 0)
-        return err_set(err, ERR_INVALID, "expected yes or no");
-    return 0;
+    return set_yes(&rt->warm_clone, value, err);
+}
+
+static int key_zygote(struct runtime *rt, const char *rest, const char *value, struct err *err)
+{
+    UNUSED_REST;
+    return set_yes(&rt->zygote, value, err);
 }
 
 static int set_number(uint64_t min, uint64_t max, const char *value, uint64_t *ret, struct err *err)
@@ -258,6 +269,7 @@ static const struct key_row key_rows[] = {
     {"wrap.suffix", key_wrap_suffix},
     {"warm", key_warm},
     {"warm_clone", key_warm_clone},
+    {"zygote", key_zygote},
     {"pool_ready", key_pool_ready},
     {"compile_wall_ms", key_compile_wall},
     {"compile_memory_bytes", key_compile_memory},
@@ -308,6 +320,8 @@ static int check_complete(struct runtime *rt, struct err *err)
     if (rt->warm_clone && (rt->warm_code == NULL || rt->prepare.argc == 0))
         return err_set(err, ERR_INVALID, "%s%s: warm_clone needs warm and prepare", rt->id,
                        FILE_SUFFIX);
+    if (rt->zygote && rt->prepare.argc == 0)
+        return err_set(err, ERR_INVALID, "%s%s: zygote needs prepare", rt->id, FILE_SUFFIX);
     if (rt->name[0] == '\0')
         memcpy(rt->name, rt->id, sizeof(rt->id));
     static_assert(sizeof(stem) + sizeof(rt->extension) <= sizeof(rt->source), "fits");

@@ -45,6 +45,8 @@ struct runtime {
     char *wrap_unless; // program without this word sequence outside comments and strings is
     char *wrap_prefix; // put between prefix and suffix; NULL: never
     char *wrap_suffix;
+    bool zygote;         // a started interpreter may be forked into the next one, where sandboxes
+                         // share a kernel
     uint32_t pool_ready; // clones kept ready for it when POOL_SIZE is 3; in proportion otherwise
     char *warm_code;     // program run while the template is built, or NULL
     bool warm_clone;     // and once more in each clone whose processor is emulated
