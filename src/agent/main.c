@@ -7,7 +7,8 @@
 //   csb-agent --fd N [...]
 //
 // serves the sessions that come over the inherited socket N (agent/control.h), or the one session
-// on the inherited stream socket N, until the peer closes it. N is 3 or more.
+// on the inherited stream socket N, until the peer closes it. N is 3 or more. --version says which
+// program this is.
 #include "agent/agent.h"
 #include "agent/control.h"
 #include "agent/init.h"
@@ -176,6 +177,10 @@ int main(int argc, char **argv)
     snprintf(spaces, sizeof(spaces), "/run/csb-agent.%d", (int)getpid());
     snprintf(cgroup, sizeof(cgroup), "csb-agent.%d", (int)getpid());
     agent.config.spaces = spaces;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("csb-agent " CSB_VERSION);
+        return 0;
+    }
     if (parse_args(argc, argv, &agent.config, &command) < 0)
         return usage();
     int rc = serve(&command, cgroup, &err);
