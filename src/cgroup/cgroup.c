@@ -408,6 +408,9 @@ int cgroup_delegate(struct cgroup *cg, uid_t uid, gid_t gid)
         for (size_t f = 0; v2 && f < sizeof(files) / sizeof(files[0]); f++)
             if (fchownat(cg->dirs[i], files[f], uid, gid, 0) < 0 && errno != ENOENT)
                 return -errno;
+        // What is in it are several things, which do not die as one.
+        if (v2)
+            (void)fd_write_file(cg->dirs[i], "memory.oom.group", "0");
     }
     return 0;
 }
