@@ -169,6 +169,7 @@ static int build(struct driver *d, const struct driver_template_spec *spec, uint
 {
     struct err why = ERR_INIT;
 
+    log_info("building the template: once for this image and these settings, then it is loaded");
     if (boot(d, spec, deadline_ns, &t->image, err) < 0)
         return err_wrap(err, "building the template");
     // It works without: the next start builds it again.
