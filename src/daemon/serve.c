@@ -40,6 +40,8 @@ struct opened {
 struct server {
     const struct config *config;
     bool fake;
+    int listen_fd;
+    char address[80]; // "127.0.0.1:8000"
     int templates;
     int runtimes_dir;
     struct opened kernel, initrd, rootfs;
@@ -65,7 +67,9 @@ static int open_all(struct server *s, struct err *err)
 {
     const struct config *c = s->config;
 
-    if (state_open_templates(c->state_dir, &s->templates, err) < 0)
+    if (listen_tcp(c->api_host, (uint16_t)c->api_port, &s->listen_fd, s->address,
+                   sizeof(s->address), err) < 0 ||
+        state_open_templates(c->state_dir, &s->templates, err) < 0)
         return -1;
     s->runtimes_dir = open(c->runtimes_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->runtimes_dir < 0)
@@ -178,8 +182,7 @@ static int start_http(struct server *s, struct err *err)
     const struct config *c = s->config;
     bool open_to_all = !listen_is_loopback(c->api_host) && c->allowed_hosts[0] == '\0';
     struct http_options options = {
-        .host = c->api_host,
-        .port = (uint16_t)c->api_port,
+        .listen_fd = s->listen_fd,
         .routes = api_routes,
         .app = &s->api,
         .body_max_bytes = c->body_max_bytes,
@@ -192,7 +195,10 @@ static int start_http(struct server *s, struct err *err)
 
     s->api.engine = s->engine;
     s->api.config = c;
-    return http_server_new(&options, &s->http, err);
+    if (http_server_new(&options, &s->http, err) < 0)
+        return -1;
+    (void)fd_steal(&s->listen_fd);
+    return 0;
 }
 
 static int start(struct server *s, struct err *err)
@@ -214,8 +220,8 @@ static void announce(const struct server *s)
     struct engine_status status;
 
     engine_status(s->engine, &status);
-    log_info("listening on http://%s, isolation %s, accel %s: %s", http_server_address(s->http),
-             status.isolation, status.accel, status.note);
+    log_info("listening on http://%s, isolation %s, accel %s: %s", s->address, status.isolation,
+             status.accel, status.note);
 }
 
 // Waits for SIGTERM or SIGINT, at most until the deadline. False: the deadline passed.
@@ -264,6 +270,7 @@ static void end_machines(struct server *s)
 static void stop(struct server *s)
 {
     http_server_free(s->http);
+    engine_stop(s->engine);
     end_machines(s);
     engine_free(s->engine, 0);
     runtime_table_free(s->runtimes);
@@ -272,6 +279,7 @@ static void stop(struct server *s)
         (void)pthread_join(s->control, NULL);
     }
     launch_client_free(s->launch);
+    fd_close(&s->listen_fd);
     fd_close(&s->templates);
     fd_close(&s->runtimes_dir);
     fd_close(&s->kernel.fd);
@@ -284,6 +292,7 @@ int serve(const struct config *config)
     struct server s = {
         .config = config,
         .fake = strcmp(config->isolation, "fake") == 0,
+        .listen_fd = -1,
         .templates = -1,
         .runtimes_dir = -1,
         .kernel.fd = -1,

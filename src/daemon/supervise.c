@@ -225,13 +225,16 @@ static void launcher_ended(struct supervisor *s, int status)
     uint64_t lived_ms = (clock_mono_ns() - s->started_ns) / NS_PER_MS;
 
     s->launcher = 0;
-    if (s->kill_ns != CLOCK_NEVER) // stopping: the server let go of it
+    if (s->kill_ns != CLOCK_NEVER || s->server == 0) // stopping, or there is nobody to serve
         return;
     if (lived_ms >= YOUNG_MS || s->pause_ms == 0)
         s->pause_ms = PAUSE_FIRST_MS;
     else
         s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
     s->respawn_ns = clock_deadline_ms(s->pause_ms);
+    // It ends well when the server let go of it, which is about to end itself.
+    if (!WIFSIGNALED(status) && WEXITSTATUS(status) == 0)
+        return;
     log_warn(
         "csb-launch ended (%s %d); its virtual machines are gone; starting it again in %" PRIu64
         " ms",

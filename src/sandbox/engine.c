@@ -27,6 +27,17 @@ static void set_note(struct engine *e, const char *text)
     (void)pthread_mutex_unlock(&e->lock);
 }
 
+// What the warm-up does now: for the log, and /health meanwhile.
+static void note_warming(void *arg, const char *id, size_t number, size_t count)
+{
+    char text[96];
+
+    (void)snprintf(text, sizeof(text), "building the template: warming up %s, %zu of %zu", id,
+                   number, count);
+    log_info("%s", text);
+    set_note(arg, text);
+}
+
 static int build(struct engine *e, struct err *err)
 {
     const struct driver_ops *ops = e->config.driver;
@@ -50,6 +61,16 @@ static int build(struct engine *e, struct err *err)
     (void)pthread_mutex_unlock(&e->lock);
     pool_set_template(e->pool, t);
     return 0;
+}
+
+static bool is_stopping(struct engine *e)
+{
+    bool stop;
+
+    (void)pthread_mutex_lock(&e->lock);
+    stop = e->stopping;
+    (void)pthread_mutex_unlock(&e->lock);
+    return stop;
 }
 
 // True when the engine stops meanwhile.
@@ -76,7 +97,10 @@ static void *builder_main(void *arg)
         set_note(e, "building the template");
         if (build(e, &err) == 0)
             return NULL;
-        log_error("cannot build the template: %s", err.message);
+        if (is_stopping(e)) // which is why it failed
+            return NULL;
+        log_error("cannot build the template, trying again in %d s: %s", BUILD_RETRY_MS / 1000,
+                  err.message);
         set_note(e, err.message);
         if (pause_or_stop(e, BUILD_RETRY_MS))
             return NULL;
@@ -109,7 +133,12 @@ static int open_parts(struct engine *e, struct err *err)
         return -1;
     if (channel_loop_new(&e->loop, err) < 0)
         return -1;
-    e->warm = (struct template_warm){.loop = e->loop, .runtimes = c->runtimes};
+    e->warm = (struct template_warm){
+        .loop = e->loop,
+        .runtimes = c->runtimes,
+        .progress = note_warming,
+        .progress_arg = e,
+    };
     pool.origin = (struct sandbox_origin){
         .ops = c->driver,
         .driver = e->driver,
@@ -176,16 +205,25 @@ void engine_run_end(struct engine *e)
     (void)pthread_mutex_unlock(&e->lock);
 }
 
-void engine_free(struct engine *e, uint64_t drain_ms)
+void engine_stop(struct engine *e)
 {
-    struct timespec until = clock_to_timespec(clock_deadline_ms(drain_ms));
-
     if (e == NULL)
         return;
     pool_close(e->pool);
     (void)pthread_mutex_lock(&e->lock);
     e->stopping = true;
     (void)pthread_cond_broadcast(&e->changed);
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+void engine_free(struct engine *e, uint64_t drain_ms)
+{
+    struct timespec until = clock_to_timespec(clock_deadline_ms(drain_ms));
+
+    if (e == NULL)
+        return;
+    engine_stop(e);
+    (void)pthread_mutex_lock(&e->lock);
     while (e->runs_open > 0 && pthread_cond_timedwait(&e->changed, &e->lock, &until) == 0)
         continue;
     e->cut_runs = true;

@@ -56,7 +56,10 @@ struct engine_status {
 // Starts the engine; returns at once while the template is built and the pool is filled by
 // background threads. Errors: ERR_UNSUPPORTED when the driver cannot work on this host.
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);
-// Stops taking runs; waits up to `drain_ms` for those under way, then cuts them; frees all.
+// Stops taking runs and, where it is not built yet, trying to build the template. What is lost from
+// now on is no failure and is not logged. NULL allowed.
+void engine_stop(struct engine *e);
+// engine_stop(); waits up to `drain_ms` for those under way, then cuts them; frees all.
 void engine_free(struct engine *e, uint64_t drain_ms);
 void engine_status(struct engine *e, struct engine_status *ret);
 const struct runtime_table *engine_runtimes(const struct engine *e);

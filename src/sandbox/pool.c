@@ -18,6 +18,7 @@
 #include "sandbox/pool.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "sandbox/runtime.h"
 
 #include <errno.h>
@@ -265,7 +266,8 @@ static void note_failure(struct pool *p, const struct err *err)
     uint64_t wait_ms = BACKOFF_MIN_MS << (p->fail_streak < 6 ? p->fail_streak : 6);
 
     p->failed++;
-    p->fail_streak++;
+    if (p->fail_streak++ == 0 && !p->closed) // once, not with every try
+        log_error("cannot make a sandbox, trying again: %s", err->message);
     p->next_try_ns = clock_deadline_ms(wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS);
     (void)snprintf(p->last_error, sizeof(p->last_error), "%s", err->message);
 }
@@ -295,6 +297,10 @@ static void make_one(struct pool *p, size_t bucket)
     }
     for (int i = 0; i < SANDBOX_PHASE_COUNT; i++)
         p->starts[i][p->created % STARTS_KEPT] = s->start_ns[i];
+    if (p->fail_streak > 0)
+        log_info("sandboxes can be made again");
+    else if (p->created == 0)
+        log_info("ready: the first sandbox is made, the pool is being filled");
     p->created++;
     p->fail_streak = 0;
     p->last_error[0] = '\0';
@@ -592,6 +598,8 @@ static int wait_served(struct pool *p, struct waiter *w, const struct pool_wait 
 
         if (p->closed)
             return err_set(err, ERR_CANCELLED, "the service is shutting down");
+        if (now >= deadline && p->config.origin.template == NULL)
+            return err_set(err, ERR_BUSY, "the service is still starting, see /health");
         if (now >= deadline)
             return err_set(err, ERR_BUSY, "no sandbox became free within %llu ms",
                            (unsigned long long)p->config.queue_wait_ms);

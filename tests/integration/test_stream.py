@@ -4,6 +4,7 @@
 import base64
 import json
 import pathlib
+import socket
 import sys
 import threading
 import time
@@ -105,6 +106,16 @@ def leaving(t, d):
         connection.sock.close() if not header else connection.close()
         d.wait(lambda: d.running() == 0, "cancelled", 5)
         t.check(time.monotonic() - began < 2, f"closing a {name} ends its run")
+    with d.socket() as sock:
+        body = json.dumps({"language": "python", "code": "sleep 60000\n"}).encode()
+        sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" %
+                     len(body) + body)
+        d.wait(lambda: d.running() == 1, "running")
+        sock.shutdown(socket.SHUT_WR)
+        d.wait(lambda: d.running() == 0, "cancelled", 5)
+        told = sock.makefile("rb").read()
+        t.check(b" 503 " in told.splitlines()[0] and b'"error":"cancelled"' in told,
+                "closing the sending half ends it too, and the client is told", told)
     connection, answer = open_stream(d, "flood 900000\nsleep 60000")
     d.wait(lambda: d.running() == 1, "running")
     answer.read(1000)
