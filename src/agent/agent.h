@@ -46,7 +46,7 @@ struct zygote;
 struct agent_config {
     bool vm;            // PID 1 of a virtual machine
     const char *root;   // what becomes the programs' root; NULL: made of the host's /usr and /etc
-    const char *shims;  // what becomes /csb when root is NULL; or NULL
+    const char *shims;  // what becomes /csb; NULL: what root has there
     const char *spaces; // directory for the runs' spaces, root's alone
 };
 

@@ -55,7 +55,7 @@ static void add_read_only(struct step_plan *p, const char *source, const char *t
 }
 
 // Outside a virtual machine there is no image: the host's own programs are the runtimes.
-static void add_host_root(struct step_plan *p, const char *shims)
+static void add_host_root(struct step_plan *p)
 {
     struct stat st;
 
@@ -69,8 +69,6 @@ static void add_host_root(struct step_plan *p, const char *shims)
         else
             add_read_only(p, usr_dirs[i].path, usr_dirs[i].path);
     }
-    if (shims != NULL)
-        add_read_only(p, shims, "/csb");
 }
 
 static void add_space(struct step_plan *p, const struct space *space)
@@ -119,7 +117,9 @@ void plan_make(const struct agent *agent, const struct plan_parts *parts, struct
     jail->root = agent->config.root;
     jail->mounts = ret->mounts;
     if (jail->root == NULL)
-        add_host_root(ret, agent->config.shims);
+        add_host_root(ret);
+    if (agent->config.shims != NULL)
+        add_read_only(ret, agent->config.shims, "/csb");
     add_mount(ret, JAIL_MOUNT_PROC, NULL, "/proc");
     add_mount(ret, JAIL_MOUNT_DEV, NULL, "/dev");
     add_space(ret, parts->space);
