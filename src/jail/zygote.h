@@ -13,6 +13,8 @@
 #include "base/err.h"
 #include "jail/jail.h"
 
+#define JAIL_CONTROL_FD 3
+
 // Agent's side. As jail_spawn(), but the program goes on in the zygote's code and argv and envp are
 // ignored. Paths are the zygote's, so also the agent's. Blocks for the time of the set-up, about a
 // millisecond, at most 10 s. On ERR_GONE, ERR_PROTOCOL and ERR_TIMEOUT the zygote is of no more
