@@ -109,8 +109,8 @@ static void plan_namespaces(const struct agent_host *host, struct agent_jail *j)
 void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
                      struct agent_jail *ret)
 {
-    static const char *const argv[] = {"/csb/csb-agent", "--serve",  "3",
-                                       "--spaces",       "/run/csb", NULL};
+    static const char *const argv[] = {"/csb/csb-agent", "--serve", "3",        "--root",   "/",
+                                       "--shims",        "/csb",    "--spaces", "/run/csb", NULL};
     static const char *const envp[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
                                        "/sbin:/bin",
                                        "HOME=/", "LANG=C.UTF-8", NULL};

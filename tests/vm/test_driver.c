@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The conformance suite of drivers: what driver.h promises, checked against the driver named by the
-// first argument, "fake" or "qemu" (the default). ACCEL in the environment ("auto", "kvm", "tcg")
-// is the qemu driver's accelerator, default "tcg"; CSB_TEST_SUITE is the suite's name for skips;
-// CSB_TIMEOUT_MULTIPLIER stretches the deadlines for a slow machine.
+// first argument, "fake", "process" or "qemu" (the default). ACCEL in the environment ("auto",
+// "kvm", "tcg") is the qemu driver's accelerator, default "tcg"; CSB_TEST_SUITE is the suite's name
+// for skips; CSB_TIMEOUT_MULTIPLIER stretches the deadlines for a slow machine.
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
@@ -33,7 +33,7 @@ static struct driver_config config = {.state_dir_fd = -1};
 static struct channel_loop *loop;
 static struct launch_harness harness;
 static int warmed; // times the warm-up was called
-static bool is_vm; // sandboxes are processes below the launcher
+static bool is_vm; // sandboxes are, or are in, processes below the launcher
 static uint64_t patience = 1;
 
 static uint64_t deadline_in(uint64_t ms)
@@ -135,6 +135,11 @@ static void stop(struct sandbox *sb)
 {
     channel_close(sb->ch);
     ops->destroy(sb->s);
+}
+
+static bool shared(void)
+{
+    return (ops->caps & DRIVER_CAP_SHARED) != 0;
 }
 
 static int count_fds(void)
@@ -240,9 +245,12 @@ static void test_clone(struct driver_template *t)
     CHECK_INT(err.code, ERR_INVALID);
     CHECK(!died(sb.s, 0));
     CHECK(ops->usage(sb.s, &usage, &err) == 0);
-    CHECK_MSG(usage.private_bytes > 1 << 10 && usage.private_bytes < 512 << 20,
+    // What all share is nobody's own.
+    CHECK_MSG(shared() ? usage.private_bytes == 0
+                       : usage.private_bytes > 1 << 10 && usage.private_bytes < 512 << 20,
               "private memory is %llu KiB", (unsigned long long)usage.private_bytes >> 10);
-    CHECK_MSG(usage.cpu_ns > 0, "CPU time is %llu us", (unsigned long long)usage.cpu_ns / 1000);
+    CHECK_MSG(shared() || usage.cpu_ns > 0, "CPU time is %llu us",
+              (unsigned long long)usage.cpu_ns / 1000);
     stop(&sb);
 }
 
@@ -347,6 +355,27 @@ static void test_death(struct driver_template *t)
     stop(&sb);
 }
 
+// When one dies, all that shared its agent have, and the next is as good as new.
+static void test_shared_death(struct driver_template *t)
+{
+    struct sandbox a, b, next;
+
+    if (!shared() || !CHECK(start(t, &a)) || !CHECK(start(t, &b)))
+        return;
+    CHECK(healthy(a.ch) && healthy(b.ch));
+    CHECK(pid_of_vm(a.s) > 1 && kill((pid_t)pid_of_vm(a.s), SIGKILL) == 0);
+    CHECK(died(a.s, 5000) && died(b.s, 5000));
+    if (CHECK(start(t, &next))) {
+        CHECK(healthy(next.ch) && !died(next.s, 0));
+        stop(&b);
+        CHECK(healthy(next.ch));
+        stop(&next);
+    } else {
+        stop(&b);
+    }
+    stop(&a);
+}
+
 static void test_pause(struct driver_template *t)
 {
     struct err err = ERR_INIT;
@@ -404,6 +433,7 @@ static void run_suite(void)
         test_independence(t);
         test_destroy_while_busy(t);
         test_death(t);
+        test_shared_death(t);
         test_pause(t);
         test_no_leaks(t);
     }
@@ -412,17 +442,17 @@ static void run_suite(void)
     ops->close(driver);
 }
 
-static bool use_qemu(void)
+static bool use_launcher(bool process)
 {
     const char *accel = getenv("ACCEL");
     const char *suite = getenv("CSB_TEST_SUITE");
     struct err err = ERR_INIT;
 
-    ops = &driver_qemu;
+    ops = process ? &driver_process : &driver_qemu;
     is_vm = true;
-    if (launch_harness_start(&harness, &err) < 0) {
+    if (launch_harness_start(&harness, process, &err) < 0) {
         if (err.code == ERR_UNSUPPORTED)
-            tap_skip(suite == NULL ? "vm" : suite, err.message);
+            tap_skip(suite != NULL ? suite : process ? "process" : "vm", err.message);
         else
             tap_ok(false, "the launcher starts: %s", err.message);
         return false;
@@ -434,6 +464,9 @@ static bool use_qemu(void)
         .initrd_path = harness.initrd,
         .rootfs_path = harness.rootfs,
         .accel = accel == NULL ? "tcg" : accel,
+        .tree_path = harness.tree,
+        .agent_path = harness.agent,
+        .runtimes_path = harness.runtimes,
     };
     return true;
 }
@@ -441,20 +474,20 @@ static bool use_qemu(void)
 int main(int argc, char **argv)
 {
     struct err err = ERR_INIT;
-    bool qemu = argc < 2 || strcmp(argv[1], "fake") != 0;
+    bool real = argc < 2 || strcmp(argv[1], "fake") != 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
     if (getenv("CSB_TIMEOUT_MULTIPLIER") != NULL)
         (void)parse_u64(getenv("CSB_TIMEOUT_MULTIPLIER"), 1, 100, &patience); // stays 1
     ops = &driver_fake;
     // Before any thread: csb-launch is forked.
-    if (!qemu || use_qemu()) {
+    if (!real || use_launcher(argc > 1 && strcmp(argv[1], "process") == 0)) {
         if (!CHECK(channel_loop_new(&loop, &err) == 0))
             return tap_done();
         run_suite();
         channel_loop_free(loop);
     }
-    if (qemu && harness.pid > 0)
+    if (real && harness.pid > 0)
         CHECK_INT(launch_harness_processes(&harness), 0);
     (void)launch_harness_stop(&harness);
     return tap_done();
