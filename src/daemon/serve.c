@@ -11,7 +11,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/confinement.h"
 #include "daemon/privileges.h"
+#include "daemon/programs.h"
 #include "daemon/state.h"
 #include "driver/driver.h"
 #include "http/listen.h"
@@ -22,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,11 +43,14 @@ struct opened {
 struct server {
     const struct config *config;
     bool fake;
+    bool process;
     int listen_fd;
     char address[80]; // "127.0.0.1:8000"
     int templates;
     int runtimes_dir;
-    struct opened kernel, initrd, rootfs;
+    struct opened kernel, initrd, rootfs; // of virtual machines
+    struct opened tree, agent, table;     // of process isolation
+    struct confinement *confinement;
     struct launch_client *launch;
     struct runtime_table *runtimes;
     struct engine *engine;
@@ -63,6 +69,19 @@ static int open_file(const char *name, const char *path, struct opened *ret, str
     return 0;
 }
 
+// Only to tell what the sandboxes are made of: the launcher uses its own.
+static int open_process(struct server *s, struct err *err)
+{
+    char agent[PATH_MAX];
+
+    programs_find_agent(s->config, agent);
+    if (open_file("ROOTFS_TREE", s->config->rootfs_tree, &s->tree, err) < 0 ||
+        open_file("AGENT_PATH", agent, &s->agent, err) < 0 ||
+        open_file("RUNTIMES_DIR", s->config->runtimes_dir, &s->table, err) < 0)
+        return -1;
+    return 0;
+}
+
 static int open_all(struct server *s, struct err *err)
 {
     const struct config *c = s->config;
@@ -76,6 +95,8 @@ static int open_all(struct server *s, struct err *err)
         return err_sys(err, errno, "RUNTIMES_DIR: cannot open %s", c->runtimes_dir);
     if (s->fake)
         return 0;
+    if (s->process)
+        return open_process(s, err);
     if (open_file("KERNEL_PATH", c->kernel_path, &s->kernel, err) < 0 ||
         open_file("INITRD_PATH", c->initrd_path, &s->initrd, err) < 0 ||
         open_file("ROOTFS_PATH", c->rootfs_path, &s->rootfs, err) < 0)
@@ -86,11 +107,13 @@ static int open_all(struct server *s, struct err *err)
 // As the new user. The files were opened by the old one; drivers open them again by the names.
 static int check_readable(const struct server *s, struct err *err)
 {
-    const struct opened *const files[] = {&s->kernel, &s->initrd, &s->rootfs};
-    const char *const names[] = {"KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH"};
+    const struct opened *const files[] = {&s->kernel, &s->initrd, &s->rootfs,
+                                          &s->tree,   &s->agent,  &s->table};
+    const char *const names[] = {"KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH",
+                                 "ROOTFS_TREE", "AGENT_PATH",  "RUNTIMES_DIR"};
 
-    for (size_t i = 0; i < 3 && !s->fake; i++)
-        if (access(files[i]->path, R_OK) < 0)
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        if (files[i]->fd >= 0 && access(files[i]->path, R_OK) < 0)
             return err_sys(err, errno, "%s: uid %u may not read it", names[i], (unsigned)geteuid());
     return 0;
 }
@@ -114,50 +137,59 @@ static void *control_main(void *arg)
     }
 }
 
-static void take_confinement(const struct launch_info *info, struct api_confinement *ret)
+// By the thread of a call that gave the launcher up.
+static void on_stuck(void *arg)
 {
-    *ret = (struct api_confinement){
-        .known = true,
-        .uid = (info->confinement & LAUNCH_CONFINED_UID) != 0,
-        .network = (info->confinement & LAUNCH_CONFINED_NET) != 0,
-        .root = (info->confinement & LAUNCH_CONFINED_ROOT) != 0,
-        .seccomp = (info->confinement & LAUNCH_CONFINED_SECCOMP) != 0,
-        .cgroup = (info->confinement & LAUNCH_CONFINED_CGROUP) != 0,
-        .pid = (info->confinement & LAUNCH_CONFINED_PID) != 0,
-        .cgroup_version = info->cgroup_version,
-    };
-    (void)snprintf(ret->cgroup_note, sizeof(ret->cgroup_note), "%s", info->cgroup_note);
-    (void)snprintf(ret->vmm, sizeof(ret->vmm), "%s", info->qemu_version);
+    const char byte = DAEMON_STUCK;
+
+    (void)arg;
+    // Without an answer: the supervisor may be about to stop us.
+    (void)send(DAEMON_CONTROL_FD, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static int connect_launcher(struct server *s, struct err *err)
 {
-    struct launch_info info;
-
     if (s->fake)
         return 0;
     if (launch_client_new(DAEMON_LAUNCH_FD, &s->launch, err) < 0)
         return -1;
+    launch_client_on_stuck(s->launch, on_stuck, NULL);
     if (pthread_create(&s->control, NULL, control_main, s) != 0)
         return err_set(err, ERR_INTERNAL, "cannot start a thread");
     s->control_runs = true;
-    if (launch_hello(s->launch, &info, err) < 0)
+    if (confinement_new(s->launch, s->config, &s->confinement, err) < 0)
         return err_wrap(err, "csb-launch");
-    take_confinement(&info, &s->api.confinement);
+    s->api.confinement = confinement_get;
+    s->api.confinement_arg = s->confinement;
     return 0;
+}
+
+// For all that runs at once.
+static uint32_t agent_memory_mib(const struct config *c)
+{
+    uint64_t host_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+    return c->process_memory_mb != 0 ? (uint32_t)c->process_memory_mb
+                                     : (uint32_t)(host_bytes / 4 * 3 >> 20);
 }
 
 static int start_engine(struct server *s, struct err *err)
 {
     const struct config *c = s->config;
     struct engine_config config = {
-        .driver = s->fake ? &driver_fake : &driver_qemu,
+        .driver = s->fake      ? &driver_fake
+                  : s->process ? &driver_process
+                               : &driver_qemu,
         .driver_config = {.state_dir_fd = s->templates,
                           .launch = s->launch,
                           .kernel_path = s->kernel.path,
                           .initrd_path = s->initrd.path,
                           .rootfs_path = s->rootfs.path,
-                          .accel = c->accel},
+                          .accel = c->accel,
+                          .tree_path = s->tree.path,
+                          .agent_path = s->agent.path,
+                          .runtimes_path = s->table.path,
+                          .agent_memory_mib = agent_memory_mib(c)},
         .shape = {.memory_mib = (uint32_t)c->vm_memory_mb, .cpus = (uint32_t)c->vm_cpus},
         .pool_ready = (uint32_t)c->pool_size,
         .pool_max = (uint32_t)c->pool_max,
@@ -222,6 +254,8 @@ static void announce(const struct server *s)
     engine_status(s->engine, &status);
     log_info("listening on http://%s, isolation %s, accel %s: %s", s->address, status.isolation,
              status.accel, status.note);
+    if (s->confinement != NULL)
+        confinement_log(s->confinement);
 }
 
 // Waits for SIGTERM or SIGINT, at most until the deadline. False: the deadline passed.
@@ -278,8 +312,12 @@ static void stop(struct server *s)
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread
         (void)pthread_join(s->control, NULL);
     }
+    confinement_free(s->confinement);
     launch_client_free(s->launch);
     fd_close(&s->listen_fd);
+    fd_close(&s->tree.fd);
+    fd_close(&s->agent.fd);
+    fd_close(&s->table.fd);
     fd_close(&s->templates);
     fd_close(&s->runtimes_dir);
     fd_close(&s->kernel.fd);
@@ -292,12 +330,16 @@ int serve(const struct config *config)
     struct server s = {
         .config = config,
         .fake = strcmp(config->isolation, "fake") == 0,
+        .process = strcmp(config->isolation, "process") == 0,
         .listen_fd = -1,
         .templates = -1,
         .runtimes_dir = -1,
         .kernel.fd = -1,
         .initrd.fd = -1,
         .rootfs.fd = -1,
+        .tree.fd = -1,
+        .agent.fd = -1,
+        .table.fd = -1,
     };
     struct err err = ERR_INIT;
     sigset_t set;
