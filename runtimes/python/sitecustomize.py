@@ -7,10 +7,12 @@
 # (src/jail/zygote.h). Without either nothing happens.
 
 
-def _csb_wait(number, zygote):
+def _csb_wait():
     import os
     import sys
 
+    number = os.environ.pop("CSB_CONTROL_FD", None)
+    zygote = os.environ.pop("CSB_ZYGOTE_FD", None)
     here = os.path.dirname(__file__)
     os.environ.pop("PYTHONPATH", None)
     sys.path[:] = [p for p in sys.path if p != here]
@@ -84,15 +86,12 @@ def _csb_zygote(library):
     class Int(_ctypes._SimpleCData):
         _type_ = "i"
 
-    # The interpreter's lock is held throughout.
-    flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
-
     class Function(_ctypes.CFuncPtr):
-        _flags_ = flags
+        # The interpreter's lock is held throughout.
+        _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
         _restype_ = Int
 
-    class Procedure(_ctypes.CFuncPtr):
-        _flags_ = flags
+    class Procedure(Function):
         _restype_ = None
 
     python = _ctypes.dlopen(None, 0)
@@ -116,22 +115,5 @@ def _csb_zygote(library):
     return serve
 
 
-def _csb_start():
-    import os
-
-    number = os.environ.pop("CSB_CONTROL_FD", None)
-    zygote = os.environ.pop("CSB_ZYGOTE_FD", None)
-    try:
-        _csb_wait(number, zygote)
-    except BaseException:
-        # The interpreter would go on with main.py. A zygote is in no jail and must not.
-        if zygote is not None:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-        raise
-
-
-_csb_start()
-del _csb_start, _csb_wait, _csb_zygote
+_csb_wait()
+del _csb_wait, _csb_zygote

@@ -188,45 +188,76 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run
     return call(ch, "POST", "/prepare", text, deadline_ns, &answer, err);
 }
 
-static json_t *compile_object(const struct run_request *req)
+static json_t *compile_object(const struct agent_run *how)
 {
-    const struct runtime *rt = req->runtime;
+    const struct runtime *rt = how->req->runtime;
     struct run_limits limits;
     json_t *env;
 
-    if (rt->compile.argc == 0)
+    if (rt->compile.argc == 0 || how->artifact != NULL)
         return json_null();
-    limits = compile_limits(rt, &req->limits);
+    limits = compile_limits(rt, &how->req->limits);
     env = json_object();
     add_env(env, as_list(rt->env));
     return json_pack("{s:o,s:o,s:o}", "argv", string_array(rt->compile.argv, rt->compile.argc),
                      "env", env, "limits", limits_object(&limits));
 }
 
-static json_t *head_object(const struct run_request *req, bool prepared)
+static json_t *files_array(const struct agent_run *how)
 {
-    const struct runtime *rt = req->runtime;
+    const struct run_request *req = how->req;
     json_t *files = json_array();
-    json_t *env = json_object();
-    json_t *run;
 
     for (size_t i = 0; i < req->file_count; i++)
         json_array_append_new(files, json_pack("{s:s,s:I}", "path", req->files[i].path, "size",
                                                (json_int_t)req->files[i].len));
+    if (how->artifact != NULL)
+        json_array_append_new(files,
+                              json_pack("{s:s,s:I,s:b}", "path", req->runtime->compile_artifact,
+                                        "size", (json_int_t)how->artifact_len, "executable", 1));
+    return files;
+}
+
+static json_t *artifact_object(const struct agent_run *how)
+{
+    if (how->artifact != NULL || how->artifact_max == 0)
+        return json_null();
+    return json_pack("{s:s,s:I}", "path", how->req->runtime->compile_artifact, "max_bytes",
+                     (json_int_t)how->artifact_max);
+}
+
+static json_t *head_object(const struct agent_run *how)
+{
+    const struct run_request *req = how->req;
+    const struct runtime *rt = req->runtime;
+    json_t *env = json_object();
+    json_t *run;
+
     // A prepared interpreter has these; after a prepared compiler the run still starts anew.
-    if (!prepared || rt->compile.argc > 0)
+    if (!how->prepared || rt->compile.argc > 0)
         add_env(env, as_list(rt->env));
     add_env(env, req->env);
     run = json_pack("{s:o,s:o,s:o,s:o}", "argv", string_array(rt->run.argv, rt->run.argc), "args",
                     args_array(req->args), "env", env, "limits", limits_object(&req->limits));
-    return json_pack("{s:o,s:o,s:I,s:o,s:o}", "prepared",
-                     prepared ? json_string(rt->id) : json_null(), "files", files, "stdin_size",
-                     (json_int_t)req->stdin_len, "compile", compile_object(req), "run", run);
+    return json_pack("{s:o,s:o,s:I,s:o,s:o,s:o}", "prepared",
+                     how->prepared ? json_string(rt->id) : json_null(), "files", files_array(how),
+                     "stdin_size", (json_int_t)req->stdin_len, "artifact", artifact_object(how),
+                     "compile", compile_object(how), "run", run);
 }
 
-int agent_encode_run(const struct run_request *req, bool prepared, struct buf *ret, struct err *err)
+static size_t content_bytes(const struct agent_run *how)
 {
-    _cleanup_json_ json_t *head = head_object(req, prepared);
+    size_t n = how->req->stdin_len + how->artifact_len;
+
+    for (size_t i = 0; i < how->req->file_count; i++)
+        n += how->req->files[i].len;
+    return n;
+}
+
+int agent_encode_run(const struct agent_run *how, struct buf *ret, struct err *err)
+{
+    const struct run_request *req = how->req;
+    _cleanup_json_ json_t *head = head_object(how);
     _cleanup_text_ char *text = head == NULL ? NULL : json_dumps(head, JSON_COMPACT);
     size_t len;
     int r;
@@ -236,16 +267,20 @@ int agent_encode_run(const struct run_request *req, bool prepared, struct buf *r
     len = strlen(text);
     if (len > AGENT_HEAD_MAX)
         return err_set(err, ERR_TOO_LARGE, "arguments and environment are too large");
+    if (4 + len + content_bytes(how) > AGENT_BODY_MAX)
+        return err_set(err, ERR_TOO_LARGE, "the program and its files are too large");
+    if (buf_reserve(ret, 4 + len + content_bytes(how)) == NULL)
+        return out_of_memory(err);
     r = buf_append_be32(ret, (uint32_t)len);
     if (r == 0)
         r = buf_append(ret, text, len);
     for (size_t i = 0; r == 0 && i < req->file_count; i++)
         r = buf_append(ret, req->files[i].data, req->files[i].len);
     if (r == 0)
+        r = buf_append(ret, how->artifact, how->artifact_len);
+    if (r == 0)
         r = buf_append(ret, req->stdin_data, req->stdin_len);
-    if (r == 0 && ret->len > AGENT_BODY_MAX)
-        r = -1;
-    return r == 0 ? 0 : err_set(err, ERR_TOO_LARGE, "the program and its files are too large");
+    return r == 0 ? 0 : out_of_memory(err);
 }
 
 static const char *const reason_names[RUN_REASON_COUNT] = {

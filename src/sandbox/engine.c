@@ -131,7 +131,8 @@ static int open_parts(struct engine *e, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "%s", e->probe.note);
     if (c->driver->open(&c->driver_config, &e->driver, err) < 0)
         return -1;
-    if (channel_loop_new(&e->loop, err) < 0)
+    if (channel_loop_new(&e->loop, err) < 0 ||
+        compile_cache_new(c->compile_cache_bytes, &e->compile_cache, err) < 0)
         return -1;
     e->warm = (struct template_warm){
         .loop = e->loop,
@@ -158,6 +159,7 @@ static void close_parts(struct engine *e)
     pool_free(e->pool);
     if (e->loop != NULL)
         channel_loop_free(e->loop);
+    compile_cache_free(e->compile_cache);
     e->config.driver->template_free(e->template);
     e->config.driver->close(e->driver);
     (void)pthread_mutex_destroy(&e->lock);
@@ -188,6 +190,17 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
     }
     *ret = e;
     return 0;
+}
+
+const char *engine_template_key(struct engine *e)
+{
+    const char *key = NULL;
+
+    (void)pthread_mutex_lock(&e->lock);
+    if (e->template != NULL)
+        key = e->config.driver->template_key(e->template);
+    (void)pthread_mutex_unlock(&e->lock);
+    return key;
 }
 
 void engine_run_begin(struct engine *e)
@@ -260,6 +273,7 @@ void engine_status(struct engine *e, struct engine_status *ret)
     st.warm_ns = pool.start_ns[SANDBOX_PHASE_WARM];
     st.prepare_ns = pool.start_ns[SANDBOX_PHASE_PREPARE];
     st.runs_total = e->runs_total;
+    compile_cache_status(e->compile_cache, &st.compile_cache);
     (void)pthread_mutex_lock(&e->lock);
     st.ready = e->template != NULL && pool.created > 0 && pool.last_error[0] == '\0';
     if (e->template != NULL)

@@ -29,11 +29,19 @@ struct engine_config {
     struct driver_config driver_config; // its pointers are borrowed for the engine's life
     struct runtime_table *runtimes;     // borrowed
     struct driver_shape shape;
-    uint32_t pool_ready;      // ready sandboxes to keep per warm runtime, default 3
-    uint32_t pool_max;        // sandboxes alive at once, ready and running
-    uint32_t queue_max;       // requests that may wait for a sandbox
-    uint64_t queue_wait_ms;   // longest wait before ERR_BUSY
-    struct run_limits limits; // the defaults of a run: sandboxes are prepared for them
+    uint32_t pool_ready;          // ready sandboxes to keep per warm runtime, default 3
+    uint32_t pool_max;            // sandboxes alive at once, ready and running
+    uint32_t queue_max;           // requests that may wait for a sandbox
+    uint64_t queue_wait_ms;       // longest wait before ERR_BUSY
+    struct run_limits limits;     // the defaults of a run: sandboxes are prepared for them
+    uint64_t compile_cache_bytes; // for what compile steps made; 0: nothing is kept
+};
+
+struct engine_cache_status {
+    uint64_t max_bytes;
+    uint64_t bytes;
+    uint64_t entries;
+    uint64_t hits, misses; // requests that could have been served
 };
 
 struct engine_status {
@@ -51,6 +59,7 @@ struct engine_status {
     uint64_t sandboxes_failed;
     uint64_t clone_ns, sync_ns, warm_ns, prepare_ns; // medians over the last 64 sandboxes made
     char template_key[65];
+    struct engine_cache_status compile_cache;
 };
 
 // Starts the engine; returns at once while the template is built and the pool is filled by

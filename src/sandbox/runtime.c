@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/ini.h"
 #include "base/parse.h"
+#include "sandbox/engine.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -119,6 +120,15 @@ static int key_compile(struct runtime *rt, const char *rest, const char *value, 
 {
     UNUSED_REST;
     return set_words(rt->compile.argv, &rt->compile.argc, RUNTIME_ARGS_MAX, value, err);
+}
+
+static int key_compile_artifact(struct runtime *rt, const char *rest, const char *value,
+                                struct err *err)
+{
+    UNUSED_REST;
+    if (run_path_check(value, err) < 0)
+        return -1;
+    return set_owned(&rt->compile_artifact, value, err);
 }
 
 static int key_run(struct runtime *rt, const char *rest, const char *value, struct err *err)
@@ -258,6 +268,7 @@ static const struct key_row key_rows[] = {
     {"extension", key_extension},
     {"aliases", key_aliases},
     {"compile", key_compile},
+    {"compile_artifact", key_compile_artifact},
     {"run", key_run},
     {"prepare", key_prepare},
     {"env.", key_env},
@@ -314,6 +325,9 @@ static int check_complete(struct runtime *rt, struct err *err)
         check_command(rt, "run", &rt->run, err) < 0 ||
         check_command(rt, "prepare", &rt->prepare, err) < 0)
         return -1;
+    if (rt->compile_artifact != NULL && rt->compile.argc == 0)
+        return err_set(err, ERR_INVALID, "%s%s: compile_artifact needs compile", rt->id,
+                       FILE_SUFFIX);
     if (rt->wrap_unless != NULL && (rt->wrap_prefix == NULL || rt->wrap_suffix == NULL))
         return err_set(err, ERR_INVALID, "%s%s: wrap.unless needs wrap.prefix and wrap.suffix",
                        rt->id, FILE_SUFFIX);
@@ -445,6 +459,7 @@ void runtime_table_free(struct runtime_table *t)
         free_list(rt->prepare_env, rt->prepare_env_count);
         free_list(rt->cold_env, rt->cold_env_count);
         free_list(rt->cold_files, rt->cold_files_count);
+        free(rt->compile_artifact);
         free(rt->wrap_unless);
         free(rt->wrap_prefix);
         free(rt->wrap_suffix);

@@ -30,6 +30,8 @@ struct runtime {
     char *aliases[RUNTIME_ALIASES_MAX + 1]; // further accepted ids: "py"
     size_t alias_count;
     struct runtime_command compile;
+    char *compile_artifact; // what the compile step makes and the run step needs beside the files,
+                            // relative; NULL: not told, so never kept
     struct runtime_command run;
     struct runtime_command prepare; // how to start a prepared interpreter, or compiler when there
                                     // is a compile step; none when argc is 0
