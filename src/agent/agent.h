@@ -37,6 +37,8 @@
 #define AGENT_UID          1000
 #define AGENT_GID          1000
 
+#define AGENT_WORK_DIR     "/work" // where a program starts
+
 #define AGENT_SESSIONS_MAX 1024
 #define AGENT_JAILS_MAX    1024 // running, waiting and on their way out
 
@@ -60,6 +62,7 @@ struct agent {
     struct slots slots;
     struct netns_pool netns;
     struct graveyard graveyard;
+    bool can_zygote; // what the agent sees is what a jail does
     struct zygote *zygotes;
     // Where output is read to: room for a frame's header, then its payload.
     uint8_t frame[FRAME_HEADER_BYTES + AGENT_FRAME_MAX];

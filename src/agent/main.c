@@ -13,6 +13,7 @@
 #include "agent/control.h"
 #include "agent/init.h"
 #include "agent/session.h"
+#include "agent/zygote.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "jail/jail.h"
@@ -99,6 +100,15 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit); // what cannot be raised stays as it is
 }
 
+// Zygotes live in the agent's root and directory, and make their forks' of it.
+static bool enter_work_dir(void)
+{
+    const char *root = agent.config.root;
+
+    return !agent.config.vm && (root == NULL || strcmp(root, "/") == 0) &&
+           chdir(AGENT_WORK_DIR) == 0;
+}
+
 static int set_up(const char *cgroup_name, struct err *err)
 {
     struct err net_err = ERR_INIT;
@@ -108,6 +118,7 @@ static int set_up(const char *cgroup_name, struct err *err)
     raise_descriptor_limit();
     if (make_spaces(agent.config.spaces, err) < 0 || open_cgroups(cgroup_name, err) < 0)
         return -1;
+    agent.can_zygote = enter_work_dir();
     (void)jail_prepare(JAIL_SECCOMP_RUN);
     slots_init(&agent.slots, agent.config.vm, AGENT_UID);
     if (!agent.config.vm && netns_pool_init(&agent.netns, &net_err) < 0)
@@ -122,6 +133,7 @@ static void tear_down(struct control *control)
 {
     control_release(control);
     sessions_close(&agent);
+    zygotes_free(&agent);
     if (!graveyard_drain(&agent.graveyard, DRAIN_MS))
         log_warn("%zu jails are not gone yet", agent.graveyard.count);
     if (!agent.config.vm)

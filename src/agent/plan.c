@@ -125,7 +125,7 @@ void plan_make(const struct agent *agent, const struct plan_parts *parts, struct
     add_space(ret, parts->space);
     jail->cgroup_fd = parts->cgroup == NULL ? -1 : cgroup_dirfd(parts->cgroup);
     jail->cgroup_v1_procs = parts->cgroup == NULL ? NULL : cgroup_procs_paths(parts->cgroup);
-    jail->cwd = "/work";
+    jail->cwd = AGENT_WORK_DIR;
     memcpy(ret->rlimits, rlimits, sizeof(rlimits));
     jail->rlimits = ret->rlimits;
     jail->rlimit_count = sizeof(rlimits) / sizeof(rlimits[0]);

@@ -14,7 +14,7 @@
 
 #define SLOTS_MAX      1024
 #define SLOTS_UID_BASE 10000
-#define SLOTS_NO_UID   ((uid_t)-1) // held and dropped to no effect
+#define SLOTS_NO_UID   ((uid_t) - 1) // held and dropped to no effect
 
 struct slots {
     bool shared;      // one id for all

@@ -4,6 +4,7 @@
 #include "agent/step.h"
 
 #include "agent/plan.h"
+#include "agent/zygote.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -332,7 +333,10 @@ static int spawn(struct step *s, const struct step_spawn *how, struct err *err)
         parts.netns = s->netns;
         plan_make(s->agent, &parts, &plan);
         s->started_ns = clock_mono_ns();
-        rc = jail_spawn(&plan.jail, &s->child, err);
+        if (how->zygote)
+            rc = zygote_spawn(s->agent, &plan.jail, &s->child);
+        if (rc < 0)
+            rc = jail_spawn(&plan.jail, &s->child, err);
     }
     for (int i = 0; i < 3; i++)
         fd_close(&theirs[i]);

@@ -37,7 +37,7 @@ struct step_result {
     uint64_t stdout_bytes, stderr_bytes;
     uint64_t wall_ns, cpu_user_ns, cpu_system_ns, memory_peak_bytes;
     uint64_t processes_peak; // the jail's init not counted; 0: not known
-    char message[160]; // for STEP_INTERNAL
+    char message[160];       // for STEP_INTERNAL
 };
 
 #define STEP_BIT(reason) (1u << (reason))

@@ -18,8 +18,8 @@
 //                  Starts a fresh interpreter in a jail of its own, which waits for its program
 //                  ("Prepared interpreters" below); with "zygote", outside of virtual machines and
 //                  where one is ready, forked from an interpreter of that argv and env that has
-//                  started up already (agent/zygote.h). 200 {"prepared": id} once it is ready; 504 when
-//                  it was not in time; 500 when it died. Replaces nothing: at most
+//                  started up already (agent/zygote.h). 200 {"prepared": id} once it is ready; 504
+//                  when it was not in time; 500 when it died. Replaces nothing: at most
 //                  AGENT_PREPARED_MAX.
 //   POST /run      Runs one program. Body: u32be length of HEAD, HEAD (JSON), then the bytes
 //                  of each file in the order of HEAD.files, then stdin. Answer: 200 and frames
