@@ -146,8 +146,11 @@ static int open_parts(struct engine *e, struct err *err)
         .loop = e->loop,
         .limits = c->limits,
     };
-    // A real processor runs code as fast the first time.
-    if (strcmp(e->probe.accel, "kvm") != 0) {
+    if (c->driver->caps & DRIVER_CAP_SHARED) {
+        // One is made in a few milliseconds, of which the agent works some and we wait the rest.
+        pool.workers = 2 * (pool.workers + 1);
+    } else if (strcmp(e->probe.accel, "kvm") != 0) {
+        // A real processor runs code as fast the first time.
         pool.origin.warm = true;
         pool.workers++;
     }
