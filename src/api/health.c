@@ -36,6 +36,17 @@ static void put_start_times(struct json_out *out, const struct engine_status *s)
     json_close(out, '}');
 }
 
+static void put_compile_cache(struct json_out *out, const struct engine_cache_status *c)
+{
+    json_open(out, "compile_cache", '{');
+    json_put_u64(out, "bytes", c->bytes);
+    json_put_u64(out, "max_bytes", c->max_bytes);
+    json_put_u64(out, "entries", c->entries);
+    json_put_u64(out, "hits", c->hits);
+    json_put_u64(out, "misses", c->misses);
+    json_close(out, '}');
+}
+
 static void put_pool(struct json_out *out, const struct engine_status *s)
 {
     json_open(out, "pool", '{');
@@ -140,6 +151,7 @@ void api_health(void *app, const struct http_request *req, struct http_response 
     json_put_str(&out, "version", CSB_VERSION);
     json_put_str(&out, "template", status.template_key);
     put_pool(&out, &status);
+    put_compile_cache(&out, &status.compile_cache);
     put_confinement(&out, api);
     json_close(&out, '}');
 }

@@ -83,6 +83,9 @@ const struct config_key config_keys[] = {
      "Requests that may wait for a sandbox; more are answered 429."},
     {"Pool", "QUEUE_WAIT_MS", CONFIG_COUNT, AT(queue_wait_ms), "30000", 0, 3600000, NULL,
      "Longest wait for a sandbox; then 429."},
+    {"Pool", "COMPILE_CACHE_BYTES", CONFIG_BYTES, AT(compile_cache_bytes), "128M", 0, 64 * GIB, NULL,
+     "Memory for what compile steps made, so that the same sources are not compiled again; 0 keeps "
+     "nothing. A program may take an eighth of it, and 8 MiB."},
 
     {"Limits of a run", "DEFAULT_TIMEOUT", CONFIG_COUNT, AT(default_timeout_s), "30", 1, 86400, NULL,
      "Wall-clock seconds of a run whose request names none."},

@@ -60,6 +60,7 @@ struct config {
     uint64_t process_memory_mb;
     uint64_t pool_size;
     uint64_t pool_max;
+    uint64_t compile_cache_bytes;
     uint64_t queue_max;
     uint64_t queue_wait_ms;
     uint64_t drain_ms;

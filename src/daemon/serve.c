@@ -193,6 +193,7 @@ static int start_engine(struct server *s, struct err *err)
         .shape = {.memory_mib = (uint32_t)c->vm_memory_mb, .cpus = (uint32_t)c->vm_cpus},
         .pool_ready = (uint32_t)c->pool_size,
         .pool_max = (uint32_t)c->pool_max,
+        .compile_cache_bytes = c->compile_cache_bytes,
         .queue_max = (uint32_t)c->queue_max,
         .queue_wait_ms = c->queue_wait_ms,
         .limits = {.wall_ms = c->limits[CONFIG_LIMIT_WALL_MS].def,
