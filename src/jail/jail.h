@@ -144,12 +144,12 @@ struct jail_plan {
     const char *const *envp;
 };
 
-// For keep_caps: what a program needs that makes jails itself, as the agent does. Spelled as
-// numbers of linux/capability.h: CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP,
-// NET_ADMIN, SYS_ADMIN.
+// For keep_caps: what a program needs that makes jails itself, as the agent does. Numbers of
+// linux/capability.h: CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN,
+// SYS_ADMIN, and SETFCAP, without which no identity can be given to uid 0.
 #define JAIL_CAPS_NESTED                                                                           \
     (1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 5 | 1ull << 6 | 1ull << 7 | 1ull << 8 |           \
-     1ull << 12 | 1ull << 21)
+     1ull << 12 | 1ull << 21 | 1ull << 31)
 
 #define JAIL_PLAN_INIT {.cgroup_fd = -1, .net_fd = -1}
 

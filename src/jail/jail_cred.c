@@ -135,15 +135,23 @@ int jail_set_rlimits(struct jail_ctx *c)
     return 0;
 }
 
+static bool has_capability(unsigned cap)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+
+    return syscall(SYS_capget, &head, data) == 0 && (data[cap / 32].effective >> cap % 32 & 1) != 0;
+}
+
 static int set_groups(struct jail_ctx *c)
 {
     // In a user namespace mapped by an ordinary user setgroups is denied for good, and the outer
-    // supplementary groups stay; they are unmapped there.
+    // supplementary groups stay; they are unmapped there. So too for a jail within such a jail.
     if ((c->plan->ns & JAIL_NS_USER) && c->plan->uid_map_count == 0)
         return 0;
     if (setgroups(c->plan->group_count, c->plan->groups) == 0)
         return 0;
-    if (errno == EPERM && c->outer_uid != 0)
+    if (errno == EPERM && (c->outer_uid != 0 || has_capability(CAP_SETGID)))
         return 0;
     return jail_step_failed(c, errno, "set supplementary groups");
 }
