@@ -7,15 +7,16 @@
 //   stdin       copies standard input to standard output         flood N     writes N bytes
 //   spill N     writes N bytes whatever the limit                sleep MS    waits
 //   exit N      ends with that code                              signal N    ends by that signal
-//   oom         ends by the memory limit                         garbage     sends no HTTP/2
-//   die         the sandbox dies: the stream is cut
-//   warn TEXT   the compiler, where there is one, says TEXT       reject TEXT that, and it fails
-//   make N      the compiler makes N bytes                       leak N      it sends N, asked or
-//   not hit WORD    runs into that limit, which failing later is then due to
+//   oom         ends by the memory limit                         spin        by the CPU limit
+//   die         the sandbox dies: the stream is cut              garbage     sends no HTTP/2
+//   hit WORD    runs into that limit; failing later is due to it
+//   warn TEXT   the compiler, where there is one, says TEXT      reject TEXT that, and it fails
+//   make N      the compiler makes N bytes                       leak N      and sends N unasked
 //
-// Compiling, when no "make" says otherwise, makes a copy of the program, and the first executable
-// file of a run is run in place of the program. warn, reject, make and leak come first in a
-// program. Other lines do nothing, so that the warm-up programs of real runtimes pass. Pure code.
+// Compiling, when no "make" says otherwise, makes a copy of the program, and the executable file of
+// a run, where there is one, is run in place of the program. Statements of the compiler come first.
+//
+// Other lines do nothing, so that the warm-up programs of real runtimes pass. Pure code.
 #ifndef CSB_DRIVER_FAKE_PROGRAM_H
 #define CSB_DRIVER_FAKE_PROGRAM_H
 
@@ -33,6 +34,7 @@ enum fake_op {
     FAKE_OP_EXIT,
     FAKE_OP_SIGNAL,
     FAKE_OP_OOM,
+    FAKE_OP_SPIN,
     FAKE_OP_HIT,
     FAKE_OP_WARN,
     FAKE_OP_REJECT,

@@ -346,6 +346,9 @@ static enum fake_run_wish do_statement(struct fake_run *r, const struct fake_sta
     case FAKE_OP_OOM:
         finish(r, "run", "memory", 0);
         return FAKE_RUN_DONE;
+    case FAKE_OP_SPIN:
+        finish(r, "run", "cpu_timeout", 0);
+        return FAKE_RUN_DONE;
     case FAKE_OP_DIE:
         return FAKE_RUN_DIE;
     case FAKE_OP_GARBAGE:

@@ -57,6 +57,8 @@ def order(t, d):
         r = found[-1][1]
         t.check(r["status"] == "error" and r["exit_code"] == 2 and "stdout" not in r and
                 "output" not in r and "execution_time" in r, "the result leaves the texts out", r)
+        t.check(r["reason"] == "exit" and r["limits_hit"] == [] and r["usage"]["output_bytes"] == 8 and
+                r["usage"]["processes_peak"] == 1, "and has the verdict and its figures", r)
 
 
 def utf8(t, d):
