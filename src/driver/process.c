@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/id.h"
+#include "base/log.h"
 #include "driver/driver.h"
 #include "driver/process_key.h"
 #include "launch/launch.h"
@@ -151,7 +152,8 @@ static void blame(const struct agent *a, struct err *err)
     for (size_t i = start; i < len; i++)
         if (text[i] < ' ' || text[i] > '~')
             text[i] = ' ';
-    (void)err_set(err, ERR_GONE, "the agent ended: %.*s", (int)(len - start), text + start);
+    (void)err_set(err, ERR_GONE, "the agent ended; its last words: %.*s", (int)(len - start),
+                  text + start);
 }
 
 // The log is a pipe that does not block the agent when it is full: what does not fit is lost.
@@ -196,11 +198,17 @@ static int start_agent(struct driver *d, struct agent **ret, struct err *err)
 // end.
 static int get_agent(struct driver *d, struct agent **ret, struct agent **ret_old, struct err *err)
 {
+    struct err why = ERR_INIT;
     int r = 0;
 
     *ret_old = NULL;
     (void)pthread_mutex_lock(&d->lock);
     if (!is_alive(d->agent)) {
+        if (d->agent != NULL) {
+            (void)err_set(&why, ERR_GONE, "the agent ended without a word");
+            blame(d->agent, &why);
+            log_warn("%s; starting another, the sandboxes of this one are gone", why.message);
+        }
         *ret_old = unref(d->agent);
         d->agent = NULL;
         r = start_agent(d, &d->agent, err);

@@ -11,6 +11,7 @@
 #include "base/parse.h"
 #include "channel/channel.h"
 #include "driver/driver.h"
+#include "launch/launch.h"
 #include "launch_harness.h"
 #include "tap.h"
 
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -355,6 +357,50 @@ static void test_death(struct driver_template *t)
     stop(&sb);
 }
 
+// What a launcher of agents refuses, and what it says of a second agent of an id.
+static void test_launcher(void)
+{
+    int log[2] = {-1, -1}, control[2] = {-1, -1};
+    struct launch_vm vm = {
+        .id = 5, .accel = LAUNCH_ACCEL_TCG, .mode = LAUNCH_MODE_BOOT, .memory_mib = 128, .cpus = 1};
+    struct launch_agent agent = {.id = 6};
+    struct launch_info info;
+    struct err err = ERR_INIT;
+    int pidfd = -1, other = -1;
+
+    if (!shared() || !CHECK(pipe2(log, O_CLOEXEC) == 0) ||
+        !CHECK(fd_socketpair(SOCK_SEQPACKET, control) == 0))
+        return;
+    CHECK_INT(launch_hello(config.launch, &info, &err), 0);
+    printf("# confinement of agents %#x, cgroup v%u; %s\n", info.agent_confinement,
+           info.cgroup_version, info.agent_note);
+    CHECK(info.confinement == 0 && (info.agent_confinement & LAUNCH_CONFINED_USER) != 0);
+    CHECK(geteuid() != 0 || (info.agent_confinement & LAUNCH_CONFINED_RANGE) != 0);
+    for (int i = 0; i < LAUNCH_FD_COUNT; i++)
+        vm.fds[i] = control[1];
+    CHECK(launch_spawn(config.launch, &vm, &pidfd, &err) < 0 && pidfd < 0);
+    agent.fds[LAUNCH_AGENT_FD_CONTROL] = log[1]; // no socket
+    agent.fds[LAUNCH_AGENT_FD_LOG] = log[1];
+    CHECK(launch_spawn_agent(config.launch, &agent, &pidfd, &err) < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    agent.fds[LAUNCH_AGENT_FD_CONTROL] = control[1];
+    agent.memory_mib = 1;
+    CHECK(launch_spawn_agent(config.launch, &agent, &pidfd, &err) < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    agent.memory_mib = 1024;
+    CHECK_INT(launch_spawn_agent(config.launch, &agent, &pidfd, &err), 0);
+    CHECK(launch_spawn_agent(config.launch, &agent, &other, &err) < 0 && other < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    CHECK_INT(fd_wait(pidfd, POLLIN, 0), 0);
+    CHECK_INT(launch_kill(config.launch, 6, &err), 0);
+    CHECK(fd_wait(pidfd, POLLIN, 0) > 0);
+    fd_close(&pidfd);
+    for (int i = 0; i < 2; i++) {
+        fd_close(&log[i]);
+        fd_close(&control[i]);
+    }
+}
+
 // When one dies, all that shared its agent have, and the next is as good as new.
 static void test_shared_death(struct driver_template *t)
 {
@@ -434,6 +480,7 @@ static void run_suite(void)
         test_destroy_while_busy(t);
         test_death(t);
         test_shared_death(t);
+        test_launcher();
         test_pause(t);
         test_no_leaks(t);
     }
