@@ -26,6 +26,7 @@
 #define LOG_TAIL_BYTES 160
 #define BLAME_WAIT_MS  200 // for an agent's last words
 #define OLD_KILL_MS    100
+#define TAKE_MS        15000 // an agent that takes no session for so long does nothing else either
 
 // One agent process. It lives as long as it is the current one or a sandbox refers to it; `refs` is
 // guarded by the driver's lock, the rest is constant.
@@ -170,6 +171,8 @@ static int start_agent(struct driver *d, struct agent **ret, struct err *err)
     r = fd_socketpair(SOCK_SEQPACKET, control);
     if (r == 0)
         r = fd_set_nonblock(control[0], 1);
+    if (r == 0 && setsockopt(control[0], SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int)) < 0)
+        r = -errno; // the kernel makes it the least it can
     if (r == 0 && pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0)
         r = -errno;
     a->control = control[0];
@@ -231,14 +234,21 @@ static void put_agent(struct driver *d, struct agent *a)
     end_agent(d, last);
 }
 
-// Gives the agent one end of a new stream. It takes sessions as they come; its socket holds a few
-// dozen until then.
-static int send_session(struct agent *a, int fd, uint64_t deadline_ns, struct err *err)
+// Gives the agent one end of a new stream. It takes sessions as they come; its socket holds only a
+// few until then, so one that hangs is found out, and ended: the next clone starts another.
+static int send_session(struct driver *d, struct agent *a, int fd, uint64_t deadline_ns,
+                        struct err *err)
 {
+    uint64_t limit_ns = clock_deadline_ms(TAKE_MS);
+    uint64_t until_ns = deadline_ns < limit_ns ? deadline_ns : limit_ns;
     int r;
 
     while ((r = fd_send_msg(a->control, "S", 1, &fd, 1)) == -EAGAIN) {
-        r = fd_wait(a->control, POLLOUT, deadline_ns);
+        r = fd_wait(a->control, POLLOUT, until_ns);
+        if (r == 0 && until_ns == limit_ns) {
+            log_warn("the agent takes no sessions; ending it");
+            (void)launch_kill(d->config.launch, a->id, NULL);
+        }
         if (r == 0)
             return err_set(err, ERR_TIMEOUT, "the agent takes no sessions");
         if (r < 0)
@@ -252,14 +262,16 @@ static int send_session(struct agent *a, int fd, uint64_t deadline_ns, struct er
     return 0;
 }
 
-static int open_session(struct agent *a, uint64_t deadline_ns, int *ret_fd, struct err *err)
+static int open_session(struct driver *d, struct agent *a, uint64_t deadline_ns, int *ret_fd,
+                        struct err *err)
 {
     int fds[2] = {-1, -1};
     int r = fd_socketpair(SOCK_STREAM, fds);
 
     for (int i = 0; r == 0 && i < 2; i++)
         r = fd_set_nonblock(fds[i], 1);
-    r = r < 0 ? err_sys(err, r, "cannot make a stream") : send_session(a, fds[1], deadline_ns, err);
+    r = r < 0 ? err_sys(err, r, "cannot make a stream")
+              : send_session(d, a, fds[1], deadline_ns, err);
     fd_close(&fds[1]);
     if (r < 0) {
         fd_close(&fds[0]);
@@ -283,7 +295,7 @@ static int process_clone(struct driver *d, struct driver_template *t, uint64_t d
     r = get_agent(d, &s->agent, &old, err);
     end_agent(d, old);
     if (r == 0) {
-        r = open_session(s->agent, deadline_ns, &s->channel_fd, err);
+        r = open_session(d, s->agent, deadline_ns, &s->channel_fd, err);
         if (r < 0)
             put_agent(d, s->agent);
     }

@@ -357,6 +357,56 @@ static void test_death(struct driver_template *t)
     stop(&sb);
 }
 
+// The agent proper: the child of its jail's init.
+static long pid_of_agent(struct driver_sandbox *s)
+{
+    long init = pid_of_vm(s);
+    char path[64];
+    char *text;
+    size_t len;
+    long pid = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children", init, init);
+    if (fd_read_file(AT_FDCWD, path, 4096, &text, &len) < 0)
+        return 0;
+    pid = strtol(text, NULL, 10);
+    free(text);
+    return pid;
+}
+
+#define STUCK_CLONES 16
+
+// One that hangs is found out and replaced.
+static void test_stuck_agent(struct driver_template *t)
+{
+    struct sandbox taken[STUCK_CLONES];
+    struct sandbox next;
+    struct err err = ERR_INIT;
+    int n = 0;
+
+    if (!shared() || !CHECK(start(t, &taken[n++])))
+        return;
+    if (pid_of_agent(taken[0].s) <= 1) {
+        printf("# the kernel does not tell the agent's pid\n");
+    } else {
+        CHECK(healthy(taken[0].ch));
+        CHECK(kill((pid_t)pid_of_agent(taken[0].s), SIGSTOP) == 0);
+        for (; n < STUCK_CLONES; n++) {
+            taken[n] = (struct sandbox){0};
+            if (ops->clone(driver, t, deadline_in(CLONE_MS), &taken[n].s, &err) < 0)
+                break;
+        }
+        CHECK_INT(err.code, ERR_TIMEOUT);
+        CHECK(died(taken[0].s, 5000));
+        if (CHECK(start(t, &next))) {
+            CHECK(healthy(next.ch));
+            stop(&next);
+        }
+    }
+    for (int i = 0; i < n; i++)
+        stop(&taken[i]);
+}
+
 // What a launcher of agents refuses, and what it says of a second agent of an id.
 static void test_launcher(void)
 {
@@ -480,6 +530,7 @@ static void run_suite(void)
         test_destroy_while_busy(t);
         test_death(t);
         test_shared_death(t);
+        test_stuck_agent(t);
         test_launcher();
         test_pause(t);
         test_no_leaks(t);
