@@ -307,11 +307,28 @@ const char *const *cgroup_procs_paths(const struct cgroup *cg)
     return cg->root->version == CGROUP_V1 ? (const char *const *)cg->procs : NULL;
 }
 
+// How CPU time divides into its parts may be estimated at each reading: neither part goes back.
+static void keep_order(struct cgroup *cg, struct cgroup_usage *u)
+{
+    uint64_t total = u->cpu_user_ns + u->cpu_system_ns;
+
+    if (total < cg->user_seen_ns + cg->system_seen_ns)
+        total = cg->user_seen_ns + cg->system_seen_ns;
+    if (u->cpu_user_ns < cg->user_seen_ns)
+        u->cpu_user_ns = cg->user_seen_ns;
+    if (u->cpu_user_ns > total - cg->system_seen_ns)
+        u->cpu_user_ns = total - cg->system_seen_ns;
+    u->cpu_system_ns = total - u->cpu_user_ns;
+    cg->user_seen_ns = u->cpu_user_ns;
+    cg->system_seen_ns = u->cpu_system_ns;
+}
+
 static void read_counters(struct cgroup *cg, struct cgroup_usage *ret)
 {
     *ret = (struct cgroup_usage){0};
     for (size_t i = 0; i < cg->root->hier_count; i++)
         cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, cg->peak_fd, ret);
+    keep_order(cg, ret);
 }
 
 int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)

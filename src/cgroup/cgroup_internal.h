@@ -51,7 +51,8 @@ struct cgroup {
     char *procs[CGROUP_HIERS_MAX + 1];
     int peak_fd;
     bool was_reset;
-    struct cgroup_usage base; // the counters at the last reset
+    struct cgroup_usage base;              // the counters at the last reset
+    uint64_t user_seen_ns, system_seen_ns; // the most that was read of either
 };
 
 extern const struct cgroup_ops cgroup_v1_ops;

@@ -96,6 +96,18 @@ static int v1_set_limits(int dir, unsigned kinds, const struct cgroup_limits *li
     return 0;
 }
 
+// The sum is exact; its two parts are sampled by the timer's tick, and only their ratio is used.
+static void read_cpu(int dir, struct cgroup_usage *ret)
+{
+    uint64_t total = cgroup_read_number(dir, "cpuacct.usage");
+    double user = (double)cgroup_read_number(dir, "cpuacct.usage_user");
+    double system = (double)cgroup_read_number(dir, "cpuacct.usage_sys");
+
+    ret->cpu_user_ns =
+        user + system > 0 ? (uint64_t)((double)total * (user / (user + system))) : total;
+    ret->cpu_system_ns = total - ret->cpu_user_ns;
+}
+
 static void v1_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret)
 {
     (void)peak_fd;
@@ -109,10 +121,8 @@ static void v1_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_us
         ret->processes_peak = cgroup_read_number(dir, "pids.peak");
         ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
     }
-    if (kinds & CGROUP_CPUACCT) {
-        ret->cpu_user_ns = cgroup_read_number(dir, "cpuacct.usage_user");
-        ret->cpu_system_ns = cgroup_read_number(dir, "cpuacct.usage_sys");
-    }
+    if (kinds & CGROUP_CPUACCT)
+        read_cpu(dir, ret);
 }
 
 static int v1_reset_peak(int dir, int *peak_fd)
