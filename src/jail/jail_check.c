@@ -37,6 +37,8 @@ static int check_mount(const struct jail_plan *p, size_t i, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "a descriptor cannot be mounted in a user namespace");
     if (m->kind == JAIL_MOUNT_BIND_FD && m->fd < 0)
         return err_set(err, ERR_INVALID, "mount on %.150s has no descriptor", m->target);
+    if (m->kind == JAIL_MOUNT_DEV && m->reuse && m->source != NULL)
+        return err_set(err, ERR_INVALID, "a /dev that is used again gets no further node");
     if (m->kind == JAIL_MOUNT_CGROUP2 && !(p->ns & JAIL_NS_CGROUP))
         return err_set(err, ERR_INVALID, "mount on %.150s needs a cgroup namespace", m->target);
     return 0;

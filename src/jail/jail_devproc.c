@@ -19,6 +19,8 @@
 static const char *const proc_masked[] = {
     "kcore",         // physical memory
     "keys",          // keyrings by uid, across namespaces
+    "kallsyms",      // kernel addresses, where a host's settings show them
+    "modules",       // the same
     "sysrq-trigger", // reboots the machine
     "timer_list",    // kernel addresses
     "sched_debug",   // processes of other namespaces, on old kernels
@@ -97,10 +99,8 @@ static const struct {
     const char *name;
     const char *text;
 } dev_links[] = {
-    {"fd", "/proc/self/fd"},
-    {"stdin", "/proc/self/fd/0"},
-    {"stdout", "/proc/self/fd/1"},
-    {"stderr", "/proc/self/fd/2"},
+    {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
 // Binds the outer node over an empty file, where we may not make nodes (user namespace, container).
@@ -160,9 +160,26 @@ static void make_terminals(int dev)
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return;
     pts = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    if (pts < 0 || mkdirat(dev, "pts", 0755) < 0 || jail_attach(pts, dev, "pts") < 0)
-        return;
-    (void)!symlinkat("pts/ptmx", dev, "ptmx");
+    if (pts >= 0)
+        (void)jail_attach(pts, dev, "pts");
+}
+
+int jail_reuse_dev(struct jail_ctx *c, int target, int tree)
+{
+    int r = jail_attach(tree, target, "");
+
+    if (r < 0)
+        return jail_step_failed(c, r, "attach /dev");
+    make_terminals(tree);
+    return 0;
+}
+
+static int make_links(int dev)
+{
+    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
+        if (symlinkat(dev_links[i].text, dev, dev_links[i].name) < 0)
+            return -errno;
+    return mkdirat(dev, "shm", 0755) < 0 || mkdirat(dev, "pts", 0755) < 0 ? -errno : 0;
 }
 
 int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
@@ -184,12 +201,11 @@ int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
     r = extra_node == NULL ? 0 : make_extra_node(c, dev, extra_node);
     if (r < 0)
         return jail_step_failed(c, r, "make node %s", extra_node);
-    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
-        if (symlinkat(dev_links[i].text, dev, dev_links[i].name) < 0)
-            return jail_step_failed(c, errno, "make /dev/%s", dev_links[i].name);
-    if (mkdirat(dev, "shm", 0755) < 0)
-        return jail_step_failed(c, errno, "make /dev/shm");
-    if (c->plan->seccomp != JAIL_SECCOMP_VMM)
+    r = make_links(dev);
+    if (r < 0)
+        return jail_step_failed(c, r, "fill /dev");
+    // Neither a VMM nor an agent runs anything on a terminal; an agent's jails get their own.
+    if (c->plan->seccomp != JAIL_SECCOMP_VMM && c->plan->seccomp != JAIL_SECCOMP_AGENT)
         make_terminals(dev);
     r = jail_set_attr(dev, MOUNT_ATTR_RDONLY, false);
     return r < 0 ? jail_step_failed(c, r, "make /dev read-only") : 0;

@@ -63,6 +63,7 @@ int jail_enter_root(struct jail_ctx *c);
 // c->what set.
 int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked);
 int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node);
+int jail_reuse_dev(struct jail_ctx *c, int target, int tree); // a clone of the caller's
 
 uid_t jail_skeleton_uid(const struct jail_ctx *c);
 gid_t jail_skeleton_gid(const struct jail_ctx *c);

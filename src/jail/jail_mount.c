@@ -142,6 +142,11 @@ static int open_sources(struct jail_ctx *c)
                 return jail_step_failed(c, fd, "open mount source %s", m->source);
             c->trees[i] = fd;
         }
+        if (m->kind == JAIL_MOUNT_DEV && m->reuse) {
+            c->trees[i] = jail_open_tree(AT_FDCWD, "/dev", true);
+            if (c->trees[i] < 0)
+                return jail_step_failed(c, c->trees[i], "open /dev");
+        }
         if (m->kind != JAIL_MOUNT_BIND && m->kind != JAIL_MOUNT_BIND_FD)
             continue;
         r = jail_set_attr(c->trees[i], mount_attrs(m), true);
@@ -310,6 +315,8 @@ static int place_mount(struct jail_ctx *c, size_t i)
         target = open_target(c, m->target, true);
         if (target < 0)
             return target;
+        if (m->reuse)
+            return jail_reuse_dev(c, target, tree);
         return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target, m->unmasked)
                                           : jail_mount_dev(c, target, m->source);
     }

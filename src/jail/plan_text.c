@@ -71,6 +71,7 @@ const struct plan_word plan_mount_flag_words[] = {
     {"exec", offsetof(struct jail_mount, exec)},
     {"dev", offsetof(struct jail_mount, dev)},
     {"optional", offsetof(struct jail_mount, optional)},
+    {"reuse", offsetof(struct jail_mount, reuse)},
     {"unmasked", offsetof(struct jail_mount, unmasked)},
     {NULL, 0},
 };

@@ -8,7 +8,7 @@
 //     ns user pid mount net ipc uts cgroup
 //     root PATH
 //     mount KIND TARGET [source=PATH] [fd=INDEX] [size=BYTES] [inodes=N] [mode=OCTAL]
-//           [read_only] [exec] [dev] [optional] [unmasked]
+//           [read_only] [exec] [dev] [optional] [reuse] [unmasked]
 //           KIND: bind bind_fd tmpfs proc dev scratch symlink cgroup2
 //     scratch BYTES INODES
 //     user UID GID
