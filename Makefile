@@ -12,11 +12,10 @@ DAEMON := $(RELEASE)/src/daemon/codesandboxd
 AGENT := $(RELEASE)/src/agent/csb-agent
 WERROR := $(if $(CI),true,false)
 # Suites whose tests may not be skipped.
-MUST_RUN ?= unit,fuzz,jail,integration,process,vm,machine
+MUST_RUN ?= unit,fuzz,jail,integration,vm,machine
 SUITE ?=
 
 ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
-	ROOTFS_TREE=$${ROOTFS_TREE:-$(IMAGE)/rootfs} \
 	KERNEL_PATH=$${KERNEL_PATH:-$(IMAGE)/vmlinuz} \
 	INITRD_PATH=$${INITRD_PATH:-$(IMAGE)/initrd.img} \
 	RUNTIMES_DIR=$${RUNTIMES_DIR:-runtimes} \
@@ -59,7 +58,8 @@ check:
 
 test:
 	@tools/deps.sh test
-	@+MAKE="$(MAKE)" BUILD=$(BUILD) MUST_RUN=$(MUST_RUN) tools/test.sh $(SUITE)
+	@$(MAKE) --no-print-directory all check
+	@BUILD=$(BUILD) MUST_RUN=$(MUST_RUN) tools/test.sh $(SUITE)
 
 bench: all
 	@tools/deps.sh test

@@ -9,12 +9,25 @@
 #include <string.h>
 
 static const char *const words[] = {
-    [FAKE_OP_END] = "",        [FAKE_OP_OUT] = "out",       [FAKE_OP_ERR] = "err",
-    [FAKE_OP_STDIN] = "stdin", [FAKE_OP_FLOOD] = "flood",   [FAKE_OP_SPILL] = "spill",
-    [FAKE_OP_SLEEP] = "sleep", [FAKE_OP_EXIT] = "exit",     [FAKE_OP_SIGNAL] = "signal",
-    [FAKE_OP_OOM] = "oom",     [FAKE_OP_SPIN] = "spin",     [FAKE_OP_HIT] = "hit",
-    [FAKE_OP_WARN] = "warn",   [FAKE_OP_REJECT] = "reject", [FAKE_OP_MAKE] = "make",
-    [FAKE_OP_LEAK] = "leak",   [FAKE_OP_DIE] = "die",       [FAKE_OP_GARBAGE] = "garbage",
+    [FAKE_OP_END] = "",
+    [FAKE_OP_OUT] = "out",
+    [FAKE_OP_ERR] = "err",
+    [FAKE_OP_STDIN] = "stdin",
+    [FAKE_OP_FLOOD] = "flood",
+    [FAKE_OP_SPILL] = "spill",
+    [FAKE_OP_SLEEP] = "sleep",
+    [FAKE_OP_EXIT] = "exit",
+    [FAKE_OP_SIGNAL] = "signal",
+    [FAKE_OP_OOM] = "oom",
+    [FAKE_OP_SPIN] = "spin",
+    [FAKE_OP_HIT] = "hit",
+    [FAKE_OP_WARN] = "warn",
+    [FAKE_OP_REJECT] = "reject",
+    [FAKE_OP_CHATTER] = "chatter",
+    [FAKE_OP_MAKE] = "make",
+    [FAKE_OP_LEAK] = "leak",
+    [FAKE_OP_DIE] = "die",
+    [FAKE_OP_GARBAGE] = "garbage",
 };
 static_assert(sizeof(words) / sizeof(words[0]) == FAKE_OP_COUNT, "a word for each statement");
 

@@ -11,7 +11,8 @@
 //   die         the sandbox dies: the stream is cut              garbage     sends no HTTP/2
 //   hit WORD    runs into that limit; failing later is due to it
 //   warn TEXT   the compiler, where there is one, says TEXT      reject TEXT that, and it fails
-//   make N      the compiler makes N bytes                       leak N      and sends N unasked
+//   chatter N   it says N bytes                                  make N      it makes N bytes
+//   leak N      and sends N unasked
 //
 // Compiling, when no "make" says otherwise, makes a copy of the program, and the executable file of
 // a run, where there is one, is run in place of the program. Statements of the compiler come first.
@@ -38,6 +39,7 @@ enum fake_op {
     FAKE_OP_HIT,
     FAKE_OP_WARN,
     FAKE_OP_REJECT,
+    FAKE_OP_CHATTER,
     FAKE_OP_MAKE,
     FAKE_OP_LEAK,
     FAKE_OP_DIE,

@@ -292,6 +292,10 @@ static bool compile_statement(struct fake_run *r, const struct fake_statement *s
             r->rejecting = s->op == FAKE_OP_REJECT;
         }
         return true;
+    case FAKE_OP_CHATTER:
+        if (r->compiles)
+            put(r, AGENT_FRAME_COMPILE_OUT, NULL, s->number);
+        return true;
     case FAKE_OP_MAKE:
         r->artifact.data = NULL;
         r->artifact.len = s->number;

@@ -98,6 +98,15 @@ def cache(t, d):
             second["compile"]["usage"]["cpu_ms"] == 0, "and all else is the same", second)
     r = d.execute(code, language="rust", files={"a": "1"})[2]
     t.check(r["compile"]["cached"] is False, "another file is another program", r)
+    # The compiler's output has a limit of its own, whatever the program's is.
+    for again in (0, 1):
+        r = d.execute("chatter 600000\nout x", language="rust", limits={"output_bytes": 10})[2]
+        t.check(r["status"] == "ok" and r["stdout"] == "x\n" and len(r["compile"]["output"]) == 600000 and
+                r["truncated"] is False and r["compile"]["usage"]["output_bytes"] == 600000,
+                "what a compiler says takes no room of the program's", str(r)[:200])
+        t.check(r["compile"]["cached"] is False, "and is too much to be kept")
+    status, _, r = d.execute("chatter 1200000\nout x", language="rust")
+    t.check(status == 503 and r["error"] == "sandbox_lost", "no more than 1 MiB is taken", (status, r))
     held = d.get("/health")[2]["compile_cache"]
     t.check(held["entries"] >= 2 and held["hits"] >= 1 and 0 < held["bytes"] <= held["max_bytes"],
             "/health tells", held)
