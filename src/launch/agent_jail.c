@@ -177,25 +177,38 @@ static uint32_t all_of(const struct agent_host *host)
     return bits;
 }
 
-static int bind_at(const char *source, const char *target, struct err *err)
+static int bind_at(int dir, const char *target, struct err *err)
 {
+    char source[64];
+
+    (void)snprintf(source, sizeof(source), "/proc/self/fd/%d", dir);
     if (mkdir(target, 0755) < 0 && errno != EEXIST)
         return err_sys(err, errno, "make %s", target);
     if (mount(source, target, NULL, MS_BIND, NULL) < 0)
-        return err_sys(err, errno, "bind %.150s", source);
+        return err_sys(err, errno, "bind to %s", target);
     return 0;
 }
 
 // Root's: binds the tree and the files where everybody can walk to.
 static int stage(struct agent_host *host, struct err *err)
 {
+    _cleanup_fd_ int tree = -1;
+    _cleanup_fd_ int files = -1;
+
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return err_sys(err, errno, "make a mount namespace");
+    // Opened before the tmpfs, which may cover them.
+    tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (tree < 0)
+        return err_sys(err, errno, "open %.150s", host->tree);
+    files = open(host->files, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (files < 0)
+        return err_sys(err, errno, "open %.150s", host->files);
     if (mount("csb-agents", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=0755") < 0)
         return err_sys(err, errno, "mount a tmpfs on " STAGE);
     // The umask of the launcher would keep strangers out.
     (void)umask(022);
-    if (bind_at(host->tree, STAGE "/tree", err) < 0 || bind_at(host->files, STAGE "/csb", err) < 0)
+    if (bind_at(tree, STAGE "/tree", err) < 0 || bind_at(files, STAGE "/csb", err) < 0)
         return -1;
     (void)umask(077);
     (void)snprintf(host->tree, sizeof(host->tree), STAGE "/tree");
