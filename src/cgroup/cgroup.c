@@ -24,7 +24,9 @@
 #define PROCS_BYTES        (1u << 20)
 #define EMPTY_DEADLINE_MS  1000
 #define FREEZE_DEADLINE_MS 1000
-#define DEPTH_MAX          16 // of groups below one of ours
+#define DEPTH_MAX          64 // of groups below one of ours
+#define DELEGATED_DEPTH    8  // on v2, where the kernel holds it
+#define DELEGATED_GROUPS   8192
 
 uint64_t cgroup_read_number(int dir, const char *file)
 {
@@ -425,9 +427,13 @@ int cgroup_delegate(struct cgroup *cg, uid_t uid, gid_t gid)
         for (size_t f = 0; v2 && f < sizeof(files) / sizeof(files[0]); f++)
             if (fchownat(cg->dirs[i], files[f], uid, gid, 0) < 0 && errno != ENOENT)
                 return -errno;
-        // What is in it are several things, which do not die as one.
-        if (v2)
-            (void)fd_write_file(cg->dirs[i], "memory.oom.group", "0");
+        if (!v2)
+            continue;
+        // What is in it are several things, which do not die as one. Whoever makes groups without
+        // end or below one another without end makes them hard to remove.
+        (void)fd_write_file(cg->dirs[i], "memory.oom.group", "0");
+        (void)cgroup_write_number(cg->dirs[i], "cgroup.max.depth", DELEGATED_DEPTH);
+        (void)cgroup_write_number(cg->dirs[i], "cgroup.max.descendants", DELEGATED_GROUPS);
     }
     return 0;
 }
