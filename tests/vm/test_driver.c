@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The conformance suite of drivers: what driver.h promises, checked against the driver named by the
-// first argument, "fake", "process" or "qemu" (the default). ACCEL in the environment ("auto",
+// first argument, "fake", "process", "process-user" (the same as an ordinary user, which root
+// becomes for it) or "qemu" (the default). ACCEL in the environment ("auto",
 // "kvm", "tcg") is the qemu driver's accelerator, default "tcg"; CSB_TEST_SUITE is the suite's name
 // for skips; CSB_TIMEOUT_MULTIPLIER stretches the deadlines for a slow machine.
 #include "base/buf.h"
@@ -17,8 +18,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -569,17 +572,31 @@ static bool use_launcher(bool process)
     return true;
 }
 
+#define NOBODY 65534
+
+// For good, and for all that is started.
+static bool become_ordinary(void)
+{
+    if (geteuid() != 0)
+        return true;
+    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
+}
+
 int main(int argc, char **argv)
 {
+    const char *what = argc < 2 ? "qemu" : argv[1];
     struct err err = ERR_INIT;
-    bool real = argc < 2 || strcmp(argv[1], "fake") != 0;
+    bool real = strcmp(what, "fake") != 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
     if (getenv("CSB_TIMEOUT_MULTIPLIER") != NULL)
         (void)parse_u64(getenv("CSB_TIMEOUT_MULTIPLIER"), 1, 100, &patience); // stays 1
+    if (strcmp(what, "process-user") == 0 && !CHECK(become_ordinary()))
+        return tap_done();
     ops = &driver_fake;
     // Before any thread: csb-launch is forked.
-    if (!real || use_launcher(argc > 1 && strcmp(argv[1], "process") == 0)) {
+    if (!real || use_launcher(strncmp(what, "process", 7) == 0)) {
         if (!CHECK(channel_loop_new(&loop, &err) == 0))
             return tap_done();
         run_suite();
