@@ -60,13 +60,23 @@ int cgroup_write_number(int dir, const char *file, uint64_t value)
     return fd_write_file(dir, file, text);
 }
 
+// Others than its owner may walk through a group, whatever the umask: who mounts the groups of a
+// namespace needs that of all groups above.
+static int make_dir(int dirfd, const char *path)
+{
+    if (mkdirat(dirfd, path, 0755) < 0)
+        return -errno;
+    return fchmodat(dirfd, path, 0755, 0) < 0 ? -errno : 0;
+}
+
 int cgroup_add_hier(struct cgroup_root *root, const char *path, unsigned kinds)
 {
     struct cgroup_hier *h = &root->hiers[root->hier_count];
+    int r = make_dir(AT_FDCWD, path);
     int fd;
 
-    if (mkdir(path, 0755) < 0 && errno != EEXIST)
-        return -errno;
+    if (r < 0 && r != -EEXIST)
+        return r;
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -243,15 +253,15 @@ void cgroup_root_sweep(struct cgroup_root *root, const char *prefix)
 static int make_group_dir(struct cgroup *cg, size_t i)
 {
     const struct cgroup_hier *h = &cg->root->hiers[i];
+    int r = make_dir(h->dirfd, cg->name);
 
-    if (mkdirat(h->dirfd, cg->name, 0755) < 0) {
-        if (errno != EEXIST)
-            return -errno;
+    if (r == -EEXIST) {
         // A leftover of the same name carries counters of its own: start afresh.
         remove_named(h->dirfd, cg->name);
-        if (mkdirat(h->dirfd, cg->name, 0755) < 0 && errno != EEXIST)
-            return -errno;
+        r = make_dir(h->dirfd, cg->name);
     }
+    if (r < 0 && r != -EEXIST)
+        return r;
     cg->dirs[i] = openat(h->dirfd, cg->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (cg->dirs[i] < 0)
         return -errno;
