@@ -64,7 +64,7 @@ static int open_file(const char *name, const char *path, struct opened *ret, str
 {
     ret->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (ret->fd < 0)
-        return err_sys(err, errno, "%s: cannot open %s (`make image` makes it)", name, path);
+        return err_sys(err, errno, "%s: cannot open %s (`make` makes it)", name, path);
     (void)snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d", ret->fd);
     return 0;
 }
