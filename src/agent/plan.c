@@ -3,6 +3,8 @@
 // Plans of the jails that programs run in.
 #include "agent/plan.h"
 
+#include "agent/fallback.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -23,6 +25,9 @@ static const struct jail_rlimit rlimits[] = {
     {RLIMIT_STACK, 8u << 20},
     {RLIMIT_MEMLOCK, 8u << 20},
 };
+
+_Static_assert(sizeof(rlimits) / sizeof(rlimits[0]) + FALLBACK_RLIMITS <= PLAN_RLIMITS_MAX,
+               "room for all limits");
 
 // Root directories of the host that are links into /usr on a merged system.
 static const struct {
@@ -129,6 +134,8 @@ void plan_make(const struct agent *agent, const struct plan_parts *parts, struct
     memcpy(ret->rlimits, rlimits, sizeof(rlimits));
     jail->rlimits = ret->rlimits;
     jail->rlimit_count = sizeof(rlimits) / sizeof(rlimits[0]);
+    if (parts->fallback != NULL)
+        jail->rlimit_count += fallback_rlimits(parts->fallback, ret->rlimits + jail->rlimit_count);
     for (int i = 0; i < 3; i++)
         ret->fds[i] = (struct jail_fd){.fd = parts->fds[i], .target = i};
     ret->fds[3] = (struct jail_fd){.fd = parts->control_fd, .target = AGENT_CONTROL_FD};

@@ -24,10 +24,11 @@ struct step_plan {
 // What is the jail's own. All borrowed, by the plan too.
 struct plan_parts {
     const struct space *space;
-    const struct cgroup *cgroup; // or NULL
-    const struct netns *netns;   // or NULL
-    int fds[3];                  // the standard descriptors
-    int control_fd;              // becomes AGENT_CONTROL_FD; or -1
+    const struct cgroup *cgroup;          // or NULL
+    const struct netns *netns;            // or NULL
+    const struct cgroup_limits *fallback; // as far as the jail itself can hold them; or NULL
+    int fds[3];                           // the standard descriptors
+    int control_fd;                       // becomes AGENT_CONTROL_FD; or -1
     const char *const *argv;
     const char *const *envp;
 };

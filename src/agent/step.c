@@ -3,6 +3,7 @@
 // Running one program under its limits.
 #include "agent/step.h"
 
+#include "agent/fallback.h"
 #include "agent/plan.h"
 #include "agent/zygote.h"
 #include "base/clock.h"
@@ -93,16 +94,44 @@ static void feed_input(void *arg, uint32_t events)
     close_input(s);
 }
 
+static bool has_groups(const struct step *s)
+{
+    return s->cgroup != NULL && cgroup_root_version(s->agent->cgroups) != CGROUP_NONE;
+}
+
+// What the jail has used up to now, as far as can be told while it lives.
+static void usage_now(struct step *s, struct cgroup_usage *ret)
+{
+    *ret = (struct cgroup_usage){0};
+    if (has_groups(s)) {
+        (void)cgroup_usage(s->cgroup, ret);
+        return;
+    }
+    if (s->program <= 0)
+        s->program = fallback_program(s->child.pid);
+    ret->cpu_user_ns = fallback_cpu_ns(s->program);
+}
+
+// What the program used is known without control groups too, but with what it used before.
+static void take_cpu(struct step *s, const struct jail_status *status)
+{
+    uint64_t before = s->base.cpu_user_ns;
+    struct step_result *r = &s->result;
+
+    r->cpu_user_ns = status->cpu_user_ns > before ? status->cpu_user_ns - before : 0;
+    r->cpu_system_ns = status->cpu_system_ns;
+}
+
 static void take_usage(struct step *s, const struct jail_status *status)
 {
     struct cgroup_usage now = {0};
     struct step_result *r = &s->result;
 
-    r->cpu_user_ns = status->cpu_user_ns;
-    r->cpu_system_ns = status->cpu_system_ns;
+    take_cpu(s, status);
     r->memory_peak_bytes = status->max_rss_bytes;
-    if (s->cgroup == NULL || cgroup_usage(s->cgroup, &now) < 0)
+    if (!has_groups(s))
         return;
+    usage_now(s, &now);
     if (now.cpu_user_ns + now.cpu_system_ns > 0) {
         r->cpu_user_ns = now.cpu_user_ns - s->base.cpu_user_ns;
         r->cpu_system_ns = now.cpu_system_ns - s->base.cpu_system_ns;
@@ -261,8 +290,7 @@ static void poll_cpu(void *arg)
     struct step *s = arg;
     struct cgroup_usage now = {0};
 
-    if (s->cgroup == NULL || cgroup_usage(s->cgroup, &now) < 0)
-        return;
+    usage_now(s, &now);
     uint64_t used =
         now.cpu_user_ns + now.cpu_system_ns - s->base.cpu_user_ns - s->base.cpu_system_ns;
     uint64_t limit = s->limits.cpu_ms * NS_PER_MS;
@@ -331,6 +359,9 @@ static int spawn(struct step *s, const struct step_spawn *how, struct err *err)
         memcpy(parts.fds, theirs, sizeof(theirs));
         parts.cgroup = s->cgroup;
         parts.netns = s->netns;
+        // One that waits is limited when it has its program.
+        if (!has_groups(s) && how->control_fd < 0)
+            parts.fallback = &how->limits;
         plan_make(s->agent, &parts, &plan);
         s->started_ns = clock_mono_ns();
         if (how->zygote)
@@ -390,6 +421,8 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
             return -1;
         s->cgroup_limits = wanted;
     }
+    if (!has_groups(s) && s->base_taken)
+        fallback_limit(s->program, &wanted);
     int rc = watch(s);
     if (rc < 0)
         return err_sys(err, rc, "watch the program");
@@ -405,8 +438,7 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 void step_rebase(struct step *s)
 {
     s->base_taken = true;
-    if (s->cgroup != NULL)
-        (void)cgroup_usage(s->cgroup, &s->base);
+    usage_now(s, &s->base);
 }
 
 void step_resume(struct step *s)

@@ -68,6 +68,7 @@ struct step {
     size_t input_len;
     struct cgroup_usage base; // what it used before it had its program
     bool base_taken;
+    pid_t program; // where there are no control groups: its pid, or <= 0
     uint64_t started_ns;
     int wait_status;
     bool armed, paused, exited, done;
