@@ -32,8 +32,21 @@ def _csb_wait(number, zygote):
     import json
     import re  # noqa: F401
 
+    if zygote is not None:
+        serve = _csb_zygote(os.path.join(os.path.dirname(here), "zygote.so"))
+
+    # What is there now lives as long as the process. Out of the collector's sight it makes the
+    # interpreter's end, most of a short run, twice as fast.
+    gc.collect()
+    gc.freeze()
+    # The program's own module must stay in sight: its objects are collected at the end.
+    main = type(sys)("__main__")
+    main.__dict__.update(sys.modules["__main__"].__dict__)
+    sys.modules["__main__"] = main
+
     # A child runs an empty program to its end, so that nothing on the way is met for the first
-    # time by the real one. It shares this process's hash seed but shows nothing to anyone.
+    # time by the real one; to a zygote it is the example of the memory that programs write to. It
+    # shares this process's hash seed but shows nothing to anyone.
     place = f"/tmp/.csb-{os.getpid()}"
     os.mkdir(place)
     child = os.fork()
@@ -50,18 +63,6 @@ def _csb_wait(number, zygote):
     for name in os.listdir(place):
         os.unlink(f"{place}/{name}")
     os.rmdir(place)
-
-    if zygote is not None:
-        serve = _csb_zygote(os.path.join(os.path.dirname(here), "zygote.so"))
-
-    # What is there now lives as long as the process. Out of the collector's sight it makes the
-    # interpreter's end, most of a short run, twice as fast.
-    gc.collect()
-    gc.freeze()
-    # The program's own module must stay in sight: its objects are collected at the end.
-    main = type(sys)("__main__")
-    main.__dict__.update(sys.modules["__main__"].__dict__)
-    sys.modules["__main__"] = main
 
     fd = int(number) if zygote is None else serve(int(zygote))
     os.write(fd, b"R")
@@ -104,8 +105,10 @@ def _csb_zygote(library):
     python = _ctypes.dlopen(None, 0)
     before_fork = Procedure(_ctypes.dlsym(python, "PyOS_BeforeFork"))
     after_fork = Procedure(_ctypes.dlsym(python, "PyOS_AfterFork_Child"))
-    fork = Function(_ctypes.dlsym(_ctypes.dlopen(library, os.RTLD_NOW), "csb_zygote"))
+    loaded = _ctypes.dlopen(library, os.RTLD_NOW)
+    fork = Function(_ctypes.dlsym(loaded, "csb_zygote"))
     leave = Procedure(_ctypes.dlsym(python, "exit"))
+    Procedure(_ctypes.dlsym(loaded, "csb_zygote_learn"))()
     # A program that imports them gets them as fresh as any other.
     del sys.modules["_ctypes"], sys.modules["atexit"]
     atexit.register(_csb_finisher(leave))

@@ -31,4 +31,9 @@ int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_c
 // its own means, Python by calling PyOS_BeforeFork() before and PyOS_AfterFork_Child() in the jail.
 int csb_zygote(int fd);
 
+// Optional, before csb_zygote(): what the process forks between the two and lets run to its end is
+// taken for an example of what every program does, and the memory it wrote to is copied for each
+// later program when that is forked, not when it first writes. The last such child counts.
+void csb_zygote_learn(void);
+
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The zygote's side: csb_zygote(), all that zygote.so exports. It runs inside a foreign program (an
+// The zygote's side: csb_zygote(), which zygote.so exports. It runs inside a foreign program (an
 // interpreter), so it touches nothing of it but the descriptors.
 #include "jail/plan_text.h"
 #include "jail/zygote_internal.h"
@@ -79,9 +79,11 @@ int csb_zygote(int fd)
     enum served s = SERVED;
     bool control = false;
 
+    zygote_pages_learned();
     while (s == SERVED)
         s = serve(fd, text, sizeof(text), &control);
     if (s == SERVED_END)
         return -1;
+    zygote_pages_copy();
     return control ? JAIL_CONTROL_FD : 0;
 }

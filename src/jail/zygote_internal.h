@@ -17,6 +17,10 @@ enum zygote_reply_flags {
 
 #define ZYGOTE_REPLY_FDS 3
 
+// Zygote's side: ends what csb_zygote_learn() began; in a program, copies the pages.
+void zygote_pages_learned(void);
+void zygote_pages_copy(void);
+
 struct zygote_reply {
     uint32_t flags;
     int32_t pid;
