@@ -60,6 +60,12 @@ check_privilege() {
         "sysctl kernel.unprivileged_userns_clone and user.max_user_namespaces, or run as root"
 }
 
+check_space() {
+    free=$(df -P -k "$1" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge $(($2 << 20)) ] ||
+        die "$1 has $((free >> 10)) MiB free, $2 GiB are needed while the image is built"
+}
+
 # The scripts, the configuration and the sources are all that goes in.
 image_key() {
     {
@@ -210,6 +216,8 @@ fi
 
 check_tools
 check_privilege
+check_space "$out" 4
+check_space "${TMPDIR:-/tmp}" 2
 exec 9>"$out/.lock"
 if ! flock -n 9; then
     echo "image: waiting for another build in $out"
@@ -224,7 +232,9 @@ for stale in "$out"/.build.*; do
 done
 tmp=
 trap cleanup EXIT
-trap 'exit 1' HUP INT TERM
+# mmdebstrap sends its whole group a HUP when it fails: the stage tells of that.
+trap : HUP
+trap 'exit 1' INT TERM
 tmp=$(mktemp -d "$out/.build.XXXXXX")
 mkdir "$tmp/new"
 LOG=$out/build.log

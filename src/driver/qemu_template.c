@@ -174,7 +174,7 @@ static int build(struct driver *d, const struct driver_template_spec *spec, uint
         return err_wrap(err, "building the template");
     // It works without: the next start builds it again.
     if (template_store_save(d->templates_fd, t->key, &t->image, &why) < 0)
-        log_warn("%s", why.message);
+        log_warn("STATE_DIR: %s; the next start builds it again", why.message);
     template_store_prune(d->templates_fd, t->key);
     return 0;
 }
