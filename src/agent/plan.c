@@ -126,7 +126,7 @@ void plan_make(const struct agent *agent, const struct plan_parts *parts, struct
     if (agent->config.shims != NULL)
         add_read_only(ret, agent->config.shims, "/csb");
     add_mount(ret, JAIL_MOUNT_PROC, NULL, "/proc");
-    add_mount(ret, JAIL_MOUNT_DEV, NULL, "/dev");
+    add_mount(ret, JAIL_MOUNT_DEV, NULL, "/dev")->reuse = 1;
     add_space(ret, parts->space);
     jail->cgroup_fd = parts->cgroup == NULL ? -1 : cgroup_dirfd(parts->cgroup);
     jail->cgroup_v1_procs = parts->cgroup == NULL ? NULL : cgroup_procs_paths(parts->cgroup);

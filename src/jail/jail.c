@@ -232,6 +232,7 @@ static int spawn(const struct jail_plan *plan, bool forking, struct jail_child *
 {
     struct jail_ctx c = {.plan = plan,
                          .forking = forking,
+                         .reuse_dev = jail_dev_is_ours(),
                          .outer_uid = geteuid(),
                          .outer_gid = getegid(),
                          .report = -1,

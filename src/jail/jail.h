@@ -50,8 +50,8 @@ struct jail_mount {
     uint8_t exec;     // 0 adds noexec
     uint8_t dev;      // 1 leaves device nodes usable (binding /dev/kvm)
     uint8_t optional; // absent source is not an error
-    uint8_t reuse;    // JAIL_MOUNT_DEV: the caller's own /dev was made by one and serves again, but
-                      // for the pseudo terminals: cheaper where no device nodes can be made
+    uint8_t reuse;    // JAIL_MOUNT_DEV: where the caller's own /dev was made by one, that serves
+                      // again but for the pseudo terminals: cheaper than binding node by node
     uint8_t unmasked; // JAIL_MOUNT_PROC: nothing masked, for a jail that makes jails: the kernel
                       // refuses a new /proc where the one at hand is masked
     uint64_t size_bytes;

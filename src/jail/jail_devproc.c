@@ -5,25 +5,31 @@
 
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 // Files of /proc that speak of the whole machine or command it. Programs run without privileges, so
 // modes alone refuse most of these; the masks hold when that fails.
 static const char *const proc_masked[] = {
-    "kcore",         // physical memory
-    "keys",          // keyrings by uid, across namespaces
-    "kallsyms",      // kernel addresses, where a host's settings show them
-    "modules",       // the same
-    "sysrq-trigger", // reboots the machine
-    "timer_list",    // kernel addresses
-    "sched_debug",   // processes of other namespaces, on old kernels
+    "kcore",                     // physical memory
+    "keys",                      // keyrings by uid, across namespaces
+    "kallsyms",                  // kernel addresses, where a host's settings show them
+    "modules",                   // the same
+    "sysrq-trigger",             // reboots the machine
+    "timer_list",                // kernel addresses
+    "sched_debug",               // processes of other namespaces, on old kernels
+    "cmdline",                   // how the machine was started, with what an operator wrote there
+    "sys/kernel/random/boot_id", // a name of the machine until it starts again
 };
 static const char *const proc_read_only[] = {"sys", "irq", "bus", "fs"};
 
@@ -162,6 +168,42 @@ static void make_terminals(int dev)
     pts = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
     if (pts >= 0)
         (void)jail_attach(pts, dev, "pts");
+}
+
+static bool is_known(const char *name)
+{
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+        if (strcmp(devices[i].name, name) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
+        if (strcmp(dev_links[i].name, name) == 0)
+            return true;
+    return name[0] == '.' || strcmp(name, "pts") == 0 || strcmp(name, "shm") == 0;
+}
+
+static bool has_only_known(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+
+    if (d == NULL)
+        return false;
+    while ((e = readdir(d)) != NULL && is_known(e->d_name))
+        ;
+    (void)closedir(d);
+    return e == NULL;
+}
+
+// A read-only tmpfs with nothing in it that jail_mount_dev() does not put there.
+bool jail_dev_is_ours(void)
+{
+    static int ours = -1;
+    struct statfs st;
+
+    if (ours < 0)
+        ours = statfs("/dev", &st) == 0 && st.f_type == TMPFS_MAGIC &&
+               (st.f_flags & ST_RDONLY) != 0 && has_only_known("/dev");
+    return ours == 1;
 }
 
 int jail_reuse_dev(struct jail_ctx *c, int target, int tree)

@@ -30,6 +30,7 @@ struct jail_report {
 
 struct jail_ctx {
     const struct jail_plan *plan;
+    bool reuse_dev;  // the caller's /dev may serve again
     bool forking;    // the program goes on in the caller's code
     uid_t outer_uid; // of the caller, for the user namespace's map
     gid_t outer_gid;
@@ -64,6 +65,7 @@ int jail_enter_root(struct jail_ctx *c);
 int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked);
 int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node);
 int jail_reuse_dev(struct jail_ctx *c, int target, int tree); // a clone of the caller's
+bool jail_dev_is_ours(void); // whether the caller's is such a /dev; found out once
 
 uid_t jail_skeleton_uid(const struct jail_ctx *c);
 gid_t jail_skeleton_gid(const struct jail_ctx *c);

@@ -142,7 +142,7 @@ static int open_sources(struct jail_ctx *c)
                 return jail_step_failed(c, fd, "open mount source %s", m->source);
             c->trees[i] = fd;
         }
-        if (m->kind == JAIL_MOUNT_DEV && m->reuse) {
+        if (m->kind == JAIL_MOUNT_DEV && m->reuse && c->reuse_dev) {
             c->trees[i] = jail_open_tree(AT_FDCWD, "/dev", true);
             if (c->trees[i] < 0)
                 return jail_step_failed(c, c->trees[i], "open /dev");
@@ -315,7 +315,7 @@ static int place_mount(struct jail_ctx *c, size_t i)
         target = open_target(c, m->target, true);
         if (target < 0)
             return target;
-        if (m->reuse)
+        if (tree >= 0)
             return jail_reuse_dev(c, target, tree);
         return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target, m->unmasked)
                                           : jail_mount_dev(c, target, m->source);

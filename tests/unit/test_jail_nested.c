@@ -77,6 +77,18 @@ static void look_at_self(void)
     WANT(fcntl(2, F_GETFD) == 0 && fcntl(4, F_GETFD) < 0 && fcntl(60, F_GETFD) < 0);
 }
 
+// The devices are there, with terminals of this jail's own.
+static void look_at_devices(void)
+{
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+    WANT(open("/dev/null", O_WRONLY | O_CLOEXEC) >= 0);
+    WANT(open("/dev/urandom", O_RDONLY | O_CLOEXEC) >= 0);
+    WANT(open("/dev/x", O_CREAT | O_WRONLY | O_CLOEXEC, 0600) < 0);
+    WANT(fd >= 0 && unlockpt(fd) == 0 && strcmp(ptsname(fd), "/dev/pts/0") == 0);
+    WANT(open("/dev/pts/0", O_RDWR | O_NOCTTY | O_CLOEXEC) >= 0);
+}
+
 static void look_at_init(void)
 {
     WANT(getppid() == 1 && getpid() == 2);
@@ -146,6 +158,7 @@ static void look_at_count(void)
 static void inside(void)
 {
     look_at_self();
+    look_at_devices();
     look_at_init();
     look_for_power();
     look_at_limits();
@@ -162,7 +175,7 @@ static const struct jail_mount inner_mounts[] = {
     {.kind = JAIL_MOUNT_SYMLINK, .source = "usr/lib", .target = "/lib"},
     {.kind = JAIL_MOUNT_SYMLINK, .source = "usr/lib64", .target = "/lib64"},
     {.kind = JAIL_MOUNT_PROC, .target = "/proc"},
-    {.kind = JAIL_MOUNT_DEV, .target = "/dev"},
+    {.kind = JAIL_MOUNT_DEV, .target = "/dev", .reuse = 1},
     {.kind = JAIL_MOUNT_TMPFS, .target = "/own", .size_bytes = 65536, .inodes = 16},
 };
 
