@@ -10,6 +10,7 @@
 #include "tap.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -388,6 +389,50 @@ static void test_not_kept(void)
     engine_free(e, 1000);
 }
 
+static void *client(void *arg)
+{
+    struct engine *e = arg;
+    char code[64];
+    long wrong = 0;
+
+    for (int i = 0; i < 24; i++) {
+        struct outcome o;
+
+        (void)snprintf(code, sizeof(code), "warn w%d\nout %d\nexit %d\n", i % 6, i % 6, i % 6);
+        o = run(e, (struct job){.code = code});
+        if (o.code != 0 || o.result.run.exit_code != i % 6 || o.out[0] != '0' + i % 6 ||
+            o.compile[1] != '0' + i % 6)
+            wrong++;
+    }
+    return (void *)wrong;
+}
+
+// Clients that send the same at once: each may compile, all get what is theirs. The cache holds
+// fewer programs than there are.
+static void test_concurrent(void)
+{
+    struct engine *e = start(10 * 1100);
+    struct engine_status st;
+    pthread_t threads[4];
+    long wrong = 0;
+
+    for (size_t i = 0; i < 4; i++)
+        if (pthread_create(&threads[i], NULL, client, e) != 0)
+            abort();
+    for (size_t i = 0; i < 4; i++) {
+        void *one = NULL;
+
+        (void)pthread_join(threads[i], &one);
+        wrong += (long)one;
+    }
+    engine_status(e, &st);
+    CHECK_INT(wrong, 0);
+    CHECK_INT(st.compile_cache.hits + st.compile_cache.misses, 96);
+    CHECK_MSG(st.compile_cache.hits > 0 && st.compile_cache.entries <= 10, "%llu of 96 were hits",
+              (unsigned long long)st.compile_cache.hits);
+    engine_free(e, 1000);
+}
+
 // An agent that sends what nobody asked for, or more than it may, ends its run and spoils nothing.
 static void test_hostile(void)
 {
@@ -414,6 +459,7 @@ int main(void)
     load_runtimes();
     test_hit();
     test_not_kept();
+    test_concurrent();
     test_hostile();
     runtime_table_free(runtimes);
     return tap_done();
