@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which pages of a zygote every program writes to. After a fork the first write to a page is an
-// exception and a copy, and an interpreter makes hundreds on the way through a program that does
-// nothing. The zygote has such a program run by a child of its own; at that child's end the pages
-// that it alone maps are those it wrote to. Each later program has them copied in a few calls when
-// it is forked, which is before it is given anything to run.
+// Which pages of a zygote every program uses. After a fork the first write to a page is an
+// exception and a copy, the first look at a page of a file an exception, and an interpreter makes
+// hundreds on the way through a program that does nothing. The zygote has such a program run by a
+// child of its own; at that child's end, the private pages that it alone maps are those it wrote
+// to, and the files' pages that are mapped at all those it read. Each later program has them copied
+// and mapped in a few calls when it is forked, which is before it is given anything to run.
 #include "jail/zygote_internal.h"
 
 #include "base/fd.h"
@@ -19,13 +20,14 @@
 #define EXPORT     __attribute__((visibility("default")))
 
 #define RANGES_MAX 1024
-#define PAGES_MAX  4096 // 16 MiB: more is not what an interpreter touches for nothing
+#define PAGES_MAX  8192 // 32 MiB: more is not what an interpreter touches for nothing
 #define GAP_MAX    1    // a page between two written ones is taken along
 #define MAPS_BYTES (1u << 20)
 #define BATCH      512
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 // Linux 5.14
+#ifndef MADV_POPULATE_WRITE // Linux 5.14
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
 #endif
 
 // Of /proc/PID/pagemap.
@@ -37,6 +39,7 @@ EXPORT void csb_zygote_learn(void);
 struct range {
     uintptr_t start;
     size_t pages;
+    int advice; // MADV_POPULATE_*
 };
 
 // Shared between the zygote and the child that it learns from.
@@ -50,24 +53,26 @@ static struct table *table;
 static bool learning; // in the child too
 static uintptr_t page_size;
 
-static void add_page(uintptr_t at)
+static void add_page(uintptr_t at, int advice)
 {
     struct range *last = table->count > 0 ? &table->ranges[table->count - 1] : NULL;
 
     if (table->pages == PAGES_MAX)
         return;
     table->pages++;
-    if (last != NULL && at >= last->start &&
+    if (last != NULL && last->advice == advice && at >= last->start &&
         at <= last->start + (last->pages + GAP_MAX) * page_size) {
         last->pages = (at - last->start) / page_size + 1;
         return;
     }
     if (table->count < RANGES_MAX)
-        table->ranges[table->count++] = (struct range){at, 1};
+        table->ranges[table->count++] = (struct range){at, 1, advice};
 }
 
-static void look_at(int pagemap, uintptr_t start, uintptr_t end)
+static void look_at(int pagemap, uintptr_t start, uintptr_t end, int advice)
 {
+    const uint64_t used =
+        advice == MADV_POPULATE_WRITE ? PAGE_PRESENT | PAGE_EXCLUSIVE : PAGE_PRESENT;
     uint64_t entries[BATCH];
 
     while (start < end) {
@@ -79,8 +84,8 @@ static void look_at(int pagemap, uintptr_t start, uintptr_t end)
             return;
         n /= (ssize_t)sizeof(entries[0]);
         for (ssize_t i = 0; i < n; i++)
-            if ((entries[i] & PAGE_PRESENT) && (entries[i] & PAGE_EXCLUSIVE))
-                add_page(start + (uintptr_t)i * page_size);
+            if ((entries[i] & used) == used)
+                add_page(start + (uintptr_t)i * page_size, advice);
         start += (uintptr_t)n * page_size;
     }
 }
@@ -99,7 +104,7 @@ static uintptr_t hex(const char **p)
     }
 }
 
-// "55d0-55e0 rw-p ...": all that is writable and private. The child is about to end: whatever this
+// "55d0-55e0 rw-p ...": all that is private. The child is about to end: whatever this
 // does to its memory matters no more.
 __attribute__((destructor)) static void record(void)
 {
@@ -117,8 +122,8 @@ __attribute__((destructor)) static void record(void)
 
         p += *p == '-';
         end = hex(&p);
-        if (strncmp(p, " rw-p", 5) == 0 || strncmp(p, " rwxp", 5) == 0)
-            look_at(pagemap, start, end);
+        if (p[0] == ' ' && p[1] == 'r' && p[4] == 'p')
+            look_at(pagemap, start, end, p[2] == 'w' ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
         p += strcspn(p, "\n");
         p += *p == '\n';
     }
@@ -148,7 +153,7 @@ void zygote_pages_copy(void)
         return;
     for (size_t i = 0; i < table->count; i++)
         (void)madvise((void *)table->ranges[i].start, table->ranges[i].pages * page_size,
-                      MADV_POPULATE_WRITE);
+                      table->ranges[i].advice);
     (void)munmap(table, sizeof(*table));
     table = NULL;
 }
