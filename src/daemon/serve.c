@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CUT_WAIT_MS 10000 // after cutting, for answers to be written
+#define LARGE_BLOCK (1 << 20) // from here memory is the kernel's again as soon as it is freed
+#define CUT_WAIT_MS 10000     // after cutting, for answers to be written
 
 // A file opened with the privileges of the start, and the name it has from then on.
 struct opened {
@@ -238,6 +240,9 @@ static int start(struct server *s, struct err *err)
 {
     int parent = getppid();
 
+    // Request bodies of many megabytes come and go. Unless the threshold is fixed, the C library
+    // raises it at the first one, and each thread's arena keeps what it had.
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     if (fcntl(DAEMON_CONTROL_FD, F_GETFD) < 0)
         return err_set(err, ERR_INVALID,
                        DAEMON_SERVE_OPTION " is how codesandboxd starts itself; leave it out");
