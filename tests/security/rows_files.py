@@ -40,7 +40,7 @@ print('planted')
 MOVE_HOME = """
 import os
 os.rename('/work/main.py','/work/gone')
-os.chmod('/work',0); os.chmod('/tmp',0); os.chmod('/home/user',0)
+os.chmod('/work',0); os.chmod('/home/user',0)
 print('moved')
 """
 SPECIAL = """

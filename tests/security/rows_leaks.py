@@ -12,7 +12,8 @@ from model import OK, Row, every, program, py, want
 
 # docs/RUNTIMES.md; the rest is what the runtime file sets.
 DOCUMENTED = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR"}
-DENO = DOCUMENTED | {"NO_COLOR", "DENO_NO_UPDATE_CHECK", "DENO_DIR"}
+# Deno itself adds the last once something of Node's is used.
+DENO = DOCUMENTED | {"NO_COLOR", "DENO_NO_UPDATE_CHECK", "DENO_DIR", "DENO_NODE_SHIM_ACTIVE"}
 SHELL = DOCUMENTED | {"PWD", "SHLVL", "_", "OLDPWD"}
 
 FINGERPRINTS = """
@@ -121,14 +122,16 @@ def posture(rig):
     want("KSM" in text and "SMT" in text, "SMT and KSM are in the documentation")
 
 
-def rows(_):
+def rows(isolation):
+    own_root = "" if isolation == "microvm" else (
+        "a root file system of its own (mountinfo shows where the image's tree and the state directory are)")
     return [
         Row(71, "environment and secrets", [
             py("import os;print(dict(os.environ))", only_names(*DOCUMENTED)),
             program("typescript", 'console.log(Object.keys(Deno.env.toObject()).join(" "))', only_names(*DENO)),
             program("rust", 'fn main(){for (n,_) in std::env::vars(){println!("{n}")}}', only_names(*DOCUMENTED)),
             program("bash", "env | cut -d= -f1", only_names(*SHELL))]),
-        Row(72, "fingerprints of the host", [py(FINGERPRINTS, every(fingerprints))]),
+        Row(72, "fingerprints of the host", [py(FINGERPRINTS, every(fingerprints))], later=own_root),
         Row(74, "shared randomness", action=unique),
         Row(75, "the clock", action=clock),
         Row(77, "timing of neighbours", [py(TIMING, OK, timeout=20)], action=posture),
