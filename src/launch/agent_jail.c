@@ -195,7 +195,8 @@ static int stage(struct agent_host *host, struct err *err)
     _cleanup_fd_ int tree = -1;
     _cleanup_fd_ int files = -1;
 
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    // What the host unmounts is to go here, too, and what is mounted here is to stay here.
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return err_sys(err, errno, "make a mount namespace");
     // Opened before the tmpfs, which may cover them.
     tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -237,12 +238,10 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
     *host = (struct agent_host){0};
     choose_ids(host, config->uid_base);
     if (realpath(config->tree, host->tree) == NULL)
-        return err_sys(err, errno, "the root tree %.150s (`make image` makes it)", config->tree);
+        return err_sys(err, errno, "the root tree %.150s (`make` makes it)", config->tree);
     if (agent_files_copy(config, host->files, err) < 0)
         return -1;
-    if (host->root && stage(host, err) < 0)
-        return -1;
-    if (try_jail(host, &why) < 0) {
+    if ((host->root && stage(host, &why) < 0) || try_jail(host, &why) < 0) {
         (void)snprintf(host->note, sizeof(host->note), "no agent can be started: %.120s",
                        why.message);
         return 0;
