@@ -12,7 +12,7 @@ DAEMON := $(RELEASE)/src/daemon/codesandboxd
 AGENT := $(RELEASE)/src/agent/csb-agent
 WERROR := $(if $(CI),true,false)
 # Suites whose tests may not be skipped.
-MUST_RUN ?= unit,fuzz,jail,integration,vm,machine
+MUST_RUN ?= unit,fuzz,jail,integration,process,vm,machine
 SUITE ?=
 
 ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
@@ -50,16 +50,16 @@ run: all
 run-dev: all
 	@exec env $(ENVIRONMENT) LOG_LEVEL=debug $(DAEMON)
 
-# Static checks that need no build.
+# Static checks. Only clang-tidy looks at a build, where there is one.
 check:
 	@tools/check-layers
 	@tools/check-source
-	@shellcheck -x tools/*.sh image/*.sh tests/machine/*.sh
+	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh
+	@tools/check-tidy $(RELEASE)
 
 test:
 	@tools/deps.sh test
-	@$(MAKE) --no-print-directory all check
-	@BUILD=$(BUILD) MUST_RUN=$(MUST_RUN) tools/test.sh $(SUITE)
+	@+MAKE="$(MAKE)" BUILD=$(BUILD) MUST_RUN=$(MUST_RUN) tools/test.sh $(SUITE)
 
 bench: all
 	@tools/deps.sh test

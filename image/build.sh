@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Builds what a guest boots from, except the initramfs (initrd.sh): the root file system, the
-# kernel and its modules.
+# kernel and its modules; and the same root file system as a directory, OUT/rootfs, for programs
+# that run on this host's own kernel.
 #
 #   image/build.sh [--force | --check] [OUT]
 #
 # OUT is a directory, default build/image. Nothing happens when OUT already holds an image of the
-# same key, unless forced; --check only says by its exit status whether it does. Works as root, and as an ordinary user who has subordinate ids (mmdebstrap's unshare
-# mode). Needs room for about 4 GB in OUT and TMPDIR while it runs, 1 GB afterwards.
+# same key, unless forced; --check only says by its exit status whether it does. Works as root, and
+# as an ordinary user who has subordinate ids (mmdebstrap's unshare mode). Needs room for about 4 GB
+# in OUT and TMPDIR while it runs, 2 GB afterwards.
 set -eu
 umask 022
 
@@ -58,6 +60,12 @@ check_privilege() {
         "sysctl kernel.unprivileged_userns_clone and user.max_user_namespaces, or run as root"
 }
 
+check_space() {
+    free=$(df -P -k "$1" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge $(($2 << 20)) ] ||
+        die "$1 has $((free >> 10)) MiB free, $2 GiB are needed while the image is built"
+}
+
 # The scripts, the configuration and the sources are all that goes in.
 image_key() {
     {
@@ -68,7 +76,7 @@ image_key() {
 
 up_to_date() {
     [ "$(cat "$out/image.key" 2>/dev/null)" = "$key" ] || return 1
-    for file in rootfs.erofs vmlinuz modules/order; do
+    for file in rootfs.erofs vmlinuz modules/order rootfs/.csb-tree-key; do
         [ -s "$out/$file" ] || return 1
     done
 }
@@ -157,11 +165,17 @@ take_kernel() {
     printf 'deno\t%s\n' "$DENO_VERSION" >>"$tmp/new/packages.txt"
 }
 
-# Each file is replaced by a rename, so a running guest keeps the one it opened. The key goes first
-# and comes last: an interrupted publication is built again.
+# Each file is replaced by a rename, so a running guest keeps the one it opened; programs that run
+# in the directory lose it. The key goes first and comes last: an interrupted publication is built
+# again.
 publish() {
     rm -f "$out/image.key"
     rm -rf "$out/modules"
+    if [ -d "$out/rootfs" ]; then
+        mkdir -p "$tmp/old"
+        mv "$out/rootfs" "$tmp/old/rootfs"
+    fi
+    mv "$tree" "$out/rootfs"
     for file in rootfs.erofs vmlinuz kernel.config kernel.version packages.txt modules; do
         mv -f "$tmp/new/$file" "$out/$file"
     done
@@ -170,7 +184,9 @@ publish() {
 
 cleanup() {
     if [ -n "${tmp:-}" ] && [ -d "$tmp" ]; then
-        [ -d "$tmp/tree" ] && as_root "$IMAGE_DIR/tree.sh" remove "$tmp/tree"
+        for dir in "$tmp/tree" "$tmp/old"; do
+            [ ! -d "$dir" ] || as_root "$IMAGE_DIR/tree.sh" remove "$dir"
+        done
         # An interrupted mmdebstrap may still be writing here for a moment.
         rm -rf "$tmp" 2>/dev/null || { sleep 1; rm -rf "$tmp"; }
     fi
@@ -200,6 +216,8 @@ fi
 
 check_tools
 check_privilege
+check_space "$out" 4
+check_space "${TMPDIR:-/tmp}" 2
 exec 9>"$out/.lock"
 if ! flock -n 9; then
     echo "image: waiting for another build in $out"
@@ -214,7 +232,9 @@ for stale in "$out"/.build.*; do
 done
 tmp=
 trap cleanup EXIT
-trap 'exit 1' HUP INT TERM
+# mmdebstrap sends its whole group a HUP when it fails: the stage tells of that.
+trap : HUP
+trap 'exit 1' INT TERM
 tmp=$(mktemp -d "$out/.build.XXXXXX")
 mkdir "$tmp/new"
 LOG=$out/build.log
@@ -232,6 +252,7 @@ run_stage "users, Python, Rust, trim" as_root "$IMAGE_DIR/tree.sh" finish "$tree
     "$tmp/package/deno"
 run_stage "check: rust, python, deno" as_root "$IMAGE_DIR/tree.sh" check "$tree"
 run_stage "erofs" as_root "$IMAGE_DIR/tree.sh" pack "$tree" "$tmp/new/rootfs.erofs"
+run_stage "directory" as_root "$IMAGE_DIR/tree.sh" keep "$tree" "$key"
 publish
 echo "image: done in $((($(now_ms) - total_start) / 1000)) s," \
     "$(($(stat -c %s "$out/rootfs.erofs") / 1000000)) MB, kernel $(cat "$out/kernel.version")"

@@ -7,6 +7,7 @@
 #   tree.sh finish TREE DENO         users, mount points, trimming, compiled Python modules
 #   tree.sh check TREE               compiles and runs a program in each language
 #   tree.sh pack TREE IMAGE          the erofs image
+#   tree.sh keep TREE KEY            makes the tree itself fit to be a root
 #   tree.sh remove TREE
 set -eu
 umask 022
@@ -141,9 +142,20 @@ pack() {
     mkfs.erofs --quiet -x-1 $EROFS_OPTIONS -T "$SOURCE_DATE_EPOCH" -U "$EROFS_UUID" "$1" "$tree"
 }
 
+# An ordinary user has subordinate ids only while it builds, so all becomes its own, and could not
+# give a program of the tree other ids in any case. The key says what the tree was built from.
+keep() {
+    if [ "$(awk 'NR == 1 { print $2 }' /proc/self/uid_map)" != 0 ]; then
+        chown -h -R 0:0 "$tree"
+        chmod -R u+rwX "$tree"
+    fi
+    chmod 755 "$tree"
+    printf '%s\n' "$1" >"$tree/.csb-tree-key"
+}
+
 shift 2
 case $step in
-    unpack | finish | check | pack) "$step" "$@" ;;
+    unpack | finish | check | pack | keep) "$step" "$@" ;;
     remove) rm -rf "$tree" ;;
     *) die "unknown step $step" ;;
 esac

@@ -1,26 +1,38 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Runs every test of the built tree and prints one closing line (tools/tally).
-#   BUILD=build MUST_RUN=unit,... tools/test.sh [SUITE]
+# Builds the tree, runs every test and prints one closing line (tools/tally).
+#   MAKE=make BUILD=build MUST_RUN=unit,... tools/test.sh [SUITE]
 # With SUITE, just that suite of the release build.
+#
+# The sanitizers' builds and the test machine's disk are made beside the image: that one mostly waits
+# for the package archive.
 set -u
 
 build=${BUILD:-build}
 suite=${1:-}
-CSB_IMAGE_DIR=$(cd "$build/image" && pwd)
+mkdir -p "$build"
+CSB_IMAGE_DIR=$(cd "$build" && pwd)/image
 CSB_MACHINE_DIR=$(cd "$build" && pwd)/machine
 CSB_MUST_RUN=${MUST_RUN:-}
 export CSB_IMAGE_DIR CSB_MACHINE_DIR CSB_MUST_RUN
 
 logs=
+jobs=
+trap 'kill $jobs 2>/dev/null; exit 130' INT TERM HUP
+
+# Less optimised than the release: most of a sanitizer's minutes go into compiling.
+build_sanitizer() {
+    [ -f "$build/$1/build.ninja" ] ||
+        meson setup "$build/$1" "-Db_sanitize=$2" -Db_lundef=false -Doptimization=1 >/dev/null ||
+        return 1
+    ninja --quiet -C "$build/$1"
+}
 
 # A sanitizer build covers what is not a namespace helper: the pure parts and the daemon.
 sanitized() {
     name=$1 flags=$2
     shift 2
-    [ -f "$build/$name/build.ninja" ] ||
-        meson setup "$build/$name" "-Db_sanitize=$flags" -Db_lundef=false >/dev/null || return 1
-    ninja --quiet -C "$build/$name" || return 1
+    build_sanitizer "$name" "$flags" || return 1
     meson test -C "$build/$name" --no-rebuild --quiet --print-errorlogs "$@"
 }
 
@@ -29,9 +41,30 @@ run() {
     shift
     echo "== tests: $name"
     rm -f "$build/$name/meson-logs/testlog.json"
+    start=$(date +%s)
     "$@" || echo "== tests: $name: some failed"
+    echo "== tests: $name: $(($(date +%s) - start)) s"
     logs="$logs $build/$name/meson-logs/testlog.json"
 }
+
+# What fails here is done again, and reported, by what needs it.
+prepare() {
+    (build_sanitizer asan address,undefined && build_sanitizer tsan thread) \
+        >"$build/prepare-sanitizers.log" 2>&1 &
+    jobs=$!
+    tests/machine/build.sh "$CSB_MACHINE_DIR" >"$build/prepare-machine.log" 2>&1 &
+    jobs="$jobs $!"
+}
+
+started=$(date +%s)
+[ -n "$suite" ] || prepare
+"${MAKE:-make}" --no-print-directory BUILD="$build" all check || {
+    # shellcheck disable=SC2086 # a list of processes
+    kill $jobs 2>/dev/null
+    exit 1
+}
+wait
+echo "== tests: everything is built after $(($(date +%s) - started)) s"
 
 if [ -n "$suite" ]; then
     run release meson test -C "$build/release" --no-rebuild --quiet --print-errorlogs --suite "$suite"

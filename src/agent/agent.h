@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the parts of csb-agent share: the loop, the configuration and the prepared interpreters.
+// What the parts of csb-agent share.
 //
 // How it works
 //
-//   main    parses the command line; as PID 1 of a virtual machine init makes the machine first
-//   session one HTTP/2 server session on the port or socket; a new one per connection of the host
-//   api     a request's body is gathered, then the endpoint answers it
-//   run     one /run: files into a space, the compile step, the run step, frames, the result
-//   step    one program in a jail and a cgroup: pipes, limits, exit
-//   prepared interpreters that wait for their program
-//   envd    the data plane of a long-lived sandbox
+//   main      parses the command line; as PID 1 of a virtual machine init makes the machine first
+//   control   outside of one: new sessions come as descriptors over a socket
+//   session   one HTTP/2 server session on a port or socket, with what is prepared for it
+//   api       a request's body is gathered, then the endpoint answers it
+//   run       one /run: files into a space, the compile step, the run step, frames, the result
+//   step      one program in a jail and a cgroup: pipes, limits, exit
+//   prepared  interpreters that wait for their program
+//   zygote    interpreters that fork prepared ones
+//   slots, netns  user ids and network namespaces, of which each jail has one of its own
+//   graveyard jails on their way out; what was theirs is given back there
+//   envd      the data plane of a long-lived sandbox
 //
-// Everything runs on one thread, out of the loop's callbacks. What a callback makes the session
-// want to send is flushed when the loop's batch is done, so that no stream goes away while the code
-// of its run is on the stack.
+// Everything runs on one thread, out of the loop's callbacks, and nothing in it waits for a program
+// or for the end of one. What a callback makes a session want to send is flushed when the loop's
+// batch is done, so that no stream goes away while the code of its run is on the stack.
 #ifndef CSB_AGENT_AGENT_H
 #define CSB_AGENT_AGENT_H
 
+#include "agent/graveyard.h"
 #include "agent/loop.h"
+#include "agent/netns.h"
+#include "agent/slots.h"
 #include "cgroup/cgroup.h"
 #include "channel/agent_wire.h"
 #include "channel/frames.h"
@@ -27,16 +34,24 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define AGENT_UID 1000
-#define AGENT_GID 1000
+// Who a program is, to itself; in a virtual machine also to the kernel.
+#define AGENT_UID          1000
+#define AGENT_GID          1000
+
+#define AGENT_WORK_DIR     "/work" // where a program starts
+
+#define AGENT_SESSIONS_MAX 1024
+#define AGENT_JAILS_MAX    1024 // running, waiting and on their way out
 
 struct envd;
-struct prepared;
+struct session;
+struct zygote;
 
 struct agent_config {
     bool vm;            // PID 1 of a virtual machine
+    bool envd;          // this machine is one sandbox, whose data plane is served
     const char *root;   // what becomes the programs' root; NULL: made of the host's /usr and /etc
-    const char *shims;  // what becomes /csb when root is NULL; or NULL
+    const char *shims;  // what becomes /csb; NULL: what root has there
     const char *spaces; // directory for the runs' spaces, root's alone
 };
 
@@ -45,7 +60,13 @@ struct agent {
     struct agent_config config;
     struct cgroup_root *cgroups;
     uint64_t groups_made; // for their names
-    struct prepared *prepared[AGENT_PREPARED_MAX];
+    struct session *sessions;
+    size_t session_count;
+    struct slots slots;
+    struct netns_pool netns;
+    struct graveyard graveyard;
+    bool can_zygote; // what the agent sees is what a jail does
+    struct zygote *zygotes;
     struct envd *envd; // NULL until something is asked of it
     // Where output is read to: room for a frame's header, then its payload.
     uint8_t frame[FRAME_HEADER_BYTES + AGENT_FRAME_MAX];

@@ -8,6 +8,7 @@
 #include "agent/machine.h"
 #include "agent/prepared.h"
 #include "agent/run.h"
+#include "agent/session.h"
 #include "base/buf.h"
 #include "base/fd.h"
 
@@ -19,7 +20,7 @@
 struct route;
 
 struct request {
-    struct agent *agent;
+    struct session *session;
     struct server_stream *stream;
     const struct route *route; // NULL: answered when the request ends, with 404
     struct buf body;
@@ -87,7 +88,8 @@ static void answer_sync(struct request *r)
 {
     struct err err = ERR_INIT;
 
-    if (machine_sync((const char *)r->body.data, r->body.len, r->agent->config.vm, &err) < 0)
+    if (machine_sync((const char *)r->body.data, r->body.len, r->session->agent->config.vm, &err) <
+        0)
         respond_error(r, status_of(&err), &err);
     else
         respond_json(r, 200, json_pack("{s:b}", "ok", 1));
@@ -113,7 +115,7 @@ static void answer_prepare(struct request *r)
         return;
     }
     strncpy(r->prepared_id, spec.id, sizeof(r->prepared_id) - 1);
-    if (prepared_start(r->agent, &spec, on_ready, r, &err) < 0)
+    if (prepared_start(&r->session->prepared, &spec, on_ready, r, &err) < 0)
         respond_error(r, status_of(&err), &err);
     prepare_spec_release(&spec);
 }
@@ -122,7 +124,7 @@ static void answer_run(struct request *r)
 {
     struct err err = ERR_INIT;
 
-    if (run_start(r->agent, r->stream, &r->body, &r->run, &err) < 0)
+    if (run_start(&r->session->prepared, r->stream, &r->body, &r->run, &err) < 0)
         respond_error(r, status_of(&err), &err);
 }
 
@@ -137,17 +139,18 @@ static const struct route routes[] = {
 static void on_request(void *arg, struct server_stream *stream, const char *method,
                        const char *path)
 {
+    struct session *session = arg;
     struct request *r;
 
-    if (envd_takes(path)) {
-        envd_open(arg, stream, method, path);
+    if (session->agent->config.envd && envd_takes(path)) {
+        envd_open(session->agent, stream, method, path);
         return;
     }
     r = calloc(1, sizeof(*r));
     server_stream_set_user(stream, r);
     if (r == NULL)
         return;
-    r->agent = arg;
+    r->session = session;
     r->stream = stream;
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
         if (strcmp(method, routes[i].method) == 0 && strcmp(path, routes[i].path) == 0)
@@ -200,7 +203,7 @@ static void on_close(void *arg, struct server_stream *stream)
     (void)arg;
     if (r == NULL)
         return;
-    prepared_forget(r->agent, r);
+    prepared_forget(&r->session->prepared, r);
     run_free(r->run);
     buf_release(&r->body);
     free(r);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The endpoints of channel/agent_wire.h. The callbacks' `arg` is the struct agent.
+// The endpoints of channel/agent_wire.h. The callbacks' `arg` is the struct session.
 #ifndef CSB_AGENT_API_H
 #define CSB_AGENT_API_H
 

@@ -3,6 +3,8 @@
 // Plans of the jails that programs run in.
 #include "agent/plan.h"
 
+#include "agent/fallback.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -23,6 +25,9 @@ static const struct jail_rlimit rlimits[] = {
     {RLIMIT_STACK, 8u << 20},
     {RLIMIT_MEMLOCK, 8u << 20},
 };
+
+_Static_assert(sizeof(rlimits) / sizeof(rlimits[0]) + FALLBACK_RLIMITS <= PLAN_RLIMITS_MAX,
+               "room for all limits");
 
 // Root directories of the host that are links into /usr on a merged system.
 static const struct {
@@ -55,7 +60,7 @@ static void add_read_only(struct step_plan *p, const char *source, const char *t
 }
 
 // Outside a virtual machine there is no image: the host's own programs are the runtimes.
-static void add_host_root(struct step_plan *p, const char *shims)
+static void add_host_root(struct step_plan *p)
 {
     struct stat st;
 
@@ -69,8 +74,6 @@ static void add_host_root(struct step_plan *p, const char *shims)
         else
             add_read_only(p, usr_dirs[i].path, usr_dirs[i].path);
     }
-    if (shims != NULL)
-        add_read_only(p, shims, "/csb");
 }
 
 static void add_space(struct step_plan *p, const struct space *space)
@@ -81,44 +84,68 @@ static void add_space(struct step_plan *p, const struct space *space)
     }
 }
 
-void plan_make(const struct agent *agent, const struct space *space, const struct cgroup *cgroup,
-               const int fds[3], int control_fd, const char *const *argv, const char *const *envp,
-               struct step_plan *ret)
+static void set_identity(const struct agent *agent, const struct space *space,
+                         struct jail_plan *jail)
+{
+    jail->uid = space->uid;
+    jail->gid = space->gid;
+    if (agent->config.vm)
+        return;
+    jail->identity = 1;
+    jail->view_uid = AGENT_UID;
+    jail->view_gid = AGENT_GID;
+}
+
+static void set_namespaces(const struct agent *agent, const struct netns *netns,
+                           struct jail_plan *jail)
+{
+    jail->ns = JAIL_NS_PID | JAIL_NS_MOUNT | JAIL_NS_IPC | JAIL_NS_UTS | JAIL_NS_CGROUP;
+    // In a virtual machine the network is the machine's, which has nothing but its loopback.
+    if (agent->config.vm)
+        return;
+    if (netns != NULL) {
+        jail->net_fd = netns_fd(netns);
+        return;
+    }
+    jail->ns |= JAIL_NS_NET;
+    jail->loopback_up = 1;
+}
+
+void plan_make(const struct agent *agent, const struct plan_parts *parts, struct step_plan *ret)
 {
     struct jail_plan *jail = &ret->jail;
 
     memset(ret, 0, sizeof(*ret));
     *jail = (struct jail_plan)JAIL_PLAN_INIT;
-    jail->ns = JAIL_NS_PID | JAIL_NS_MOUNT | JAIL_NS_IPC | JAIL_NS_UTS | JAIL_NS_CGROUP;
-    // In a virtual machine the network is the machine's, which has nothing but its loopback.
-    if (!agent->config.vm) {
-        jail->ns |= JAIL_NS_NET;
-        jail->loopback_up = 1;
-    }
+    set_namespaces(agent, parts->netns, jail);
+    set_identity(agent, parts->space, jail);
     jail->root = agent->config.root;
     jail->mounts = ret->mounts;
     if (jail->root == NULL)
-        add_host_root(ret, agent->config.shims);
+        add_host_root(ret);
+    if (agent->config.shims != NULL)
+        add_read_only(ret, agent->config.shims, "/csb");
     add_mount(ret, JAIL_MOUNT_PROC, NULL, "/proc");
-    add_mount(ret, JAIL_MOUNT_DEV, NULL, "/dev");
-    add_space(ret, space);
-    jail->uid = AGENT_UID;
-    jail->gid = AGENT_GID;
-    jail->cgroup_fd = cgroup == NULL ? -1 : cgroup_dirfd(cgroup);
-    jail->cgroup_v1_procs = cgroup == NULL ? NULL : cgroup_procs_paths(cgroup);
-    jail->cwd = "/work";
+    add_mount(ret, JAIL_MOUNT_DEV, NULL, "/dev")->reuse = 1;
+    add_space(ret, parts->space);
+    jail->cgroup_fd = parts->cgroup == NULL ? -1 : cgroup_dirfd(parts->cgroup);
+    jail->cgroup_v1_procs = parts->cgroup == NULL ? NULL : cgroup_procs_paths(parts->cgroup);
+    jail->cwd = AGENT_WORK_DIR;
     memcpy(ret->rlimits, rlimits, sizeof(rlimits));
     jail->rlimits = ret->rlimits;
     jail->rlimit_count = sizeof(rlimits) / sizeof(rlimits[0]);
+    if (parts->fallback != NULL)
+        jail->rlimit_count += fallback_rlimits(parts->fallback, ret->rlimits + jail->rlimit_count);
     for (int i = 0; i < 3; i++)
-        ret->fds[i] = (struct jail_fd){.fd = fds[i], .target = i};
-    ret->fds[3] = (struct jail_fd){.fd = control_fd, .target = AGENT_CONTROL_FD};
+        ret->fds[i] = (struct jail_fd){.fd = parts->fds[i], .target = i};
+    ret->fds[3] = (struct jail_fd){.fd = parts->control_fd, .target = AGENT_CONTROL_FD};
     jail->fds = ret->fds;
-    jail->fd_count = control_fd >= 0 ? 4 : 3;
+    jail->fd_count = parts->control_fd >= 0 ? 4 : 3;
     jail->seccomp = JAIL_SECCOMP_RUN;
+    jail->landlock = 1;
     jail->no_new_privs = 1;
     jail->die_with_parent = 1;
     jail->new_session = 1;
-    jail->argv = argv;
-    jail->envp = envp;
+    jail->argv = parts->argv;
+    jail->envp = parts->envp;
 }

@@ -5,6 +5,7 @@
 #define CSB_AGENT_PLAN_H
 
 #include "agent/agent.h"
+#include "agent/netns.h"
 #include "agent/space.h"
 #include "jail/jail.h"
 
@@ -20,10 +21,18 @@ struct step_plan {
     struct jail_fd fds[4];
 };
 
-// Fills *ret for a program with the standard descriptors `fds` (0, 1, 2) and, when control_fd >= 0,
-// the control socket. argv and envp are borrowed by the plan.
-void plan_make(const struct agent *agent, const struct space *space, const struct cgroup *cgroup,
-               const int fds[3], int control_fd, const char *const *argv, const char *const *envp,
-               struct step_plan *ret);
+// What is the jail's own. All borrowed, by the plan too.
+struct plan_parts {
+    const struct space *space;
+    const struct cgroup *cgroup;          // or NULL
+    const struct netns *netns;            // or NULL
+    const struct cgroup_limits *fallback; // as far as the jail itself can hold them; or NULL
+    int fds[3];                           // the standard descriptors
+    int control_fd;                       // becomes AGENT_CONTROL_FD; or -1
+    const char *const *argv;
+    const char *const *envp;
+};
+
+void plan_make(const struct agent *agent, const struct plan_parts *parts, struct step_plan *ret);
 
 #endif

@@ -25,6 +25,7 @@ static const struct spec_limits default_limits = {
 #define GO_SMALL 65536u
 
 struct prepared {
+    struct prepared_set *set;
     struct agent *agent;
     char id[65];
     bool ready;
@@ -42,8 +43,8 @@ static void prepared_free(struct prepared *p)
     loop_del(&p->agent->loop, &p->control);
     loop_timer_clear(&p->agent->loop, &p->timer);
     for (size_t i = 0; i < AGENT_PREPARED_MAX; i++)
-        if (p->agent->prepared[i] == p)
-            p->agent->prepared[i] = NULL;
+        if (p->set->all[i] == p)
+            p->set->all[i] = NULL;
     step_free(p->step);
     space_free(&p->space);
     fd_close(&p->control_fd);
@@ -103,18 +104,20 @@ static void on_timeout(void *arg)
     prepared_free(p);
 }
 
-static int spawn(struct prepared *p, const struct spec_command *command, struct err *err)
+static int spawn(struct prepared *p, const struct prepare_spec *spec, struct err *err)
 {
+    const struct spec_command *command = &spec->command;
     int sock[2];
     const struct spec_limits *limits =
         command->limits.memory_bytes != 0 ? &command->limits : &default_limits;
     struct step_spawn how = {.argv = command->argv,
                              .envp = (const char *const *)command->envp,
                              .limits = step_cgroup_limits(limits),
-                             .space = &p->space};
+                             .space = &p->space,
+                             .zygote = spec->zygote};
 
-    if (space_new(p->agent->config.spaces, limits->disk_bytes, AGENT_UID, AGENT_GID, &p->space,
-                  err) < 0)
+    if (space_new(p->agent->config.spaces, &p->agent->slots, limits->disk_bytes, &p->space, err) <
+        0)
         return -1;
     int rc = fd_socketpair(SOCK_STREAM, sock);
     if (rc < 0)
@@ -126,41 +129,42 @@ static int spawn(struct prepared *p, const struct spec_command *command, struct 
     return rc;
 }
 
-static struct prepared **find(struct agent *agent, const char *id)
+static struct prepared **find(struct prepared_set *set, const char *id)
 {
     for (size_t i = 0; i < AGENT_PREPARED_MAX; i++)
-        if (agent->prepared[i] != NULL && strcmp(agent->prepared[i]->id, id) == 0)
-            return &agent->prepared[i];
+        if (set->all[i] != NULL && strcmp(set->all[i]->id, id) == 0)
+            return &set->all[i];
     return NULL;
 }
 
-static struct prepared **free_slot(struct agent *agent)
+static struct prepared **free_slot(struct prepared_set *set)
 {
     for (size_t i = 0; i < AGENT_PREPARED_MAX; i++)
-        if (agent->prepared[i] == NULL)
-            return &agent->prepared[i];
+        if (set->all[i] == NULL)
+            return &set->all[i];
     return NULL;
 }
 
-int prepared_start(struct agent *agent, const struct prepare_spec *spec, prepared_ready_fn ready,
-                   void *arg, struct err *err)
+int prepared_start(struct prepared_set *set, const struct prepare_spec *spec,
+                   prepared_ready_fn ready, void *arg, struct err *err)
 {
-    struct prepared **slot = free_slot(agent);
+    struct prepared **slot = free_slot(set);
 
-    if (find(agent, spec->id) != NULL)
+    if (find(set, spec->id) != NULL)
         return err_field(err, ERR_INVALID, "id", "%s is prepared already", spec->id);
     if (slot == NULL)
         return err_set(err, ERR_BUSY, "%d interpreters are prepared already", AGENT_PREPARED_MAX);
     struct prepared *p = calloc(1, sizeof(*p));
     if (p == NULL)
         return err_sys(err, ENOMEM, "prepare");
-    p->agent = agent;
+    p->set = set;
+    p->agent = set->agent;
     p->control_fd = -1;
     p->space = (struct space)SPACE_INIT;
     snprintf(p->id, sizeof(p->id), "%s", spec->id);
-    int rc = spawn(p, &spec->command, err);
+    int rc = spawn(p, spec, err);
     if (rc == 0 &&
-        (rc = loop_add(&agent->loop, &p->control, p->control_fd, EPOLLIN, on_control, p)) < 0)
+        (rc = loop_add(&p->agent->loop, &p->control, p->control_fd, EPOLLIN, on_control, p)) < 0)
         err_sys(err, rc, "watch the control socket");
     if (rc < 0) {
         prepared_free(p);
@@ -168,15 +172,15 @@ int prepared_start(struct agent *agent, const struct prepare_spec *spec, prepare
     }
     p->on_ready = ready;
     p->arg = arg;
-    loop_timer_set(&agent->loop, &p->timer, clock_deadline_ms(spec->ready_ms), on_timeout, p);
+    loop_timer_set(&p->agent->loop, &p->timer, clock_deadline_ms(spec->ready_ms), on_timeout, p);
     *slot = p;
     return 0;
 }
 
-void prepared_forget(struct agent *agent, void *arg)
+void prepared_forget(struct prepared_set *set, void *arg)
 {
     for (size_t i = 0; i < AGENT_PREPARED_MAX; i++) {
-        struct prepared *p = agent->prepared[i];
+        struct prepared *p = set->all[i];
         if (p != NULL && p->on_ready != NULL && p->arg == arg) {
             p->on_ready = NULL;
             prepared_free(p);
@@ -184,17 +188,17 @@ void prepared_forget(struct agent *agent, void *arg)
     }
 }
 
-int prepared_take(struct agent *agent, const char *id, struct step **ret_step,
+int prepared_take(struct prepared_set *set, const char *id, struct step **ret_step,
                   struct space *ret_space, int *ret_control, struct err *err)
 {
-    struct prepared **slot = find(agent, id);
+    struct prepared **slot = find(set, id);
 
     if (slot == NULL || !(*slot)->ready)
         return err_set(err, ERR_GONE, "no interpreter %s is ready", id);
     struct prepared *p = *slot;
     *ret_step = p->step;
     *ret_space = p->space;
-    loop_del(&agent->loop, &p->control);
+    loop_del(&p->agent->loop, &p->control);
     *ret_control = fd_steal(&p->control_fd);
     p->step = NULL;
     p->space = (struct space)SPACE_INIT;
@@ -234,12 +238,12 @@ int prepared_go(int control_fd, const json_t *args, const json_t *env, struct er
     return rc;
 }
 
-void prepared_free_all(struct agent *agent)
+void prepared_free_all(struct prepared_set *set)
 {
     for (size_t i = 0; i < AGENT_PREPARED_MAX; i++) {
-        if (agent->prepared[i] == NULL)
+        if (set->all[i] == NULL)
             continue;
-        agent->prepared[i]->on_ready = NULL;
-        prepared_free(agent->prepared[i]);
+        set->all[i]->on_ready = NULL;
+        prepared_free(set->all[i]);
     }
 }

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sessions on the port, and what they mean for it.
+// Sessions and their descriptors.
 //
 // A virtio port polls EPOLLHUP for as long as no host is connected. States:
 //   waiting    no server; the port is watched edge-triggered, so that a host that is away costs
 //              nothing and its coming is one event
 //   connected  a server; watched level-triggered
-// on_port() makes both moves, drop() the one back.
+// on_ready() makes both moves, drop() the one back. A socket is connected until its session ends.
 #include "agent/session.h"
 
 #include "agent/api.h"
-#include "agent/prepared.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "channel/server.h"
@@ -20,40 +19,51 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STREAMS_MAX 512 // a client's watches and processes are one each
+#define STREAMS_MAX      16
+#define ENVD_STREAMS_MAX 512 // the client's watches and processes are one each
 
-struct session {
-    struct agent *agent;
-    int fd;
-    bool port;
-    struct loop_source source;
-    struct server *server;
-};
+static void session_close(struct session *s)
+{
+    struct agent *agent = s->agent;
+
+    server_free(s->server);
+    prepared_free_all(&s->prepared);
+    loop_del(&agent->loop, &s->source);
+    fd_close(&s->fd);
+    for (struct session **at = &agent->sessions; *at != NULL; at = &(*at)->next) {
+        if (*at == s) {
+            *at = s->next;
+            agent->session_count--;
+            break;
+        }
+    }
+    free(s);
+}
 
 // Ends the connection: what ran for it is killed, what was prepared for it is given up.
 static void drop(struct session *s, int rc)
 {
-    if (s->server != NULL) {
-        if (rc != -EPIPE)
-            log_warn("session ended: %s", strerror(-rc));
-        server_free(s->server);
-        s->server = NULL;
-        prepared_free_all(s->agent);
-    }
-    if (!s->port) {
-        s->agent->loop.stop = true;
+    if (s->server != NULL && rc != -EPIPE)
+        log_warn("session ended: %s", strerror(-rc));
+    if (s->end != SESSION_WAITS) {
+        s->agent->loop.stop |= s->end == SESSION_STOPS;
+        session_close(s);
         return;
     }
+    server_free(s->server);
+    s->server = NULL;
+    prepared_free_all(&s->prepared);
     loop_mod(&s->agent->loop, &s->source, EPOLLIN | EPOLLOUT | EPOLLET);
 }
 
 static int connect_server(struct session *s)
 {
     struct server_options options = {.callbacks = &api_callbacks,
-                                     .arg = s->agent,
+                                     .arg = s,
                                      .body_max = AGENT_BODY_MAX,
-                                     .streams_max = STREAMS_MAX,
-                                     .port = s->port};
+                                     .streams_max =
+                                         s->agent->config.envd ? ENVD_STREAMS_MAX : STREAMS_MAX,
+                                     .port = s->end == SESSION_WAITS};
     int rc = server_new(s->fd, &options, &s->server);
 
     if (rc == 0)
@@ -61,12 +71,12 @@ static int connect_server(struct session *s)
     return rc;
 }
 
-static void on_port(void *arg, uint32_t events)
+static void on_ready(void *arg, uint32_t events)
 {
     struct session *s = arg;
     int rc = 0;
 
-    if ((events & EPOLLHUP) != 0 && s->port) {
+    if ((events & EPOLLHUP) != 0 && s->end == SESSION_WAITS) {
         // Data of a new host may be here before the news that it is: that stays to be read.
         if (s->server != NULL)
             drop(s, -EPIPE);
@@ -78,17 +88,16 @@ static void on_port(void *arg, uint32_t events)
         rc = server_readable(s->server);
     if (rc == -ECONNRESET) {
         // The host went and came again before we saw it gone.
-        prepared_free_all(s->agent);
+        prepared_free_all(&s->prepared);
         rc = server_restart(s->server);
     }
     if (rc < 0)
         drop(s, rc);
 }
 
-// After each batch: sends what the callbacks queued, and watches for room when it was not taken.
-static void flush(void *arg)
+// Sends what is queued, and watches for room when it was not taken.
+static void flush(struct session *s)
 {
-    struct session *s = arg;
     int rc = 0;
 
     if (s->server == NULL)
@@ -103,14 +112,27 @@ static void flush(void *arg)
              server_wants_write(s->server) ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-int session_new(struct agent *agent, int fd, bool port, struct session **ret)
+void sessions_flush(void *arg)
 {
-    struct session *s = calloc(1, sizeof(*s));
-    int rc = s == NULL ? -ENOMEM : fd_set_nonblock(fd, 1);
+    const struct agent *agent = arg;
+    struct session *next = NULL;
 
+    for (struct session *s = agent->sessions; s != NULL; s = next) {
+        next = s->next;
+        flush(s);
+    }
+}
+
+int session_open(struct agent *agent, int fd, enum session_end end)
+{
+    struct session *s = NULL;
+    int rc = agent->session_count >= AGENT_SESSIONS_MAX ? -EAGAIN : fd_set_nonblock(fd, 1);
+
+    if (rc == 0 && (s = calloc(1, sizeof(*s))) == NULL)
+        rc = -ENOMEM;
     if (rc == 0)
-        rc = loop_add(&agent->loop, &s->source, fd, EPOLLIN | EPOLLOUT | (port ? EPOLLET : 0),
-                      on_port, s);
+        rc = loop_add(&agent->loop, &s->source, fd,
+                      EPOLLIN | EPOLLOUT | (end == SESSION_WAITS ? EPOLLET : 0u), on_ready, s);
     if (rc < 0) {
         free(s);
         fd_close(&fd);
@@ -118,22 +140,16 @@ int session_new(struct agent *agent, int fd, bool port, struct session **ret)
     }
     s->agent = agent;
     s->fd = fd;
-    s->port = port;
-    agent->loop.after = flush;
-    agent->loop.after_arg = s;
-    *ret = s;
+    s->end = end;
+    s->prepared.agent = agent;
+    s->next = agent->sessions;
+    agent->sessions = s;
+    agent->session_count++;
     return 0;
 }
 
-void session_free(struct session *s)
+void sessions_close(struct agent *agent)
 {
-    if (s == NULL)
-        return;
-    if (s->server != NULL)
-        server_free(s->server);
-    prepared_free_all(s->agent);
-    s->agent->loop.after = NULL;
-    loop_del(&s->agent->loop, &s->source);
-    fd_close(&s->fd);
-    free(s);
+    while (agent->sessions != NULL)
+        session_close(agent->sessions);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -56,21 +57,28 @@ static int make_dirs(struct space *s, struct err *err)
     return s->work_fd < 0 ? err_sys(err, errno, "open %s/work", s->path) : 0;
 }
 
-int space_new(const char *base, uint64_t bytes, uid_t uid, gid_t gid, struct space *ret,
+int space_new(const char *base, struct slots *slots, uint64_t bytes, struct space *ret,
               struct err *err)
 {
     static unsigned long long counter;
     char opts[96];
-    struct space s = {.work_fd = -1, .bytes = bytes, .uid = uid, .gid = gid};
+    struct space s = {.work_fd = -1, .bytes = bytes};
 
     if (snprintf(s.path, sizeof(s.path), "%s/%llu", base, ++counter) >= (int)sizeof(s.path))
         return err_set(err, ERR_INTERNAL, "%s is too long", base);
-    if (mkdir(s.path, 0700) < 0)
-        return err_sys(err, errno, "mkdir %s", s.path);
+    if (slots_take(slots, &s.uid) < 0)
+        return err_set(err, ERR_BUSY, "all %d user ids are taken", SLOTS_MAX);
+    s.slots = slots;
+    s.gid = s.uid;
     options(&s, opts, sizeof(opts), true);
+    if (mkdir(s.path, 0700) < 0) {
+        slots_drop(slots, s.uid);
+        return err_sys(err, errno, "mkdir %s", s.path);
+    }
     if (mount("csb-space", s.path, "tmpfs", MS_NOSUID | MS_NODEV, opts) < 0) {
         int sys = errno;
         rmdir(s.path);
+        slots_drop(slots, s.uid);
         return err_sys(err, sys, "mount a tmpfs on %s", s.path);
     }
     if (make_dirs(&s, err) < 0) {
@@ -92,6 +100,14 @@ int space_resize(struct space *s, uint64_t bytes, struct err *err)
     if (mount(NULL, s->path, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, opts) < 0)
         return err_sys(err, errno, "resize %s to %s", s->path, opts);
     return 0;
+}
+
+bool space_is_full(const struct space *s)
+{
+    struct statvfs st;
+
+    return s->work_fd >= 0 && fstatvfs(s->work_fd, &st) == 0 &&
+           (st.f_bfree == 0 || st.f_ffree == 0);
 }
 
 static int open_beneath(int dirfd, const char *path, int flags, mode_t mode)
@@ -132,22 +148,48 @@ static int make_parents(struct space *s, const char *path)
     return 0;
 }
 
-int space_write(struct space *s, const char *path, const void *data, size_t len, struct err *err)
+int space_write(struct space *s, const struct space_file *file, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
-    int rc = strchr(path, '/') == NULL ? 0 : make_parents(s, path);
+    int rc = strchr(file->path, '/') == NULL ? 0 : make_parents(s, file->path);
 
     if (rc < 0)
-        return err_sys(err, rc, "directories of %s", path);
-    fd = open_beneath(s->work_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+        return err_sys(err, rc, "directories of %s", file->path);
+    fd = open_beneath(s->work_fd, file->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+                      file->executable ? 0755 : 0644);
     if (fd < 0)
-        return err_sys(err, fd, "create %s", path);
-    rc = fd_write_all(fd, data, len);
+        return err_sys(err, fd, "create %s", file->path);
+    rc = fd_write_all(fd, file->data, file->size);
     if (rc < 0)
-        return err_sys(err, rc, "write %s", path);
+        return err_sys(err, rc, "write %s", file->path);
     if (fchown(fd, s->uid, s->gid) < 0)
-        return err_sys(err, errno, "chown %s", path);
+        return err_sys(err, errno, "chown %s", file->path);
     return 0;
+}
+
+int space_read(const struct space *s, const char *path, size_t max, struct buf *ret)
+{
+    // A pipe in its place must not hold us.
+    _cleanup_fd_ int fd = open_beneath(s->work_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    struct stat st;
+    uint8_t *at;
+    int rc;
+
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_size <= 0)
+        return -EINVAL;
+    if ((uint64_t)st.st_size > max)
+        return -EFBIG;
+    at = buf_reserve(ret, (size_t)st.st_size);
+    if (at == NULL)
+        return -ENOMEM;
+    rc = fd_read_all(fd, at, (size_t)st.st_size);
+    if (rc == 0)
+        ret->len += (size_t)st.st_size;
+    return rc;
 }
 
 void space_free(struct space *s)
@@ -157,5 +199,6 @@ void space_free(struct space *s)
         return;
     umount2(s->path, MNT_DETACH);
     rmdir(s->path);
+    slots_drop(s->slots, s->uid);
     s->path[0] = '\0';
 }

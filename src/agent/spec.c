@@ -182,8 +182,24 @@ static int get_files(const json_t *list, struct run_spec *spec, struct err *err)
             return err_field(err, ERR_INVALID, "files", "file %zu has no usable path", i);
         if (get_size(f, "size", &file->size, err) < 0)
             return -1;
+        file->executable = json_is_true(json_object_get(f, "executable"));
         spec->files_bytes += file->size;
     }
+    return 0;
+}
+
+static int get_artifact(const json_t *artifact, struct run_spec *spec, struct err *err)
+{
+    uint64_t max = 0;
+
+    if (artifact == NULL || json_is_null(artifact))
+        return 0;
+    spec->artifact = plain_string(json_object_get(artifact, "path"));
+    if (spec->artifact == NULL || !path_is_safe(spec->artifact))
+        return err_field(err, ERR_INVALID, "artifact", "the artifact has no usable path");
+    if (get_u64(artifact, "max_bytes", 1, AGENT_ARTIFACT_MAX, &max, err) < 0)
+        return -1;
+    spec->artifact_max = (size_t)max;
     return 0;
 }
 
@@ -213,7 +229,8 @@ static int run_spec_fill(struct run_spec *spec, size_t body_len, struct err *err
             return err_field(err, ERR_INVALID, "prepared", "prepared must be a string or null");
     }
     if (get_files(json_object_get(spec->doc, "files"), spec, err) < 0 ||
-        get_size(spec->doc, "stdin_size", &spec->stdin_size, err) < 0)
+        get_size(spec->doc, "stdin_size", &spec->stdin_size, err) < 0 ||
+        get_artifact(json_object_get(spec->doc, "artifact"), spec, err) < 0)
         return -1;
     if (spec->files_bytes + spec->stdin_size != body_len)
         return err_set(err, ERR_INVALID, "the body's size is not what its head says");
@@ -260,6 +277,7 @@ static int prepare_spec_fill(struct prepare_spec *spec, struct err *err)
     if (get_argv(json_object_get(spec->doc, "argv"), NULL, &spec->command, err) < 0 ||
         get_env(json_object_get(spec->doc, "env"), CONTROL_ENV, &spec->command, err) < 0)
         return -1;
+    spec->zygote = json_is_true(json_object_get(spec->doc, "zygote"));
     const json_t *limits = json_object_get(spec->doc, "limits");
     if (limits != NULL && !json_is_null(limits) &&
         get_limits(limits, &spec->command.limits, err) < 0)

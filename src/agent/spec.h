@@ -23,6 +23,7 @@ struct spec_limits {
 struct spec_file {
     const char *path; // borrowed from the document
     size_t size;
+    bool executable;
 };
 
 // One command: `argv` and `envp` are NULL-terminated; the strings of argv belong to the document,
@@ -40,6 +41,8 @@ struct run_spec {
     size_t file_count;
     size_t files_bytes;
     size_t stdin_size;
+    const char *artifact; // path of what the compile step makes and the daemon asks for, or NULL
+    size_t artifact_max;
     bool has_compile;
     struct spec_command compile;
     struct spec_command run;
@@ -52,6 +55,7 @@ struct prepare_spec {
     const char *id;
     struct spec_command command; // limits are 0 when none were given
     uint64_t ready_ms;
+    bool zygote; // by a fork of a zygote, where that is possible
 };
 
 // Decodes HEAD. `body_len` is the number of bytes that follow it: files and standard input must add

@@ -3,7 +3,9 @@
 // Running one program under its limits.
 #include "agent/step.h"
 
+#include "agent/fallback.h"
 #include "agent/plan.h"
+#include "agent/zygote.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -20,8 +22,10 @@
 #define PUMP_ROUNDS     8 // reads of one stream before the others have their turn
 
 static const char *const reason_names[] = {
-    [STEP_EXIT] = "exit",         [STEP_SIGNAL] = "signal", [STEP_TIMEOUT] = "timeout",
-    [STEP_CPU] = "cpu",           [STEP_MEMORY] = "memory", [STEP_OUTPUT_LIMIT] = "output_limit",
+    [STEP_EXIT] = "exit",         [STEP_SIGNAL] = "signal",
+    [STEP_TIMEOUT] = "timeout",   [STEP_CPU] = "cpu_timeout",
+    [STEP_MEMORY] = "memory",     [STEP_OUTPUT_LIMIT] = "output_limit",
+    [STEP_DISK] = "disk",         [STEP_PROCESSES] = "processes",
     [STEP_INTERNAL] = "internal",
 };
 _Static_assert(sizeof(reason_names) / sizeof(reason_names[0]) == STEP_REASON_COUNT,
@@ -51,6 +55,7 @@ static void cut(struct step *s, enum step_reason reason)
         return;
     s->cut = true;
     s->result.reason = reason;
+    s->result.limits_hit |= STEP_BIT(reason);
     jail_kill(&s->child);
 }
 
@@ -89,26 +94,55 @@ static void feed_input(void *arg, uint32_t events)
     close_input(s);
 }
 
+static bool has_groups(const struct step *s)
+{
+    return s->cgroup != NULL && cgroup_root_version(s->agent->cgroups) != CGROUP_NONE;
+}
+
+// What the jail has used up to now, as far as can be told while it lives.
+static void usage_now(struct step *s, struct cgroup_usage *ret)
+{
+    *ret = (struct cgroup_usage){0};
+    if (has_groups(s)) {
+        (void)cgroup_usage(s->cgroup, ret);
+        return;
+    }
+    if (s->program <= 0)
+        s->program = fallback_program(s->child.pid);
+    ret->cpu_user_ns = fallback_cpu_ns(s->program);
+}
+
+// What the program used is known without control groups too, but with what it used before.
+static void take_cpu(struct step *s, const struct jail_status *status)
+{
+    uint64_t before = s->base.cpu_user_ns;
+    struct step_result *r = &s->result;
+
+    r->cpu_user_ns = status->cpu_user_ns > before ? status->cpu_user_ns - before : 0;
+    r->cpu_system_ns = status->cpu_system_ns;
+}
+
 static void take_usage(struct step *s, const struct jail_status *status)
 {
     struct cgroup_usage now = {0};
     struct step_result *r = &s->result;
 
-    r->cpu_user_ns = status->cpu_user_ns;
-    r->cpu_system_ns = status->cpu_system_ns;
+    take_cpu(s, status);
     r->memory_peak_bytes = status->max_rss_bytes;
-    if (s->cgroup == NULL || cgroup_usage(s->cgroup, &now) < 0)
+    if (!has_groups(s))
         return;
+    usage_now(s, &now);
     if (now.cpu_user_ns + now.cpu_system_ns > 0) {
         r->cpu_user_ns = now.cpu_user_ns - s->base.cpu_user_ns;
         r->cpu_system_ns = now.cpu_system_ns - s->base.cpu_system_ns;
     }
     if (now.memory_peak_bytes > 0)
         r->memory_peak_bytes = now.memory_peak_bytes;
-    if (!s->cut && status->signal == SIGKILL && now.oom_kills > s->base.oom_kills) {
-        s->cut = true;
-        r->reason = STEP_MEMORY;
-    }
+    r->processes_peak = now.processes_peak > 1 ? now.processes_peak - 1 : now.processes_peak;
+    if (now.oom_kills > s->base.oom_kills)
+        r->limits_hit |= STEP_BIT(STEP_MEMORY);
+    if (now.pids_refused > s->base.pids_refused)
+        r->limits_hit |= STEP_BIT(STEP_PROCESSES);
 }
 
 static void fill_result(struct step *s)
@@ -153,6 +187,7 @@ static bool deliver(struct step *s, int stream, size_t n)
         cut(s, STEP_OUTPUT_LIMIT);
         if (!s->cut) { // it had ended already
             r->reason = STEP_OUTPUT_LIMIT;
+            r->limits_hit |= STEP_BIT(STEP_OUTPUT_LIMIT);
             r->exit_code = -1;
             r->signal = 0;
         }
@@ -255,8 +290,7 @@ static void poll_cpu(void *arg)
     struct step *s = arg;
     struct cgroup_usage now = {0};
 
-    if (s->cgroup == NULL || cgroup_usage(s->cgroup, &now) < 0)
-        return;
+    usage_now(s, &now);
     uint64_t used =
         now.cpu_user_ns + now.cpu_system_ns - s->base.cpu_user_ns - s->base.cpu_system_ns;
     uint64_t limit = s->limits.cpu_ms * NS_PER_MS;
@@ -294,17 +328,46 @@ static int make_cgroup(struct step *s, const struct cgroup_limits *limits, struc
     return cgroup_new(s->agent->cgroups, name, limits, &s->cgroup, err);
 }
 
+// What the jail holds beside its process.
+static int furnish(struct step *s, const struct step_spawn *how, struct err *err)
+{
+    struct agent *agent = s->agent;
+
+    if (agent->graveyard.count >= AGENT_JAILS_MAX)
+        return err_set(err, ERR_BUSY, "%d jails are there already", AGENT_JAILS_MAX);
+    s->grave = grave_new(&agent->graveyard, how->space->uid);
+    if (s->grave == NULL)
+        return err_sys(err, ENOMEM, "step");
+    // Without one the jail makes its own.
+    if (!agent->config.vm)
+        s->netns = netns_take(&agent->netns, NULL);
+    return make_cgroup(s, &how->limits, err);
+}
+
 static int spawn(struct step *s, const struct step_spawn *how, struct err *err)
 {
     struct step_plan plan;
+    struct plan_parts parts = {.space = how->space,
+                               .cgroup = NULL,
+                               .control_fd = how->control_fd,
+                               .argv = how->argv,
+                               .envp = how->envp};
     int theirs[3] = {-1, -1, -1};
     int rc = -1;
 
-    if (make_pipes(s, theirs, err) == 0 && make_cgroup(s, &how->limits, err) == 0) {
-        plan_make(s->agent, how->space, s->cgroup, theirs, how->control_fd, how->argv, how->envp,
-                  &plan);
+    if (make_pipes(s, theirs, err) == 0 && furnish(s, how, err) == 0) {
+        memcpy(parts.fds, theirs, sizeof(theirs));
+        parts.cgroup = s->cgroup;
+        parts.netns = s->netns;
+        // One that waits is limited when it has its program.
+        if (!has_groups(s) && how->control_fd < 0)
+            parts.fallback = &how->limits;
+        plan_make(s->agent, &parts, &plan);
         s->started_ns = clock_mono_ns();
-        rc = jail_spawn(&plan.jail, &s->child, err);
+        if (how->zygote)
+            rc = zygote_spawn(s->agent, &plan.jail, &s->child);
+        if (rc < 0)
+            rc = jail_spawn(&plan.jail, &s->child, err);
     }
     for (int i = 0; i < 3; i++)
         fd_close(&theirs[i]);
@@ -358,6 +421,8 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
             return -1;
         s->cgroup_limits = wanted;
     }
+    if (!has_groups(s) && s->base_taken)
+        fallback_limit(s->program, &wanted);
     int rc = watch(s);
     if (rc < 0)
         return err_sys(err, rc, "watch the program");
@@ -373,8 +438,7 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 void step_rebase(struct step *s)
 {
     s->base_taken = true;
-    if (s->cgroup != NULL)
-        (void)cgroup_usage(s->cgroup, &s->base);
+    usage_now(s, &s->base);
 }
 
 void step_resume(struct step *s)
@@ -398,7 +462,11 @@ void step_free(struct step *s)
     close_input(s);
     close_output(s, 0);
     close_output(s, 1);
-    jail_child_release(&s->child);
-    cgroup_free(s->cgroup);
+    if (s->grave != NULL) {
+        s->grave->child = s->child;
+        s->grave->cgroup = s->cgroup;
+        s->grave->netns = s->netns;
+        grave_bury(s->grave);
+    }
     free(s);
 }

@@ -21,19 +21,26 @@ enum step_reason {
     STEP_CPU,
     STEP_MEMORY,
     STEP_OUTPUT_LIMIT,
+    STEP_DISK,
+    STEP_PROCESSES,
     STEP_INTERNAL,
     STEP_REASON_COUNT
 };
 
+// Of one step. When the step is done, verdict_settle() (agent/verdict.h) has the last word on it.
 struct step_result {
     enum step_reason reason;
-    int exit_code; // -1 unless STEP_EXIT
-    int signal;    // 0 unless STEP_SIGNAL
+    int exit_code;       // -1 unless it exited by itself
+    int signal;          // 0 unless a signal ended it that we did not send
+    unsigned limits_hit; // STEP_BIT() of each limit it ran into, whether it minded or not
     bool truncated;
     uint64_t stdout_bytes, stderr_bytes;
     uint64_t wall_ns, cpu_user_ns, cpu_system_ns, memory_peak_bytes;
-    char message[160]; // for STEP_INTERNAL
+    uint64_t processes_peak; // the jail's init not counted; 0: not known
+    char message[160];       // for STEP_INTERNAL
 };
+
+#define STEP_BIT(reason) (1u << (reason))
 
 struct step_sink {
     // Takes what the program wrote: `stream` is 0 for stdout, 1 for stderr; `len` is 1 to
@@ -47,8 +54,10 @@ struct step_sink {
 
 struct step {
     struct agent *agent;
-    struct jail_child child; // pid 0 once reaped
+    struct jail_child child;
+    struct grave *grave; // takes the jail with all it holds
     struct cgroup *cgroup;
+    struct netns *netns;
     struct cgroup_limits cgroup_limits; // as set
     int in_fd, out_fd[2];
     struct loop_source in, out[2], exit;
@@ -59,6 +68,7 @@ struct step {
     size_t input_len;
     struct cgroup_usage base; // what it used before it had its program
     bool base_taken;
+    pid_t program; // where there are no control groups: its pid, or <= 0
     uint64_t started_ns;
     int wait_status;
     bool armed, paused, exited, done;
@@ -72,6 +82,7 @@ struct step_spawn {
     struct cgroup_limits limits;
     const struct space *space;
     int control_fd; // becomes AGENT_CONTROL_FD of the program; or -1
+    bool zygote;    // forked from a zygote if there is one
 };
 
 // Starts the process. *ret is owned by the caller.
@@ -88,13 +99,13 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 
 void step_resume(struct step *s);
 
-// Kills what runs, if anything, and frees all. NULL allowed.
+// Kills what runs, if anything, and frees all; waits for nothing. NULL allowed.
 void step_free(struct step *s);
 
 // What the limits of a step mean for its cgroup.
 struct cgroup_limits step_cgroup_limits(const struct spec_limits *limits);
 
-// "exit", "signal", "timeout", ... of agent_wire.h.
+// "exit", "signal", "timeout", "cpu_timeout", ... of agent_wire.h.
 const char *step_reason_name(enum step_reason reason);
 
 #endif

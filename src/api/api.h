@@ -13,17 +13,22 @@
 struct config;
 struct engine;
 
-// What holds each virtual machine on this host, for /health.
+// What holds each virtual machine, or each program with process isolation, on this host.
 struct api_confinement {
-    bool known; // false: there are no virtual machines
+    bool known;   // false: nothing is confined, or it cannot be said right now
+    bool process; // of programs on the host's own kernel, not of virtual machines
     bool uid;
     bool network;
     bool root;
     bool seccomp;
     bool cgroup;
     bool pid;
+    bool user_namespace;
+    bool landlock;
+    uint32_t uid_first, uid_count; // that programs have; a count of 1: all share the service's
     uint32_t cgroup_version;
     char cgroup_note[160];
+    char note[160]; // what is weaker than it could be, or ""
     char vmm[64];
 };
 
@@ -31,7 +36,9 @@ struct api_confinement {
 struct api {
     struct engine *engine;       // borrowed
     const struct config *config; // borrowed
-    struct api_confinement confinement;
+    // For /health, asked each time; blocks for half a second at most.
+    void (*confinement)(void *arg, struct api_confinement *ret);
+    void *confinement_arg;
 };
 
 // Handlers take a `struct api *` as their app.

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DISK_PAGE_BYTES 4096u
 
@@ -321,6 +322,16 @@ static int check_disk(struct parser *p, struct err *err)
                      (unsigned long long)need);
 }
 
+// How many CPUs a program has at most.
+static uint64_t cpus_of(const struct config *config)
+{
+    long host = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (strcmp(config->isolation, "process") != 0)
+        return config->vm_cpus;
+    return host < 1 ? 1 : (uint64_t)host;
+}
+
 // After parse_limits(): the older name of limits.wall_ms, in seconds.
 static int parse_timeout(struct parser *p, struct err *err)
 {
@@ -332,7 +343,7 @@ static int parse_timeout(struct parser *p, struct err *err)
     if (seconds > 0)
         limits->wall_ms = (uint64_t)ceil(seconds * 1000);
     if (limits->cpu_ms == 0)
-        limits->cpu_ms = limits->wall_ms * p->config->vm_cpus;
+        limits->cpu_ms = limits->wall_ms * cpus_of(p->config);
     return 0;
 }
 

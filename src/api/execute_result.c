@@ -66,13 +66,22 @@ void execute_text_release(struct execute_text *t)
     buf_release(&t->compile);
 }
 
+// How it ended by itself.
+static const char *end_status(const struct run_step *step, const char *failed)
+{
+    if (step->signal > 0 && strcmp(failed, "error") == 0)
+        return "killed";
+    return step->exit_code == 0 && step->signal == 0 ? "ok" : failed;
+}
+
 static const char *step_status(const struct run_step *step, const char *failed)
 {
     switch (step->reason) {
     case RUN_EXIT:
-        return step->exit_code == 0 ? "ok" : failed;
     case RUN_SIGNAL:
-        return strcmp(failed, "error") == 0 ? "killed" : failed;
+    case RUN_DISK:
+    case RUN_PROCESSES:
+        return end_status(step, failed);
     case RUN_TIMEOUT:
     case RUN_CPU:
         return "timeout";
@@ -103,7 +112,14 @@ static void put_usage(struct json_out *out, const struct run_step *step)
     json_open(out, "usage", '{');
     put_ms(out, "wall_ms", step->wall_ns);
     put_ms(out, "cpu_ms", step->cpu_user_ns + step->cpu_system_ns);
+    put_ms(out, "cpu_user_ms", step->cpu_user_ns);
+    put_ms(out, "cpu_system_ms", step->cpu_system_ns);
     json_put_u64(out, "memory_peak_bytes", step->memory_peak_bytes);
+    if (step->processes_peak > 0)
+        json_put_u64(out, "processes_peak", step->processes_peak);
+    else
+        json_put_null(out, "processes_peak");
+    json_put_u64(out, "output_bytes", step->stdout_bytes + step->stderr_bytes);
     json_close(out, '}');
 }
 
@@ -112,16 +128,21 @@ static void put_exit(struct json_out *out, const struct run_step *step)
     const char *abbrev = step->signal > 0 ? sigabbrev_np(step->signal) : NULL;
     char name[32];
 
-    if (step->reason == RUN_EXIT)
+    if (step->exit_code >= 0)
         json_put_i64(out, "exit_code", step->exit_code);
     else
         json_put_null(out, "exit_code");
-    if (step->reason == RUN_SIGNAL && abbrev != NULL)
+    if (abbrev != NULL)
         (void)snprintf(name, sizeof(name), "SIG%s", abbrev);
     else
         (void)snprintf(name, sizeof(name), "SIG%d", step->signal);
-    json_put_str(out, "signal", step->reason == RUN_SIGNAL ? name : NULL);
+    json_put_str(out, "signal", step->signal > 0 ? name : NULL);
     json_put_str(out, "reason", run_reason_name(step->reason));
+    json_open(out, "limits_hit", '[');
+    for (int i = 0; i < RUN_REASON_COUNT; i++)
+        if ((step->limits_hit & RUN_BIT(i)) != 0)
+            json_put_str(out, NULL, run_reason_name((enum run_reason)i));
+    json_close(out, ']');
 }
 
 static void put_buf(struct json_out *out, const char *key, const struct buf *b)
@@ -142,6 +163,8 @@ static void put_compile(struct json_out *out, const struct execute_answer *a)
     put_exit(out, step);
     if (a->text != NULL)
         put_buf(out, "output", &a->text->compile);
+    json_put_bool(out, "truncated", step->truncated);
+    json_put_bool(out, "cached", a->result->compile_cached);
     put_ms(out, "wall_ms", step->wall_ns);
     put_usage(out, step);
     json_close(out, '}');
@@ -177,10 +200,10 @@ void execute_write_answer(struct json_out *out, const struct execute_answer *a)
         put_buf(out, "stderr", &a->text->err);
     }
     put_exit(out, last);
-    json_put_bool(out, "truncated", r->truncated || a->truncated);
+    json_put_bool(out, "truncated", last->truncated || a->truncated);
     json_put_bool(out, "lossy", a->lossy);
-    json_put_u64(out, "stdout_bytes", r->stdout_bytes);
-    json_put_u64(out, "stderr_bytes", r->stderr_bytes);
+    json_put_u64(out, "stdout_bytes", r->run.stdout_bytes);
+    json_put_u64(out, "stderr_bytes", r->run.stderr_bytes);
     put_compile(out, a);
     put_usage(out, last);
     put_timing(out, r);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // GET /health: is the service able to run code, behind which boundary, and how full is it. Made
-// for being asked often: one look at the engine, no I/O.
+// for being asked often: one look at the engine, one question to the launcher.
 #include "api/api.h"
 #include "api/api_internal.h"
 #include "base/clock.h"
@@ -36,6 +36,17 @@ static void put_start_times(struct json_out *out, const struct engine_status *s)
     json_close(out, '}');
 }
 
+static void put_compile_cache(struct json_out *out, const struct engine_cache_status *c)
+{
+    json_open(out, "compile_cache", '{');
+    json_put_u64(out, "bytes", c->bytes);
+    json_put_u64(out, "max_bytes", c->max_bytes);
+    json_put_u64(out, "entries", c->entries);
+    json_put_u64(out, "hits", c->hits);
+    json_put_u64(out, "misses", c->misses);
+    json_close(out, '}');
+}
+
 static void put_pool(struct json_out *out, const struct engine_status *s)
 {
     json_open(out, "pool", '{');
@@ -50,8 +61,47 @@ static void put_pool(struct json_out *out, const struct engine_status *s)
     json_close(out, '}');
 }
 
-static void put_confinement(struct json_out *out, const struct api_confinement *c)
+// What could hold a program and does not.
+static void put_missing(struct json_out *out, const struct api_confinement *c)
 {
+    const struct {
+        const char *name;
+        bool there;
+    } walls[] = {
+        {"uid", c->uid},
+        {"network", c->network},
+        {"root", c->root},
+        {"seccomp", c->seccomp},
+        {"cgroup", c->cgroup},
+        {"pid", c->pid},
+        {"user_namespace", c->user_namespace || !c->process},
+        {"landlock", c->landlock || !c->process},
+    };
+
+    json_open(out, "missing", '[');
+    for (size_t i = 0; i < sizeof(walls) / sizeof(walls[0]); i++)
+        if (!walls[i].there)
+            json_put_str(out, NULL, walls[i].name);
+    json_close(out, ']');
+}
+
+static void put_process(struct json_out *out, const struct api_confinement *c)
+{
+    json_put_bool(out, "user_namespace", c->user_namespace);
+    json_put_bool(out, "landlock", c->landlock);
+    json_open(out, "uids", '{');
+    json_put_u64(out, "first", c->uid_first);
+    json_put_u64(out, "count", c->uid_count);
+    json_close(out, '}');
+}
+
+static void put_confinement(struct json_out *out, const struct api *api)
+{
+    struct api_confinement now = {0};
+    const struct api_confinement *c = &now;
+
+    if (api->confinement != NULL)
+        api->confinement(api->confinement_arg, &now);
     if (!c->known) {
         json_put_null(out, "confinement");
         return;
@@ -65,7 +115,12 @@ static void put_confinement(struct json_out *out, const struct api_confinement *
     json_put_bool(out, "pid", c->pid);
     json_put_u64(out, "cgroup_version", c->cgroup_version);
     json_put_str(out, "cgroup_note", c->cgroup_note);
-    json_put_str(out, "vmm", c->vmm);
+    if (c->process)
+        put_process(out, c);
+    else
+        json_put_str(out, "vmm", c->vmm);
+    put_missing(out, c);
+    json_put_str(out, "note", c->note);
     json_close(out, '}');
 }
 
@@ -85,7 +140,7 @@ void api_health(void *app, const struct http_request *req, struct http_response 
     (void)req;
     engine_status(api->engine, &status);
     res->status = status.ready ? 200 : 503;
-    (void)buf_reserve(&res->body, 1024); // one allocation; without it the writer grows in steps
+    (void)buf_reserve(&res->body, 2048); // one allocation; without it the writer grows in steps
     json_open(&out, NULL, '{');
     json_put_str(&out, "status", status_word(&status));
     put_time(&out);
@@ -96,6 +151,7 @@ void api_health(void *app, const struct http_request *req, struct http_response 
     json_put_str(&out, "version", CSB_VERSION);
     json_put_str(&out, "template", status.template_key);
     put_pool(&out, &status);
-    put_confinement(&out, &api->confinement);
+    put_compile_cache(&out, &status.compile_cache);
+    put_confinement(&out, api);
     json_close(&out, '}');
 }

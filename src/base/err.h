@@ -47,6 +47,9 @@ int err_field(struct err *err, enum err_code code, const char *field, const char
 // Prepends "context: " to the message. Returns -1.
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+// Copies at most `size` - 1 bytes of `text` and a NUL, cutting between UTF-8 characters.
+void err_copy_text(char *dst, size_t size, const char *text);
+
 // The machine word of a code: "invalid", "timeout", ... Never NULL.
 const char *err_code_name(enum err_code code);
 

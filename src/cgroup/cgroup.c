@@ -19,10 +19,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEFAULT_MOUNT     "/sys/fs/cgroup"
-#define SMALL_FILE_BYTES  65536u
-#define PROCS_BYTES       (1u << 20)
-#define EMPTY_DEADLINE_MS 1000
+#define DEFAULT_MOUNT      "/sys/fs/cgroup"
+#define SMALL_FILE_BYTES   65536u
+#define PROCS_BYTES        (1u << 20)
+#define EMPTY_DEADLINE_MS  1000
+#define FREEZE_DEADLINE_MS 1000
+#define DEPTH_MAX          64 // of groups below one of ours
+#define DELEGATED_DEPTH    8  // on v2, where the kernel holds it
+#define DELEGATED_GROUPS   8192
 
 uint64_t cgroup_read_number(int dir, const char *file)
 {
@@ -56,13 +60,23 @@ int cgroup_write_number(int dir, const char *file, uint64_t value)
     return fd_write_file(dir, file, text);
 }
 
+// Others than its owner may walk through a group, whatever the umask: who mounts the groups of a
+// namespace needs that of all groups above.
+static int make_dir(int dirfd, const char *path)
+{
+    if (mkdirat(dirfd, path, 0755) < 0)
+        return -errno;
+    return fchmodat(dirfd, path, 0755, 0) < 0 ? -errno : 0;
+}
+
 int cgroup_add_hier(struct cgroup_root *root, const char *path, unsigned kinds)
 {
     struct cgroup_hier *h = &root->hiers[root->hier_count];
+    int r = make_dir(AT_FDCWD, path);
     int fd;
 
-    if (mkdir(path, 0755) < 0 && errno != EEXIST)
-        return -errno;
+    if (r < 0 && r != -EEXIST)
+        return r;
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -153,22 +167,59 @@ static int kill_dir(int dir)
     return r < 0 ? r : 0;
 }
 
+// Removes the groups below an open directory, deepest first, killing what is in them. What cannot
+// be removed yet stays.
+static void remove_below(int dir, unsigned depth)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+    if (d == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    for (struct dirent *e; depth < DEPTH_MAX && (e = readdir(d)) != NULL;) {
+        _cleanup_fd_ int child = -1;
+
+        if (e->d_type != DT_DIR || e->d_name[0] == '.')
+            continue;
+        if (unlinkat(dir, e->d_name, AT_REMOVEDIR) == 0)
+            continue;
+        child = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (child < 0)
+            continue;
+        (void)kill_dir(child);
+        remove_below(child, depth + 1);
+        (void)unlinkat(dir, e->d_name, AT_REMOVEDIR);
+    }
+    (void)closedir(d);
+}
+
+// One try. 0 when the directory is gone, -EBUSY while something in it or below it is ending.
+static int remove_once(int parent, const char *name, int dir)
+{
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EBUSY)
+        return -errno;
+    (void)kill_dir(dir);
+    remove_below(dir, 0);
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    return -errno;
+}
+
 // Neither version tells when a killed process is really gone before its directory can be removed,
 // so this tries, with short pauses.
 static int remove_dir(int parent, const char *name, int dir)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     uint64_t deadline = clock_deadline_ms(EMPTY_DEADLINE_MS);
+    int r;
 
-    while (unlinkat(parent, name, AT_REMOVEDIR) < 0) {
-        if (errno == ENOENT)
-            return 0;
-        if (errno != EBUSY || clock_mono_ns() >= deadline)
-            return -errno;
-        (void)kill_dir(dir);
+    while ((r = remove_once(parent, name, dir)) == -EBUSY && clock_mono_ns() < deadline)
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-    }
-    return 0;
+    return r;
 }
 
 static void remove_named(int parent, const char *name)
@@ -202,15 +253,15 @@ void cgroup_root_sweep(struct cgroup_root *root, const char *prefix)
 static int make_group_dir(struct cgroup *cg, size_t i)
 {
     const struct cgroup_hier *h = &cg->root->hiers[i];
+    int r = make_dir(h->dirfd, cg->name);
 
-    if (mkdirat(h->dirfd, cg->name, 0755) < 0) {
-        if (errno != EEXIST)
-            return -errno;
+    if (r == -EEXIST) {
         // A leftover of the same name carries counters of its own: start afresh.
         remove_named(h->dirfd, cg->name);
-        if (mkdirat(h->dirfd, cg->name, 0755) < 0 && errno != EEXIST)
-            return -errno;
+        r = make_dir(h->dirfd, cg->name);
     }
+    if (r < 0 && r != -EEXIST)
+        return r;
     cg->dirs[i] = openat(h->dirfd, cg->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (cg->dirs[i] < 0)
         return -errno;
@@ -229,6 +280,7 @@ int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_l
     if (cg == NULL)
         return err_sys(err, ENOMEM, "make control group %s", name);
     cg->root = root;
+    cg->peak_fd = -1;
     (void)snprintf(cg->name, sizeof(cg->name), "%s", name);
     for (size_t i = 0; i < CGROUP_HIERS_MAX; i++)
         cg->dirs[i] = -1;
@@ -267,11 +319,77 @@ const char *const *cgroup_procs_paths(const struct cgroup *cg)
     return cg->root->version == CGROUP_V1 ? (const char *const *)cg->procs : NULL;
 }
 
-int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)
+// How CPU time divides into its parts may be estimated at each reading: neither part goes back.
+static void keep_order(struct cgroup *cg, struct cgroup_usage *u)
+{
+    uint64_t total = u->cpu_user_ns + u->cpu_system_ns;
+
+    if (total < cg->user_seen_ns + cg->system_seen_ns)
+        total = cg->user_seen_ns + cg->system_seen_ns;
+    if (u->cpu_user_ns < cg->user_seen_ns)
+        u->cpu_user_ns = cg->user_seen_ns;
+    if (u->cpu_user_ns > total - cg->system_seen_ns)
+        u->cpu_user_ns = total - cg->system_seen_ns;
+    u->cpu_system_ns = total - u->cpu_user_ns;
+    cg->user_seen_ns = u->cpu_user_ns;
+    cg->system_seen_ns = u->cpu_system_ns;
+}
+
+static void read_counters(struct cgroup *cg, struct cgroup_usage *ret)
 {
     *ret = (struct cgroup_usage){0};
     for (size_t i = 0; i < cg->root->hier_count; i++)
-        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, ret);
+        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, cg->peak_fd, ret);
+    keep_order(cg, ret);
+}
+
+int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)
+{
+    read_counters(cg, ret);
+    ret->cpu_user_ns -= cg->base.cpu_user_ns;
+    ret->cpu_system_ns -= cg->base.cpu_system_ns;
+    ret->oom_kills -= cg->base.oom_kills;
+    ret->pids_refused -= cg->base.pids_refused;
+    if (cg->was_reset)
+        ret->processes_peak = 0;
+    return 0;
+}
+
+int cgroup_reset(struct cgroup *cg)
+{
+    if (!cgroup_is_empty(cg))
+        return -EBUSY;
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        int r = 0;
+
+        if (cg->root->hiers[i].kinds & CGROUP_MEMORY)
+            r = cg->root->ops->reset_peak(cg->dirs[i], &cg->peak_fd);
+        if (r < 0)
+            return r;
+    }
+    read_counters(cg, &cg->base);
+    cg->was_reset = true;
+    return 0;
+}
+
+int cgroup_freeze(struct cgroup *cg, bool frozen)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t deadline = clock_deadline_ms(FREEZE_DEADLINE_MS);
+    int r;
+
+    if (cg->root->version == CGROUP_NONE)
+        return 0;
+    if (cg->root->version == CGROUP_V1)
+        return -EOPNOTSUPP;
+    r = fd_write_file(cg->dirs[0], "cgroup.freeze", frozen ? "1" : "0");
+    if (r < 0)
+        return r == -ENOENT ? -EOPNOTSUPP : r;
+    while (cgroup_read_key(cg->dirs[0], "cgroup.events", "frozen") != (frozen ? 1 : 0)) {
+        if (clock_mono_ns() >= deadline)
+            return -ETIMEDOUT;
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
     return 0;
 }
 
@@ -293,16 +411,79 @@ int cgroup_kill(struct cgroup *cg)
     return cg->root->hier_count == 0 ? 0 : kill_dir(cg->dirs[0]);
 }
 
+int cgroup_try_remove(struct cgroup *cg)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        int r = cg->dirs[i] < 0 ? 0 : remove_once(cg->root->hiers[i].dirfd, cg->name, cg->dirs[i]);
+
+        if (r < 0)
+            ret = r;
+    }
+    return ret;
+}
+
+int cgroup_delegate(struct cgroup *cg, uid_t uid, gid_t gid)
+{
+    // What a delegatee needs by the kernel's rules; limits stay ours. On v1 the directory is
+    // enough.
+    static const char *const files[] = {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"};
+    bool v2 = cg->root->version == CGROUP_V2;
+
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        if (fchown(cg->dirs[i], uid, gid) < 0)
+            return -errno;
+        for (size_t f = 0; v2 && f < sizeof(files) / sizeof(files[0]); f++)
+            if (fchownat(cg->dirs[i], files[f], uid, gid, 0) < 0 && errno != ENOENT)
+                return -errno;
+        if (!v2)
+            continue;
+        // What is in it are several things, which do not die as one. Whoever makes groups without
+        // end or below one another without end makes them hard to remove.
+        (void)fd_write_file(cg->dirs[i], "memory.oom.group", "0");
+        (void)cgroup_write_number(cg->dirs[i], "cgroup.max.depth", DELEGATED_DEPTH);
+        (void)cgroup_write_number(cg->dirs[i], "cgroup.max.descendants", DELEGATED_GROUPS);
+    }
+    return 0;
+}
+
+const char *cgroup_v1_controller(const struct cgroup *cg, size_t i)
+{
+    if (cg->root->version != CGROUP_V1 || i >= cg->root->hier_count)
+        return NULL;
+    return cgroup_v1_name(cg->root->hiers[i].kinds);
+}
+
+static void free_object(struct cgroup *cg)
+{
+    for (size_t i = 0; i < cg->root->hier_count; i++) {
+        fd_close(&cg->dirs[i]);
+        free(cg->procs[i]);
+    }
+    fd_close(&cg->peak_fd);
+    free(cg);
+}
+
 void cgroup_free(struct cgroup *cg)
 {
     if (cg == NULL)
         return;
     (void)cgroup_kill(cg);
-    for (size_t i = 0; i < cg->root->hier_count; i++) {
+    for (size_t i = 0; i < cg->root->hier_count; i++)
         if (cg->dirs[i] >= 0)
             (void)remove_dir(cg->root->hiers[i].dirfd, cg->name, cg->dirs[i]);
-        fd_close(&cg->dirs[i]);
-        free(cg->procs[i]);
-    }
-    free(cg);
+    free_object(cg);
+}
+
+int cgroup_try_free(struct cgroup **cg)
+{
+    int r = *cg == NULL ? 0 : cgroup_try_remove(*cg);
+
+    if (r < 0)
+        return r;
+    if (*cg != NULL)
+        free_object(*cg);
+    *cg = NULL;
+    return 0;
 }

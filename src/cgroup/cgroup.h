@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Control groups by direct file access: one front over cgroup v2 and v1 (the memory, pids, cpu,
-// cpuacct and freezer hierarchies). Not thread-safe per object; single-threaded callers.
+// cpuacct hierarchies). Not thread-safe per object; single-threaded callers.
 #ifndef CSB_CGROUP_CGROUP_H
 #define CSB_CGROUP_CGROUP_H
 
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct cgroup_root; // where our groups live: a delegated directory per hierarchy
 struct cgroup;      // one group
@@ -28,6 +30,8 @@ struct cgroup_usage {
     uint64_t memory_bytes;
     uint64_t oom_kills;
     uint64_t processes;
+    uint64_t processes_peak; // 0 where the kernel does not tell (before 6.1, after cgroup_reset())
+    uint64_t pids_refused;   // forks and threads that the limit of processes refused
 };
 
 // Opens (creating) the parent group `name` in every usable hierarchy. `mount` is the v2 mount point
@@ -39,7 +43,8 @@ int cgroup_root_open(const char *mount, const char *name, struct cgroup_root **r
 enum cgroup_version cgroup_root_version(const struct cgroup_root *root);
 void cgroup_root_close(struct cgroup_root *root); // removes the parent when empty; NULL allowed
 
-// Kills and removes every child group whose name starts with `prefix`: leftovers of a former run.
+// Kills and removes every child group whose name starts with `prefix`, with what is below it:
+// leftovers of a former run.
 void cgroup_root_sweep(struct cgroup_root *root, const char *prefix);
 
 int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_limits *limits,
@@ -51,12 +56,39 @@ int cgroup_set_limits(struct cgroup *cg, const struct cgroup_limits *limits, str
 int cgroup_dirfd(const struct cgroup *cg);
 const char *const *cgroup_procs_paths(const struct cgroup *cg);
 
+// What was used since the group was made, or since cgroup_reset(). 0.
 int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret);
+
+// Starts the counting afresh, so that an empty group can serve again. 0; -EBUSY while processes are
+// in it; -EOPNOTSUPP where the kernel cannot forget a peak (v2 before Linux 6.12): make a new one.
+int cgroup_reset(struct cgroup *cg);
+
+// Stops or continues all processes inside; blocks until it is so, at most a second. 0, -ETIMEDOUT,
+// or -EOPNOTSUPP: v1 has this in a hierarchy that is not used here.
+int cgroup_freeze(struct cgroup *cg, bool frozen);
+
 bool cgroup_is_empty(struct cgroup *cg);
 int cgroup_kill(struct cgroup *cg); // SIGKILL to all inside; 0 or -errno
 
-// Removes the group; kills what is left first. Waits at most a second for it to empty. NULL
-// allowed.
+// Kills what is in the group and in groups made below it, and removes all of them, without waiting.
+// 0 when nothing of it is left; -EBUSY while something is still ending: to be called again. The
+// object stays, for cgroup_free().
+int cgroup_try_remove(struct cgroup *cg);
+
+// Lets that user make groups below this one and move its own processes between them; the limits of
+// this group stay out of its reach. 0 or -errno.
+int cgroup_delegate(struct cgroup *cg, uid_t uid, gid_t gid);
+
+// The controller ("memory", "pids", "cpu", "cpuacct") of the i-th path of cgroup_procs_paths(), or
+// NULL.
+const char *cgroup_v1_controller(const struct cgroup *cg, size_t i);
+
+// Removes the group and those made below it; kills what is left first. Waits at most a second for
+// it to empty. NULL allowed.
 void cgroup_free(struct cgroup *cg);
+
+// The same without waiting: 0 when nothing of the group is left, *cg is freed and NULL; -EBUSY
+// while something is still ending: try again later.
+int cgroup_try_free(struct cgroup **cg);
 
 #endif

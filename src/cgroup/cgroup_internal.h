@@ -29,10 +29,12 @@ struct cgroup_hier {
 };
 
 // Limits and readings of one group of one hierarchy; `dir` is the group's directory. 0 or -errno.
-// read_usage adds what the hierarchy knows to *ret.
+// read_usage adds what the hierarchy knows to *ret. reset_peak makes the kernel forget the memory
+// peak; *peak_fd (-1 at first, the group's to close) is what it needs to keep for that.
 struct cgroup_ops {
     int (*set_limits)(int dir, unsigned kinds, const struct cgroup_limits *limits);
-    void (*read_usage)(int dir, unsigned kinds, struct cgroup_usage *ret);
+    void (*read_usage)(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret);
+    int (*reset_peak)(int dir, int *peak_fd);
 };
 
 struct cgroup_root {
@@ -47,6 +49,10 @@ struct cgroup {
     char name[CGROUP_NAME_MAX];
     int dirs[CGROUP_HIERS_MAX];
     char *procs[CGROUP_HIERS_MAX + 1];
+    int peak_fd;
+    bool was_reset;
+    struct cgroup_usage base;              // the counters at the last reset
+    uint64_t user_seen_ns, system_seen_ns; // the most that was read of either
 };
 
 extern const struct cgroup_ops cgroup_v1_ops;
@@ -56,6 +62,9 @@ extern const struct cgroup_ops cgroup_v2_ops;
 // -errno.
 int cgroup_v1_open(struct cgroup_root *root, const char *mount, const char *name, char *note);
 int cgroup_v2_open(struct cgroup_root *root, const char *mount, const char *name, char *note);
+
+// The usual name of the v1 hierarchy of that kind, or NULL.
+const char *cgroup_v1_name(unsigned kind);
 
 // Small files of control groups: one number, or "key number" lines. 0 when absent.
 uint64_t cgroup_read_number(int dir, const char *file);

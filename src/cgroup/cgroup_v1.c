@@ -21,6 +21,14 @@ static const struct {
     {"cpuacct", CGROUP_CPUACCT},
 };
 
+const char *cgroup_v1_name(unsigned kind)
+{
+    for (size_t i = 0; i < CGROUP_HIERS_MAX; i++)
+        if (controllers[i].kind == kind)
+            return controllers[i].name;
+    return NULL;
+}
+
 int cgroup_v1_open(struct cgroup_root *root, const char *mount, const char *name, char *note)
 {
     int first_error = 0;
@@ -88,19 +96,39 @@ static int v1_set_limits(int dir, unsigned kinds, const struct cgroup_limits *li
     return 0;
 }
 
-static void v1_read_usage(int dir, unsigned kinds, struct cgroup_usage *ret)
+// The sum is exact; its two parts are sampled by the timer's tick, and only their ratio is used.
+static void read_cpu(int dir, struct cgroup_usage *ret)
 {
+    uint64_t total = cgroup_read_number(dir, "cpuacct.usage");
+    double user = (double)cgroup_read_number(dir, "cpuacct.usage_user");
+    double system = (double)cgroup_read_number(dir, "cpuacct.usage_sys");
+
+    ret->cpu_user_ns =
+        user + system > 0 ? (uint64_t)((double)total * (user / (user + system))) : total;
+    ret->cpu_system_ns = total - ret->cpu_user_ns;
+}
+
+static void v1_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret)
+{
+    (void)peak_fd;
     if (kinds & CGROUP_MEMORY) {
         ret->memory_peak_bytes = cgroup_read_number(dir, "memory.max_usage_in_bytes");
         ret->memory_bytes = cgroup_read_number(dir, "memory.usage_in_bytes");
         ret->oom_kills = cgroup_read_key(dir, "memory.oom_control", "oom_kill");
     }
-    if (kinds & CGROUP_PIDS)
+    if (kinds & CGROUP_PIDS) {
         ret->processes = cgroup_read_number(dir, "pids.current");
-    if (kinds & CGROUP_CPUACCT) {
-        ret->cpu_user_ns = cgroup_read_number(dir, "cpuacct.usage_user");
-        ret->cpu_system_ns = cgroup_read_number(dir, "cpuacct.usage_sys");
+        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+        ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
     }
+    if (kinds & CGROUP_CPUACCT)
+        read_cpu(dir, ret);
 }
 
-const struct cgroup_ops cgroup_v1_ops = {v1_set_limits, v1_read_usage};
+static int v1_reset_peak(int dir, int *peak_fd)
+{
+    (void)peak_fd;
+    return fd_write_file(dir, "memory.max_usage_in_bytes", "0");
+}
+
+const struct cgroup_ops cgroup_v1_ops = {v1_set_limits, v1_read_usage, v1_reset_peak};

@@ -178,17 +178,43 @@ static int v2_set_limits(int dir, unsigned kinds, const struct cgroup_limits *li
     return r;
 }
 
-static void v2_read_usage(int dir, unsigned kinds, struct cgroup_usage *ret)
+static uint64_t read_open_number(int fd)
+{
+    char text[32] = "";
+
+    return pread(fd, text, sizeof(text) - 1, 0) <= 0 ? 0 : strtoull(text, NULL, 10);
+}
+
+static void v2_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret)
 {
     if (kinds & CGROUP_MEMORY) {
         ret->memory_bytes = cgroup_read_number(dir, "memory.current");
-        ret->memory_peak_bytes = cgroup_read_number(dir, "memory.peak");
+        ret->memory_peak_bytes =
+            peak_fd >= 0 ? read_open_number(peak_fd) : cgroup_read_number(dir, "memory.peak");
         ret->oom_kills = cgroup_read_key(dir, "memory.events", "oom_kill");
     }
-    if (kinds & CGROUP_PIDS)
+    if (kinds & CGROUP_PIDS) {
         ret->processes = cgroup_read_number(dir, "pids.current");
+        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+        ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
+    }
     ret->cpu_user_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "user_usec");
     ret->cpu_system_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "system_usec");
 }
 
-const struct cgroup_ops cgroup_v2_ops = {v2_set_limits, v2_read_usage};
+// The peak is forgotten only for who reads by the descriptor that was written to.
+static int v2_reset_peak(int dir, int *peak_fd)
+{
+    int fd = *peak_fd;
+
+    if (fd < 0)
+        fd = openat(dir, "memory.peak", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES || errno == EPERM || errno == ENOENT ? -EOPNOTSUPP : -errno;
+    *peak_fd = fd;
+    if (pwrite(fd, "reset", 5, 0) < 0)
+        return errno == EINVAL || errno == EBADF ? -EOPNOTSUPP : -errno;
+    return 0;
+}
+
+const struct cgroup_ops cgroup_v2_ops = {v2_set_limits, v2_read_usage, v2_reset_peak};

@@ -14,10 +14,12 @@
 //                  The agent credits and reseeds the kernel's generator, sets clock and identity.
 //                  200 {"ok": true}. Nothing of a user runs before it in a clone.
 //   POST /prepare  JSON {"id": name, "argv": [...], "env": {...}, "ready_ms": N,
-//                  "limits": LIMITS or absent}
+//                  "limits": LIMITS or absent, "zygote": true or absent}
 //                  Starts a fresh interpreter in a jail of its own, which waits for its program
-//                  ("Prepared interpreters" below). 200 {"prepared": id} once it is ready; 504 when
-//                  it was not in time; 500 when it died. Replaces nothing: at most
+//                  ("Prepared interpreters" below); with "zygote", outside of virtual machines and
+//                  where one is ready, forked from an interpreter of that argv and env that has
+//                  started up already (agent/zygote.h). 200 {"prepared": id} once it is ready; 504
+//                  when it was not in time; 500 when it died. Replaces nothing: at most
 //                  AGENT_PREPARED_MAX.
 //   POST /run      Runs one program. Body: u32be length of HEAD, HEAD (JSON), then the bytes
 //                  of each file in the order of HEAD.files, then stdin. Answer: 200 and frames
@@ -29,8 +31,11 @@
 // HEAD of /run:
 //   {"prepared": id or null,         use that prepared interpreter (once), for the compile step
 //                                    where there is one, else for the run; null starts one
-//    "files": [{"path": relative, "size": bytes}],   first is the program; written below /work
+//    "files": [{"path": relative, "size": bytes, "executable": true or absent}],
+//                                     first is the program; written below /work, mode 0644 or 0755
 //    "stdin_size": bytes,
+//    "artifact": {"path": relative, "max_bytes": N} or null or absent,
+//                                     what the compile step makes and the daemon wants to have
 //    "compile": {"argv": [...], "env": {...}, "limits": LIMITS} or null,
 //    "run": {"argv": [...], "args": [...], "env": {...}, "limits": LIMITS}}
 // LIMITS: {"wall_ms", "cpu_ms", "memory_bytes", "processes", "output_bytes", "disk_bytes"}, all
@@ -39,16 +44,33 @@
 //
 // A frame is u8 type, u32be length, payload.
 //
+// ARTIFACT frames carry the asked-for file in pieces, in order, anywhere after the compile step.
+// The agent reads it, a regular file reached by no link, when the compile step has succeeded and
+// before the run step starts: no run has a hand in it. A file that is absent, empty or larger than
+// asked for is not sent at all.
+//
 // RESULT payload:
 //   {"phase": "compile" | "run",     where it ended; "compile" means the program was not run
-//    "reason": "exit" | "signal" | "timeout" | "cpu" | "memory" | "output_limit" | "internal",
-//    "exit_code": 0..255 (reason exit, else -1), "signal": 1..64 (reason signal, else 0),
+//    "reason", "exit_code", "signal", "limits_hit", "stdout_bytes", "stderr_bytes", "truncated",
+//    "usage",                        of that step, see STEP
 //    "message": sentence for "internal", else "",
-//    "stdout_bytes", "stderr_bytes": what the program wrote, as far as it was read,
-//    "truncated": bool,
-//    "usage": USAGE,
-//    "compile": null or {"reason", "exit_code", "signal", "usage": USAGE}}
-// USAGE: {"wall_ns", "cpu_user_ns", "cpu_system_ns", "memory_peak_bytes"}
+//    "artifact_bytes": of the whole artifact, sent before; 0: none,
+//    "compile": null or STEP}        of the compile step
+// STEP:
+//   {"reason": "exit" | "signal" | "timeout" | "cpu_timeout" | "memory" | "output_limit" | "disk" |
+//              "processes" | "internal",
+//    "exit_code": 0..255 when it exited by itself, else -1,
+//    "signal": 1..64 when a signal ended it that the limits did not send, else 0,
+//    "limits_hit": [reason of each limit it ran into, whether it failed for it or not],
+//    "stdout_bytes", "stderr_bytes": what it wrote, as far as it was read,
+//    "truncated": bool,              it wrote more than its limit
+//    "usage": {"wall_ns", "cpu_user_ns", "cpu_system_ns", "memory_peak_bytes",
+//              "processes_peak": N or null where the kernel does not tell}}
+// Reasons: a limit that ended the step ("timeout", "cpu_timeout", "output_limit") is its reason.
+// Else, if the step failed (a signal, an exit code other than 0) and ran into a limit that refuses
+// instead of ending ("memory": the kernel killed a process of it, "processes": a fork or thread was
+// refused, "disk": no room left at its end), that is the reason, in this order; exit_code or signal
+// still tell how it ended. Else "exit" or "signal". "internal": our fault.
 //
 // Prepared interpreters: the process is started as argv with descriptor AGENT_CONTROL_FD being one
 // end of a unix stream socket, named to it by the environment variable CSB_CONTROL_FD. When ready
@@ -64,19 +86,24 @@
 #define AGENT_PORT_NAME    "csb"
 
 #define AGENT_HEAD_MAX     (1u << 20)  // bytes of HEAD
-#define AGENT_BODY_MAX     (20u << 20) // bytes of a whole /run body
-#define AGENT_FILES_MAX    256         // files of one run
+#define AGENT_BODY_MAX     (28u << 20) // bytes of a whole /run body
+#define AGENT_FILES_MAX    257         // files of one run, an artifact among them
+#define AGENT_ARTIFACT_MAX (8u << 20)  // bytes of an artifact
 #define AGENT_PATH_MAX     255         // bytes of a file's relative path
 #define AGENT_FRAME_MAX    (64u << 10) // bytes of one frame's payload
 #define AGENT_JSON_MAX     (64u << 10) // bytes of any JSON answer, RESULT included
 #define AGENT_PREPARED_MAX 4
 #define AGENT_STATUS_GONE  409
 #define AGENT_CONTROL_FD   3
+// The control socket of an agent that serves a host (SOCK_SEQPACKET): this byte with the descriptor
+// of a stream socket begins a session on it. The end of the socket ends the agent.
+#define AGENT_CONTROL_SESSION 'S'
 
 enum agent_frame {
     AGENT_FRAME_STDOUT = 1,
     AGENT_FRAME_STDERR = 2,
     AGENT_FRAME_COMPILE_OUT = 3, // what the compiler wrote to stdout or stderr
+    AGENT_FRAME_ARTIFACT = 4,    // a piece of what the compile step made
     AGENT_FRAME_RESULT = 9,
 };
 

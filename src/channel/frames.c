@@ -31,6 +31,7 @@ static int64_t type_max(uint8_t type)
     case AGENT_FRAME_STDOUT:
     case AGENT_FRAME_STDERR:
     case AGENT_FRAME_COMPILE_OUT:
+    case AGENT_FRAME_ARTIFACT:
         return AGENT_FRAME_MAX;
     case AGENT_FRAME_RESULT:
         return AGENT_JSON_MAX;

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "launch/kvm_probe.h"
 #include "launch/launch.h"
+#include "launch/namespace_probe.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -36,9 +37,13 @@ struct finding {
     char advice[300]; // "" for none
 };
 
+// Which isolation needs it.
+enum needed { NEEDED_BOTH, NEEDED_MICROVM, NEEDED_PROCESS };
+
 struct check {
     const char *name;
     void (*look)(const struct config *c, struct finding *f);
+    enum needed needed;
 };
 
 __attribute__((format(printf, 3, 4))) static void found(struct finding *f, enum verdict verdict,
@@ -123,10 +128,20 @@ static void look_cgroup(const struct config *c, struct finding *f)
     }
 }
 
+// A number in a file of /proc/sys, or `absent` where the kernel does not have it.
+static unsigned long sysctl_number(const char *path, unsigned long absent)
+{
+    _cleanup_free_ char *text = NULL;
+
+    return fd_read_file(AT_FDCWD, path, 64, &text, NULL) < 0 ? absent : strtoul(text, NULL, 10);
+}
+
+#define MAX_NAMESPACES  "/proc/sys/user/max_user_namespaces"
+#define DEBIAN_SWITCH   "/proc/sys/kernel/unprivileged_userns_clone"
+#define APPARMOR_SWITCH "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+
 static void look_namespaces(const struct config *c, struct finding *f)
 {
-    _cleanup_free_ char *max = NULL;
-    _cleanup_free_ char *clone = NULL;
     bool off;
 
     (void)c;
@@ -134,10 +149,7 @@ static void look_namespaces(const struct config *c, struct finding *f)
         found(f, VERDICT_GOOD, "running as root: each VMM gets a uid of its own");
         return;
     }
-    off = fd_read_file(AT_FDCWD, "/proc/sys/user/max_user_namespaces", 64, &max, NULL) < 0 ||
-          strtoul(max, NULL, 10) == 0;
-    if (fd_read_file(AT_FDCWD, "/proc/sys/kernel/unprivileged_userns_clone", 64, &clone, NULL) == 0)
-        off = off || clone[0] == '0';
+    off = sysctl_number(MAX_NAMESPACES, 0) == 0 || sysctl_number(DEBIAN_SWITCH, 1) == 0;
     if (!off) {
         found(f, VERDICT_GOOD, "ordinary user with user namespaces: VMMs share this user's uid");
         return;
@@ -145,6 +157,47 @@ static void look_namespaces(const struct config *c, struct finding *f)
     found(f, VERDICT_BAD, "user namespaces are switched off for ordinary users");
     advise(f, "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; or "
               "run as root");
+}
+
+// Why user namespaces cannot be had here, or NULL.
+static const char *namespaces_refused(void)
+{
+    if (sysctl_number(MAX_NAMESPACES, 0) == 0)
+        return "user.max_user_namespaces is 0, or the kernel has no user namespaces";
+    if (geteuid() == 0)
+        return NULL;
+    if (sysctl_number(DEBIAN_SWITCH, 1) == 0)
+        return "kernel.unprivileged_userns_clone is 0";
+    if (sysctl_number(APPARMOR_SWITCH, 0) != 0)
+        return "kernel.apparmor_restrict_unprivileged_userns is 1";
+    return NULL;
+}
+
+// What ISOLATION=process takes.
+static void look_process(const struct config *c, struct finding *f)
+{
+    const char *refused = namespaces_refused();
+    char path[CONFIG_TEXT_MAX + 32];
+    struct err err = ERR_INIT;
+
+    if (refused == NULL && namespace_probe(&err) < 0)
+        refused = err.message;
+    (void)snprintf(path, sizeof(path), "%s/usr/bin/env", c->rootfs_tree);
+    if (refused != NULL) {
+        found(f, VERDICT_BAD, "cannot work: %.200s", refused);
+        advise(f, "set it by sysctl, or start the service as root");
+    } else if (access(path, X_OK) < 0) {
+        found(f, VERDICT_BAD, "cannot work: there is no root tree %s", c->rootfs_tree);
+        advise(f, "make image, or set ROOTFS_TREE");
+    } else if (geteuid() != 0) {
+        found(f, VERDICT_WEAK,
+              "works, but all programs have this user's uid, and limits of memory and processes "
+              "only where a control group is delegated (see cgroups)");
+        advise(f, "start the service as root, which gives each program a uid of its own");
+    } else {
+        found(f, VERDICT_GOOD, "works, with uids %llu to %llu; a weaker boundary than a microVM",
+              (unsigned long long)c->uid_base + 65536, (unsigned long long)c->uid_base + 131071);
+    }
 }
 
 static void look_memory(const struct config *c, struct finding *f)
@@ -240,10 +293,12 @@ static void look_service(const struct config *c, struct finding *f)
 }
 
 static const struct check checks[] = {
-    {"machine", look_machine}, {"kvm", look_kvm},          {"qemu", look_qemu},
-    {"cgroups", look_cgroup},  {"users", look_namespaces}, {"memory", look_memory},
-    {"disk", look_disk},       {"image", look_image},      {"template", look_template},
-    {"service", look_service},
+    {"machine", look_machine, NEEDED_BOTH},     {"kvm", look_kvm, NEEDED_MICROVM},
+    {"qemu", look_qemu, NEEDED_MICROVM},        {"cgroups", look_cgroup, NEEDED_BOTH},
+    {"users", look_namespaces, NEEDED_MICROVM}, {"process", look_process, NEEDED_PROCESS},
+    {"memory", look_memory, NEEDED_BOTH},       {"disk", look_disk, NEEDED_BOTH},
+    {"image", look_image, NEEDED_MICROVM},      {"template", look_template, NEEDED_MICROVM},
+    {"service", look_service, NEEDED_BOTH},
 };
 
 static const char *const verdict_names[] = {"ok", "weak", "BAD"};
@@ -265,9 +320,16 @@ int cmd_doctor(int argc, char **argv)
         return CLI_EXIT_USAGE;
     }
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        bool process = strcmp(c.isolation, "process") == 0;
         struct finding f = {0};
 
+        // With process isolation nothing of VMs is asked about; what it takes itself is always
+        // told, but keeps no VM from working.
+        if (process && checks[i].needed == NEEDED_MICROVM)
+            continue;
         checks[i].look(&c, &f);
+        if (!process && checks[i].needed == NEEDED_PROCESS && f.verdict == VERDICT_BAD)
+            f.verdict = VERDICT_WEAK;
         printf("%-5s %-9s %s\n", verdict_names[f.verdict], checks[i].name, f.text);
         if (f.advice[0] != '\0')
             printf("%15s -> %s\n", "", f.advice);

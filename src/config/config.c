@@ -47,7 +47,8 @@ const struct config_key config_keys[] = {
 
     {"Machine", "ISOLATION", CONFIG_CHOICE, AT(isolation), "auto", 0, 0, isolation_choices,
      "What runs the code. auto is a microVM; it never becomes anything weaker by itself. process "
-     "is not available in this build."},
+     "runs it in jails on this host's own kernel, at full speed: a weaker boundary, used only where "
+     "it is asked for."},
     {"Machine", "ACCEL", CONFIG_CHOICE, AT(accel), "auto", 0, 0, accel_choices,
      "auto uses KVM where a timed probe shows that it is real, else software emulation."},
     {"Machine", "KERNEL_PATH", CONFIG_TEXT, AT(kernel_path), "build/image/vmlinuz", 0, 0, NULL,
@@ -56,12 +57,18 @@ const struct config_key config_keys[] = {
      "Initial file system of the guests, with csb-agent and the kernel modules."},
     {"Machine", "ROOTFS_PATH", CONFIG_TEXT, AT(rootfs_path), "build/image/rootfs.erofs", 0, 0, NULL,
      "Read-only root image of the guests."},
+    {"Machine", "ROOTFS_TREE", CONFIG_TEXT, AT(rootfs_tree), "", 0, 0, NULL,
+     "The same as a directory: the programs' root with ISOLATION=process, which needs no kernel, "
+     "initial file system, root image or QEMU. Empty: the directory rootfs beside ROOTFS_PATH."},
     {"Machine", "RUNTIMES_DIR", CONFIG_TEXT, AT(runtimes_dir), "runtimes", 0, 0, NULL,
      "Directory of the *.runtime files, one per language."},
     {"Machine", "VM_MEMORY_MB", CONFIG_COUNT, AT(vm_memory_mb), "1024", 128, 16384, NULL,
      "Memory of a guest, MiB. The host gives it only as it is touched."},
     {"Machine", "VM_CPUS", CONFIG_COUNT, AT(vm_cpus), "1", 1, 16, NULL,
      "Virtual CPUs of a guest."},
+    {"Machine", "PROCESS_MEMORY_MB", CONFIG_COUNT, AT(process_memory_mb), "0", 0, 1 << 24, NULL,
+     "Memory of all programs together with ISOLATION=process, MiB; 0: three quarters of the "
+     "host's."},
     {"Machine", "QEMU_PATH", CONFIG_TEXT, AT(qemu_path), "/usr/bin/qemu-system-x86_64", 0, 0, NULL,
      "QEMU program."},
     {"Machine", "AGENT_PORT", CONFIG_COUNT, AT(agent_port), "8000", 1, 65535, NULL,
@@ -76,6 +83,9 @@ const struct config_key config_keys[] = {
      "Requests that may wait for a sandbox; more are answered 429."},
     {"Pool", "QUEUE_WAIT_MS", CONFIG_COUNT, AT(queue_wait_ms), "30000", 0, 3600000, NULL,
      "Longest wait for a sandbox; then 429."},
+    {"Pool", "COMPILE_CACHE_BYTES", CONFIG_BYTES, AT(compile_cache_bytes), "128M", 0, 64 * GIB, NULL,
+     "Memory for what compile steps made, so that the same sources are not compiled again; 0 keeps "
+     "nothing. A program may take an eighth of it, and 8 MiB."},
 
     {"Limits of a run", "DEFAULT_TIMEOUT", CONFIG_COUNT, AT(default_timeout_s), "30", 1, 86400, NULL,
      "Wall-clock seconds of a run whose request names none."},
@@ -106,11 +116,15 @@ const struct config_key config_keys[] = {
      "Directory for templates and the lock; made when missing. One service per directory."},
     {"Process", "LAUNCH_PATH", CONFIG_TEXT, AT(launch_path), "", 0, 0, NULL,
      "csb-launch; empty: beside codesandboxd, or where the build puts it."},
+    {"Process", "AGENT_PATH", CONFIG_TEXT, AT(agent_path), "", 0, 0, NULL,
+     "csb-agent, for ISOLATION=process; empty: beside codesandboxd, or where the build puts it."},
     {"Process", "UID_BASE", CONFIG_COUNT, AT(uid_base), "700000", 1000, 2000000000, NULL,
      "Started as root, the service runs as this uid and gid, and virtual machines as those after "
-     "it."},
+     "it. Programs with ISOLATION=process have the 65536 ids from UID_BASE + 65536 on. Nothing "
+     "else may use these ids."},
     {"Process", "CGROUP_NAME", CONFIG_TEXT, AT(cgroup_name), "codesandbox", 0, 0, NULL,
-     "Name of the control group that holds the virtual machines."},
+     "Name of the control group that holds the virtual machines, or the programs with "
+     "ISOLATION=process."},
     {"Process", "LOG_LEVEL", CONFIG_CHOICE, AT(log_level), "info", 0, 0, log_choices,
      "Least important messages to write to standard error."},
     {NULL},

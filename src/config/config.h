@@ -37,9 +37,11 @@ struct config {
     char kernel_path[CONFIG_TEXT_MAX];
     char initrd_path[CONFIG_TEXT_MAX];
     char rootfs_path[CONFIG_TEXT_MAX];
+    char rootfs_tree[CONFIG_TEXT_MAX]; // config_finish() derives it from rootfs_path if empty
     char runtimes_dir[CONFIG_TEXT_MAX];
     char state_dir[CONFIG_TEXT_MAX];
     char launch_path[CONFIG_TEXT_MAX];
+    char agent_path[CONFIG_TEXT_MAX];
     char qemu_path[CONFIG_TEXT_MAX];
     char cgroup_name[CONFIG_TEXT_MAX];
     char isolation[CONFIG_TEXT_MAX];
@@ -55,8 +57,10 @@ struct config {
     uint64_t body_max_bytes;
     uint64_t vm_memory_mb;
     uint64_t vm_cpus;
+    uint64_t process_memory_mb;
     uint64_t pool_size;
     uint64_t pool_max;
+    uint64_t compile_cache_bytes;
     uint64_t queue_max;
     uint64_t queue_wait_ms;
     uint64_t drain_ms;

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static int on_entry(void *arg, unsigned line, const char *key, const char *value, struct err *err)
@@ -104,20 +105,31 @@ static int check_limits(struct config *c, struct err *err)
         if (c->limits[i].def > c->limits[i].max)
             return err_field(err, ERR_INVALID, names[i], "%s is above its maximum, %" PRIu64,
                              names[i], c->limits[i].max);
-    if (c->limits[CONFIG_LIMIT_MEMORY_BYTES].max > c->vm_memory_mb << 20)
+    if (strcmp(c->isolation, "process") != 0 &&
+        c->limits[CONFIG_LIMIT_MEMORY_BYTES].max > c->vm_memory_mb << 20)
         return err_field(err, ERR_INVALID, "LIMIT_MEMORY_BYTES_MAX",
                          "LIMIT_MEMORY_BYTES_MAX is above the memory of a guest, VM_MEMORY_MB");
     return 0;
 }
 
+static int derive_tree(struct config *c, struct err *err)
+{
+    const char *slash = strrchr(c->rootfs_path, '/');
+    int dir_len = slash == NULL ? 0 : (int)(slash - c->rootfs_path) + 1;
+
+    if (c->rootfs_tree[0] != '\0')
+        return 0;
+    if (snprintf(c->rootfs_tree, sizeof(c->rootfs_tree), "%.*srootfs", dir_len, c->rootfs_path) >=
+        (int)sizeof(c->rootfs_tree))
+        return err_field(err, ERR_INVALID, "ROOTFS_PATH", "ROOTFS_PATH is too long");
+    return 0;
+}
+
 int config_finish(struct config *c, struct err *err)
 {
-    if (strcmp(c->isolation, "process") == 0)
-        return err_field(err, ERR_INVALID, "ISOLATION",
-                         "ISOLATION=process is not available in this build; use auto or microvm");
     if (c->pool_max < c->pool_size)
         return err_field(err, ERR_INVALID, "POOL_MAX", "POOL_MAX is below POOL_SIZE");
-    if (check_address(c, err) < 0 || check_limits(c, err) < 0)
+    if (check_address(c, err) < 0 || check_limits(c, err) < 0 || derive_tree(c, err) < 0)
         return -1;
     return 0;
 }

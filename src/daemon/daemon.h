@@ -8,8 +8,11 @@
 struct config;
 
 // Descriptors the server is started with.
-#define DAEMON_LAUNCH_FD    3 // socket to csb-launch; not open when the isolation needs none
-#define DAEMON_CONTROL_FD   4 // from the supervisor: a fresh launcher socket per message
+#define DAEMON_LAUNCH_FD 3 // socket to csb-launch; not open when the isolation needs none
+// From the supervisor a fresh launcher socket per message; to it a byte DAEMON_STUCK when the
+// launcher should be killed because it does not answer.
+#define DAEMON_CONTROL_FD   4
+#define DAEMON_STUCK        'K'
 
 #define DAEMON_SERVE_OPTION "--serve"
 

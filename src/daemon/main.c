@@ -33,7 +33,7 @@ static const struct {
 static void print_help(void)
 {
     printf("Usage: codesandboxd [--config=FILE] [--SETTING=VALUE ...]\n\n"
-           "Runs untrusted code in microVMs behind an HTTP API.\n\n"
+           "Runs untrusted code in microVMs, or jails, behind an HTTP API.\n\n"
            "  --config=FILE\n      read settings from FILE, not from " DEFAULT_CONFIG "\n");
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
         if (modes[i].help != NULL)
@@ -88,9 +88,13 @@ static void warn_missing(const char *name, const char *path)
 
 static int check(const struct config *c)
 {
-    warn_missing("KERNEL_PATH", c->kernel_path);
-    warn_missing("INITRD_PATH", c->initrd_path);
-    warn_missing("ROOTFS_PATH", c->rootfs_path);
+    if (strcmp(c->isolation, "process") == 0) {
+        warn_missing("ROOTFS_TREE", c->rootfs_tree);
+    } else {
+        warn_missing("KERNEL_PATH", c->kernel_path);
+        warn_missing("INITRD_PATH", c->initrd_path);
+        warn_missing("ROOTFS_PATH", c->rootfs_path);
+    }
     warn_missing("RUNTIMES_DIR", c->runtimes_dir);
     config_print_values(c, stdout);
     return EXIT_OK;

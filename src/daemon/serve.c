@@ -11,7 +11,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/confinement.h"
 #include "daemon/privileges.h"
+#include "daemon/programs.h"
 #include "daemon/state.h"
 #include "driver/driver.h"
 #include "http/listen.h"
@@ -22,6 +24,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +33,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CUT_WAIT_MS 10000 // after cutting, for answers to be written
+#define LARGE_BLOCK (1 << 20) // from here memory is the kernel's again as soon as it is freed
+#define CUT_WAIT_MS 10000     // after cutting, for answers to be written
 
 // A file opened with the privileges of the start, and the name it has from then on.
 struct opened {
@@ -40,9 +45,14 @@ struct opened {
 struct server {
     const struct config *config;
     bool fake;
+    bool process;
+    int listen_fd;
+    char address[80]; // "127.0.0.1:8000"
     int templates;
     int runtimes_dir;
-    struct opened kernel, initrd, rootfs;
+    struct opened kernel, initrd, rootfs; // of virtual machines
+    struct opened tree, agent, table;     // of process isolation
+    struct confinement *confinement;
     struct launch_client *launch;
     struct runtime_table *runtimes;
     struct engine *engine;
@@ -56,8 +66,21 @@ static int open_file(const char *name, const char *path, struct opened *ret, str
 {
     ret->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (ret->fd < 0)
-        return err_sys(err, errno, "%s: cannot open %s (`make image` makes it)", name, path);
+        return err_sys(err, errno, "%s: cannot open %s (`make` makes it)", name, path);
     (void)snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d", ret->fd);
+    return 0;
+}
+
+// Only to tell what the sandboxes are made of: the launcher uses its own.
+static int open_process(struct server *s, struct err *err)
+{
+    char agent[PATH_MAX];
+
+    programs_find_agent(s->config, agent);
+    if (open_file("ROOTFS_TREE", s->config->rootfs_tree, &s->tree, err) < 0 ||
+        open_file("AGENT_PATH", agent, &s->agent, err) < 0 ||
+        open_file("RUNTIMES_DIR", s->config->runtimes_dir, &s->table, err) < 0)
+        return -1;
     return 0;
 }
 
@@ -65,13 +88,17 @@ static int open_all(struct server *s, struct err *err)
 {
     const struct config *c = s->config;
 
-    if (state_open_templates(c->state_dir, &s->templates, err) < 0)
+    if (listen_tcp(c->api_host, (uint16_t)c->api_port, &s->listen_fd, s->address,
+                   sizeof(s->address), err) < 0 ||
+        state_open_templates(c->state_dir, &s->templates, err) < 0)
         return -1;
     s->runtimes_dir = open(c->runtimes_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->runtimes_dir < 0)
         return err_sys(err, errno, "RUNTIMES_DIR: cannot open %s", c->runtimes_dir);
     if (s->fake)
         return 0;
+    if (s->process)
+        return open_process(s, err);
     if (open_file("KERNEL_PATH", c->kernel_path, &s->kernel, err) < 0 ||
         open_file("INITRD_PATH", c->initrd_path, &s->initrd, err) < 0 ||
         open_file("ROOTFS_PATH", c->rootfs_path, &s->rootfs, err) < 0)
@@ -82,11 +109,13 @@ static int open_all(struct server *s, struct err *err)
 // As the new user. The files were opened by the old one; drivers open them again by the names.
 static int check_readable(const struct server *s, struct err *err)
 {
-    const struct opened *const files[] = {&s->kernel, &s->initrd, &s->rootfs};
-    const char *const names[] = {"KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH"};
+    const struct opened *const files[] = {&s->kernel, &s->initrd, &s->rootfs,
+                                          &s->tree,   &s->agent,  &s->table};
+    const char *const names[] = {"KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH",
+                                 "ROOTFS_TREE", "AGENT_PATH",  "RUNTIMES_DIR"};
 
-    for (size_t i = 0; i < 3 && !s->fake; i++)
-        if (access(files[i]->path, R_OK) < 0)
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        if (files[i]->fd >= 0 && access(files[i]->path, R_OK) < 0)
             return err_sys(err, errno, "%s: uid %u may not read it", names[i], (unsigned)geteuid());
     return 0;
 }
@@ -110,53 +139,63 @@ static void *control_main(void *arg)
     }
 }
 
-static void take_confinement(const struct launch_info *info, struct api_confinement *ret)
+// By the thread of a call that gave the launcher up.
+static void on_stuck(void *arg)
 {
-    *ret = (struct api_confinement){
-        .known = true,
-        .uid = (info->confinement & LAUNCH_CONFINED_UID) != 0,
-        .network = (info->confinement & LAUNCH_CONFINED_NET) != 0,
-        .root = (info->confinement & LAUNCH_CONFINED_ROOT) != 0,
-        .seccomp = (info->confinement & LAUNCH_CONFINED_SECCOMP) != 0,
-        .cgroup = (info->confinement & LAUNCH_CONFINED_CGROUP) != 0,
-        .pid = (info->confinement & LAUNCH_CONFINED_PID) != 0,
-        .cgroup_version = info->cgroup_version,
-    };
-    (void)snprintf(ret->cgroup_note, sizeof(ret->cgroup_note), "%s", info->cgroup_note);
-    (void)snprintf(ret->vmm, sizeof(ret->vmm), "%s", info->qemu_version);
+    const char byte = DAEMON_STUCK;
+
+    (void)arg;
+    // Without an answer: the supervisor may be about to stop us.
+    (void)send(DAEMON_CONTROL_FD, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static int connect_launcher(struct server *s, struct err *err)
 {
-    struct launch_info info;
-
     if (s->fake)
         return 0;
     if (launch_client_new(DAEMON_LAUNCH_FD, &s->launch, err) < 0)
         return -1;
+    launch_client_on_stuck(s->launch, on_stuck, NULL);
     if (pthread_create(&s->control, NULL, control_main, s) != 0)
         return err_set(err, ERR_INTERNAL, "cannot start a thread");
     s->control_runs = true;
-    if (launch_hello(s->launch, &info, err) < 0)
+    if (confinement_new(s->launch, s->config, &s->confinement, err) < 0)
         return err_wrap(err, "csb-launch");
-    take_confinement(&info, &s->api.confinement);
+    s->api.confinement = confinement_get;
+    s->api.confinement_arg = s->confinement;
     return 0;
+}
+
+// For all that runs at once.
+static uint32_t agent_memory_mib(const struct config *c)
+{
+    uint64_t host_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+    return c->process_memory_mb != 0 ? (uint32_t)c->process_memory_mb
+                                     : (uint32_t)(host_bytes / 4 * 3 >> 20);
 }
 
 static int start_engine(struct server *s, struct err *err)
 {
     const struct config *c = s->config;
     struct engine_config config = {
-        .driver = s->fake ? &driver_fake : &driver_qemu,
+        .driver = s->fake      ? &driver_fake
+                  : s->process ? &driver_process
+                               : &driver_qemu,
         .driver_config = {.state_dir_fd = s->templates,
                           .launch = s->launch,
                           .kernel_path = s->kernel.path,
                           .initrd_path = s->initrd.path,
                           .rootfs_path = s->rootfs.path,
-                          .accel = c->accel},
+                          .accel = c->accel,
+                          .tree_path = s->tree.path,
+                          .agent_path = s->agent.path,
+                          .runtimes_path = s->table.path,
+                          .agent_memory_mib = agent_memory_mib(c)},
         .shape = {.memory_mib = (uint32_t)c->vm_memory_mb, .cpus = (uint32_t)c->vm_cpus},
         .pool_ready = (uint32_t)c->pool_size,
         .pool_max = (uint32_t)c->pool_max,
+        .compile_cache_bytes = c->compile_cache_bytes,
         .queue_max = (uint32_t)c->queue_max,
         .queue_wait_ms = c->queue_wait_ms,
         .limits = {.wall_ms = c->limits[CONFIG_LIMIT_WALL_MS].def,
@@ -178,8 +217,7 @@ static int start_http(struct server *s, struct err *err)
     const struct config *c = s->config;
     bool open_to_all = !listen_is_loopback(c->api_host) && c->allowed_hosts[0] == '\0';
     struct http_options options = {
-        .host = c->api_host,
-        .port = (uint16_t)c->api_port,
+        .listen_fd = s->listen_fd,
         .routes = api_routes,
         .app = &s->api,
         .body_max_bytes = c->body_max_bytes,
@@ -192,13 +230,19 @@ static int start_http(struct server *s, struct err *err)
 
     s->api.engine = s->engine;
     s->api.config = c;
-    return http_server_new(&options, &s->http, err);
+    if (http_server_new(&options, &s->http, err) < 0)
+        return -1;
+    (void)fd_steal(&s->listen_fd);
+    return 0;
 }
 
 static int start(struct server *s, struct err *err)
 {
     int parent = getppid();
 
+    // Request bodies of many megabytes come and go. Unless the threshold is fixed, the C library
+    // raises it at the first one, and each thread's arena keeps what it had.
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     if (fcntl(DAEMON_CONTROL_FD, F_GETFD) < 0)
         return err_set(err, ERR_INVALID,
                        DAEMON_SERVE_OPTION " is how codesandboxd starts itself; leave it out");
@@ -214,8 +258,10 @@ static void announce(const struct server *s)
     struct engine_status status;
 
     engine_status(s->engine, &status);
-    log_info("listening on http://%s, isolation %s, accel %s: %s", http_server_address(s->http),
-             status.isolation, status.accel, status.note);
+    log_info("listening on http://%s, isolation %s, accel %s: %s", s->address, status.isolation,
+             status.accel, status.note);
+    if (s->confinement != NULL)
+        confinement_log(s->confinement);
 }
 
 // Waits for SIGTERM or SIGINT, at most until the deadline. False: the deadline passed.
@@ -264,6 +310,7 @@ static void end_machines(struct server *s)
 static void stop(struct server *s)
 {
     http_server_free(s->http);
+    engine_stop(s->engine);
     end_machines(s);
     engine_free(s->engine, 0);
     runtime_table_free(s->runtimes);
@@ -271,7 +318,12 @@ static void stop(struct server *s)
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread
         (void)pthread_join(s->control, NULL);
     }
+    confinement_free(s->confinement);
     launch_client_free(s->launch);
+    fd_close(&s->listen_fd);
+    fd_close(&s->tree.fd);
+    fd_close(&s->agent.fd);
+    fd_close(&s->table.fd);
     fd_close(&s->templates);
     fd_close(&s->runtimes_dir);
     fd_close(&s->kernel.fd);
@@ -284,11 +336,16 @@ int serve(const struct config *config)
     struct server s = {
         .config = config,
         .fake = strcmp(config->isolation, "fake") == 0,
+        .process = strcmp(config->isolation, "process") == 0,
+        .listen_fd = -1,
         .templates = -1,
         .runtimes_dir = -1,
         .kernel.fd = -1,
         .initrd.fd = -1,
         .rootfs.fd = -1,
+        .tree.fd = -1,
+        .agent.fd = -1,
+        .table.fd = -1,
     };
     struct err err = ERR_INIT;
     sigset_t set;

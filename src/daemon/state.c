@@ -40,7 +40,7 @@ static int take_lock(int dir_fd, const char *dir, int *ret, struct err *err)
     char text[32] = "";
 
     if (fd < 0)
-        return err_sys(err, errno, "cannot open %s/lock", dir);
+        return err_sys(err, errno, "STATE_DIR: cannot write %s/lock", dir);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK)
             return err_sys(err, errno, "cannot lock %s/lock", dir);
@@ -82,10 +82,10 @@ int state_prepare(const char *dir, uint32_t uid, int *ret_lock, struct err *err)
     int r = make_path(dir);
 
     if (r < 0)
-        return err_sys(err, r, "cannot make the state directory %s", dir);
+        return err_sys(err, r, "STATE_DIR: cannot make the directory %s", dir);
     fd = open(dir, DIR_FLAGS);
     if (fd < 0)
-        return err_sys(err, errno, "cannot open the state directory %s", dir);
+        return err_sys(err, errno, "STATE_DIR: cannot open the directory %s", dir);
     if (take_lock(fd, dir, &lock, err) < 0 || make_private(fd, "templates", uid, err) < 0 ||
         make_private(fd, "launch", geteuid(), err) < 0)
         return -1;
@@ -99,7 +99,7 @@ int state_open_templates(const char *dir, int *ret_fd, struct err *err)
     int templates;
 
     if (fd < 0)
-        return err_sys(err, errno, "cannot open the state directory %s", dir);
+        return err_sys(err, errno, "STATE_DIR: cannot open the directory %s", dir);
     templates = openat(fd, "templates", DIR_FLAGS | O_NOFOLLOW);
     if (templates < 0)
         return err_sys(err, errno, "cannot open %s/templates", dir);

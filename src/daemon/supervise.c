@@ -2,9 +2,10 @@
 //
 // How it works: two children. csb-launch dying is survivable: a new one is started (with a growing
 // pause when it dies young) and its socket is sent to the server over the control socket. The
-// server dying ends everything with its exit code. SIGTERM and SIGINT are passed to the server,
-// which drains; a second one makes it cut what still runs. Each child is told by the kernel when
-// this process is killed.
+// server, when it gave a launcher up that does not answer, asks over the same socket to have it
+// killed. The server dying ends everything with its exit code. SIGTERM and SIGINT are passed to the
+// server, which drains; a second one makes it cut what still runs. Each child is told by the kernel
+// when this process is killed.
 #include "daemon/daemon.h"
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "base/proc.h"
 #include "config/config.h"
 #include "daemon/privileges.h"
+#include "daemon/programs.h"
 #include "daemon/state.h"
 
 #include <errno.h>
@@ -36,7 +38,7 @@
 #define STOP_GRACE_MS  30000 // beyond DRAIN_MS, for the server to end
 #define FILES_WANTED   65536
 #define ARGS_MAX       64
-#define LAUNCH_OPTIONS 9
+#define LAUNCH_OPTIONS 9 // at most
 
 struct supervisor {
     const struct config *config;
@@ -58,25 +60,13 @@ struct supervisor {
 static void find_programs(struct supervisor *s)
 {
     ssize_t n = readlink("/proc/self/exe", s->program, sizeof(s->program) - 1);
-    char dir[PATH_MAX];
-    char *slash;
 
     s->program[n < 0 ? 0 : n] = '\0';
-    if (s->config->launch_path[0] != '\0') {
-        (void)snprintf(s->launch_path, sizeof(s->launch_path), "%s", s->config->launch_path);
-        return;
-    }
-    memcpy(dir, s->program, sizeof(dir));
-    slash = strrchr(dir, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    (void)snprintf(s->launch_path, sizeof(s->launch_path), "%.4000s/csb-launch", dir);
-    if (access(s->launch_path, X_OK) < 0) // not installed: the build tree
-        (void)snprintf(s->launch_path, sizeof(s->launch_path), "%.4000s/../launch/csb-launch", dir);
+    programs_find_launch(s->config, s->launch_path);
 }
 
 struct launch_args {
-    char text[LAUNCH_OPTIONS][CONFIG_TEXT_MAX + 32];
+    char text[LAUNCH_OPTIONS][PATH_MAX];
     char *argv[2 * LAUNCH_OPTIONS + 2];
     size_t count;
 };
@@ -116,10 +106,19 @@ static void build_launch_args(struct supervisor *s, struct launch_args *args)
     args->argv[0] = s->launch_path;
     (void)snprintf(number, sizeof(number), "%d", DAEMON_LAUNCH_FD);
     add_option(args, "--fd", number);
-    add_option(args, "--qemu", c->qemu_path);
-    add_option(args, "--kernel", c->kernel_path);
-    add_option(args, "--initrd", c->initrd_path);
-    add_option(args, "--rootfs", c->rootfs_path);
+    if (strcmp(c->isolation, "process") == 0) {
+        char agent[PATH_MAX];
+
+        programs_find_agent(c, agent);
+        add_option(args, "--agent", agent);
+        add_option(args, "--runtimes", c->runtimes_dir);
+        add_option(args, "--tree", c->rootfs_tree);
+    } else {
+        add_option(args, "--qemu", c->qemu_path);
+        add_option(args, "--kernel", c->kernel_path);
+        add_option(args, "--initrd", c->initrd_path);
+        add_option(args, "--rootfs", c->rootfs_path);
+    }
     (void)snprintf(dir, sizeof(dir), "%s/launch", c->state_dir);
     add_option(args, "--run-dir", dir);
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)c->uid_base);
@@ -225,18 +224,20 @@ static void launcher_ended(struct supervisor *s, int status)
     uint64_t lived_ms = (clock_mono_ns() - s->started_ns) / NS_PER_MS;
 
     s->launcher = 0;
-    if (s->kill_ns != CLOCK_NEVER) // stopping: the server let go of it
+    if (s->kill_ns != CLOCK_NEVER || s->server == 0) // stopping, or there is nobody to serve
         return;
     if (lived_ms >= YOUNG_MS || s->pause_ms == 0)
         s->pause_ms = PAUSE_FIRST_MS;
     else
         s->pause_ms = s->pause_ms * 2 < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
     s->respawn_ns = clock_deadline_ms(s->pause_ms);
-    log_warn(
-        "csb-launch ended (%s %d); its virtual machines are gone; starting it again in %" PRIu64
-        " ms",
-        WIFSIGNALED(status) ? "signal" : "exit code",
-        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), s->pause_ms);
+    // It ends well when the server let go of it, which is about to end itself.
+    if (!WIFSIGNALED(status) && WEXITSTATUS(status) == 0)
+        return;
+    log_warn("csb-launch ended (%s %d), and all it had started; starting it again in %" PRIu64
+             " ms",
+             WIFSIGNALED(status) ? "signal" : "exit code",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), s->pause_ms);
 }
 
 static void server_ended(struct supervisor *s, int status)
@@ -282,6 +283,34 @@ static void on_signals(struct supervisor *s)
     }
 }
 
+// What the server says: a byte DAEMON_STUCK. Anything else is its end, which SIGCHLD tells, too.
+static void on_control(struct supervisor *s)
+{
+    char byte = 0;
+    ssize_t n = recv(s->control, &byte, 1, MSG_DONTWAIT);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        fd_close(&s->control);
+        return;
+    }
+    if (n != 1 || byte != DAEMON_STUCK || s->launcher == 0)
+        return;
+    log_warn("csb-launch does not answer; killing it");
+    (void)kill(s->launcher, SIGKILL);
+}
+
+// Waits for a signal, a word of the server, or the deadline.
+static void wait_events(struct supervisor *s, uint64_t deadline_ns)
+{
+    struct pollfd p[2] = {{.fd = s->signals, .events = POLLIN},
+                          {.fd = s->control, .events = POLLIN}}; // -1 is passed over
+    uint64_t now = clock_mono_ns();
+    struct timespec left = clock_to_timespec(deadline_ns > now ? deadline_ns - now : 0);
+
+    if (ppoll(p, 2, deadline_ns == CLOCK_NEVER ? NULL : &left, NULL) > 0 && p[1].revents != 0)
+        on_control(s);
+}
+
 static void watch(struct supervisor *s)
 {
     while (s->server > 0) {
@@ -295,7 +324,7 @@ static void watch(struct supervisor *s)
         }
         if (s->launcher == 0 && s->with_launcher && !stopping && now >= s->respawn_ns)
             respawn_launcher(s);
-        (void)fd_wait(s->signals, POLLIN, stopping ? s->kill_ns : s->respawn_ns);
+        wait_events(s, stopping ? s->kill_ns : s->respawn_ns);
         on_signals(s);
     }
 }

@@ -27,15 +27,24 @@ enum driver_cap {
     DRIVER_CAP_PAUSE = 1 << 1,
     DRIVER_CAP_SNAPSHOT = 1 << 2,
     DRIVER_CAP_FORK = 1 << 3,
+    DRIVER_CAP_SHARED = 1 << 4, // sandboxes share one kernel and one agent, and die with it
 };
+
+#define DRIVER_TREE_KEY ".csb-tree-key" // file in a root tree that says what it was built from
 
 struct driver_config {
     int state_dir_fd;             // for templates; borrowed for the driver's life
     struct launch_client *launch; // borrowed; NULL for fake
+    // qemu:
     const char *kernel_path;
     const char *initrd_path;
     const char *rootfs_path;
     const char *accel; // "auto", "kvm", "tcg"
+    // process:
+    const char *tree_path;     // the root tree
+    const char *agent_path;    // the program csb-agent
+    const char *runtimes_path; // the table, with the shims' directories
+    uint32_t agent_memory_mib; // for all programs together; 0: no limit
 };
 
 struct driver_probe {
@@ -52,7 +61,7 @@ struct driver_shape {
 
 struct driver_usage {
     uint64_t private_bytes; // host memory only this sandbox holds; 0 where the host does not tell
-    uint64_t cpu_ns;        // host CPU time so far, in steps of the kernel's clock tick
+    uint64_t cpu_ns;        // host CPU time so far, in steps of the kernel's clock tick; 0 likewise
 };
 
 // Called by build_template with the booted agent's stream (owned by the callee) to warm it up. The
@@ -69,7 +78,7 @@ struct driver_template_spec {
 };
 
 struct driver_ops {
-    const char *name; // "fake", "qemu"
+    const char *name; // "fake", "qemu", "process"
     uint32_t caps;    // enum driver_cap bits
 
     // Can this host do it? Always answers; never fails. Blocks up to a second.
@@ -116,5 +125,6 @@ struct driver_ops {
 
 extern const struct driver_ops driver_fake;
 extern const struct driver_ops driver_qemu;
+extern const struct driver_ops driver_process;
 
 #endif

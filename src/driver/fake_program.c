@@ -19,7 +19,13 @@ static const char *const words[] = {
     [FAKE_OP_EXIT] = "exit",
     [FAKE_OP_SIGNAL] = "signal",
     [FAKE_OP_OOM] = "oom",
+    [FAKE_OP_SPIN] = "spin",
+    [FAKE_OP_HIT] = "hit",
+    [FAKE_OP_WARN] = "warn",
     [FAKE_OP_REJECT] = "reject",
+    [FAKE_OP_CHATTER] = "chatter",
+    [FAKE_OP_MAKE] = "make",
+    [FAKE_OP_LEAK] = "leak",
     [FAKE_OP_DIE] = "die",
     [FAKE_OP_GARBAGE] = "garbage",
 };

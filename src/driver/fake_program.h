@@ -7,9 +7,15 @@
 //   stdin       copies standard input to standard output         flood N     writes N bytes
 //   spill N     writes N bytes whatever the limit                sleep MS    waits
 //   exit N      ends with that code                              signal N    ends by that signal
-//   oom         ends by the memory limit                         garbage     sends no HTTP/2
-//   die         the sandbox dies: the stream is cut
-//   reject TEXT the compiler, where there is one, says TEXT and fails; alone, nothing
+//   oom         ends by the memory limit                         spin        by the CPU limit
+//   die         the sandbox dies: the stream is cut              garbage     sends no HTTP/2
+//   hit WORD    runs into that limit; failing later is due to it
+//   warn TEXT   the compiler, where there is one, says TEXT      reject TEXT that, and it fails
+//   chatter N   it says N bytes                                  make N      it makes N bytes
+//   leak N      and sends N unasked
+//
+// Compiling, when no "make" says otherwise, makes a copy of the program, and the executable file of
+// a run, where there is one, is run in place of the program. Statements of the compiler come first.
 //
 // Other lines do nothing, so that the warm-up programs of real runtimes pass. Pure code.
 #ifndef CSB_DRIVER_FAKE_PROGRAM_H
@@ -29,7 +35,13 @@ enum fake_op {
     FAKE_OP_EXIT,
     FAKE_OP_SIGNAL,
     FAKE_OP_OOM,
+    FAKE_OP_SPIN,
+    FAKE_OP_HIT,
+    FAKE_OP_WARN,
     FAKE_OP_REJECT,
+    FAKE_OP_CHATTER,
+    FAKE_OP_MAKE,
+    FAKE_OP_LEAK,
     FAKE_OP_DIE,
     FAKE_OP_GARBAGE,
     FAKE_OP_COUNT
@@ -39,7 +51,7 @@ struct fake_statement {
     enum fake_op op;
     const char *text; // after the word and one space, the newline included; borrowed
     size_t len;
-    uint64_t number; // of flood, sleep, exit and signal; 0 when it is no number
+    uint64_t number; // of those with a number; 0 when it is none
 };
 
 // Takes the next statement off the front of the program `*text`, `*len`.

@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,14 @@ struct fake_run {
     size_t input_len;
     uint64_t wall_ns, output_bytes; // limits
     bool compiles;
+    char hit[16]; // the limit it ran into, "" for none
+    struct {
+        bool wanted, sent; // by the peer, to it
+        const char *data;  // NULL: filler
+        uint64_t len, max;
+    } artifact;
+    bool rejecting;             // the compiler fails once its words are out
+    struct fake_statement held; // done when the artifact is out; FAKE_OP_END: none
 
     uint64_t start_ns, wake_ns; // start 0: not started
     struct {
@@ -35,6 +44,7 @@ struct fake_run {
         uint64_t left;
     } pending;           // what the current statement still has to write
     uint64_t written[2]; // to stdout, stderr
+    uint64_t said;       // by the compiler
 };
 
 static int read_sizes(struct fake_run *r, size_t head_len, struct err *err)
@@ -47,7 +57,7 @@ static int read_sizes(struct fake_run *r, size_t head_len, struct err *err)
 
         if (size < 0 || (size_t)size > r->body.len - at)
             return err_set(err, ERR_INVALID, "file %zu does not fit in the body", i);
-        if (i == 0) {
+        if (i == 0 || json_is_true(json_object_get(json_array_get(files, i), "executable"))) {
             r->program = (const char *)r->body.data + at;
             r->program_len = (size_t)size;
         }
@@ -73,6 +83,11 @@ static int read_limits(struct fake_run *r, struct err *err)
     r->wall_ns = (uint64_t)wall * NS_PER_MS;
     r->output_bytes = (uint64_t)output;
     r->compiles = json_is_object(json_object_get(r->head, "compile"));
+    limits = json_object_get(r->head, "artifact");
+    r->artifact.wanted = r->compiles && json_is_object(limits);
+    r->artifact.max = (uint64_t)json_integer_value(json_object_get(limits, "max_bytes"));
+    r->artifact.data = r->program;
+    r->artifact.len = r->program_len;
     return 0;
 }
 
@@ -144,18 +159,53 @@ static bool put_frame(struct fake_run *r, enum agent_frame type, const void *dat
     return server_write(r->stream, frame, FRAME_HEADER_BYTES + len) == 0;
 }
 
-static void put_step(struct json_out *out, const struct fake_run *r, const char *reason, int number)
+// How a step ended, as agent_wire.h has it: a failing program that ran into a limit failed for it.
+struct ending {
+    const char *reason;
+    int exit_code, signal;
+    uint64_t written[2];
+};
+
+static struct ending ending_of(const struct fake_run *r, const char *reason, int number)
 {
+    struct ending e = {
+        .reason = reason, .exit_code = -1, .written = {r->written[0], r->written[1]}};
     bool exits = strcmp(reason, "exit") == 0;
 
-    json_put_str(out, "reason", reason);
-    json_put_i64(out, "exit_code", exits ? number : -1);
-    json_put_i64(out, "signal", strcmp(reason, "signal") == 0 ? number : 0);
+    if (exits)
+        e.exit_code = number;
+    else if (strcmp(reason, "signal") == 0)
+        e.signal = number;
+    if (r->hit[0] != '\0' && (e.exit_code > 0 || e.signal > 0))
+        e.reason = r->hit;
+    return e;
+}
+
+static void put_limits_hit(struct json_out *out, const struct fake_run *r, const char *reason)
+{
+    json_open(out, "limits_hit", '[');
+    if (r->hit[0] != '\0')
+        json_put_str(out, NULL, r->hit);
+    if (strcmp(reason, r->hit) != 0 && strcmp(reason, "exit") != 0 && strcmp(reason, "signal") != 0)
+        json_put_str(out, NULL, reason);
+    json_close(out, ']');
+}
+
+static void put_step(struct json_out *out, const struct fake_run *r, const struct ending *e)
+{
+    json_put_str(out, "reason", e->reason);
+    json_put_i64(out, "exit_code", e->exit_code);
+    json_put_i64(out, "signal", e->signal);
+    put_limits_hit(out, r, e->reason);
+    json_put_u64(out, "stdout_bytes", e->written[0]);
+    json_put_u64(out, "stderr_bytes", e->written[1]);
+    json_put_bool(out, "truncated", strcmp(e->reason, "output_limit") == 0);
     json_open(out, "usage", '{');
     json_put_u64(out, "wall_ns", clock_mono_ns() - r->start_ns);
     json_put_u64(out, "cpu_user_ns", 1000);
     json_put_u64(out, "cpu_system_ns", 1000);
     json_put_u64(out, "memory_peak_bytes", 1 << 20);
+    json_put_u64(out, "processes_peak", 1);
     json_close(out, '}');
 }
 
@@ -164,17 +214,21 @@ static void finish(struct fake_run *r, const char *phase, const char *reason, in
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     struct json_out out = {.buf = &text};
+    bool failed = strcmp(phase, "compile") == 0;
+    struct ending last = ending_of(r, reason, number);
+    struct ending compile = {.reason = "exit", .exit_code = failed ? 1 : 0};
 
+    compile.written[0] = r->said;
+    if (failed)
+        last.written[0] = r->said;
     json_open(&out, NULL, '{');
     json_put_str(&out, "phase", phase);
-    put_step(&out, r, reason, number);
+    put_step(&out, r, &last);
     json_put_str(&out, "message", "");
-    json_put_u64(&out, "stdout_bytes", r->written[0]);
-    json_put_u64(&out, "stderr_bytes", r->written[1]);
-    json_put_bool(&out, "truncated", strcmp(reason, "output_limit") == 0);
+    json_put_u64(&out, "artifact_bytes", r->artifact.sent ? r->artifact.len : 0);
     if (r->compiles) {
         json_open(&out, "compile", '{');
-        put_step(&out, r, "exit", strcmp(phase, "compile") == 0 ? 1 : 0);
+        put_step(&out, r, &compile);
         json_close(&out, '}');
     } else {
         json_put_null(&out, "compile");
@@ -186,6 +240,11 @@ static void finish(struct fake_run *r, const char *phase, const char *reason, in
     server_finish(r->stream);
 }
 
+static bool is_output(enum agent_frame type)
+{
+    return type == AGENT_FRAME_STDOUT || type == AGENT_FRAME_STDERR;
+}
+
 // Writes what the statement left over. False when the queue is full. *ret_cut: the limit was hit.
 static bool put_pending(struct fake_run *r, bool *ret_cut)
 {
@@ -194,7 +253,7 @@ static bool put_pending(struct fake_run *r, bool *ret_cut)
         uint64_t used = r->written[0] + r->written[1];
         size_t n = r->pending.left < CHUNK_BYTES ? (size_t)r->pending.left : CHUNK_BYTES;
 
-        if (r->pending.type != AGENT_FRAME_COMPILE_OUT && n > r->output_bytes - used) {
+        if (is_output(r->pending.type) && n > r->output_bytes - used) {
             n = (size_t)(r->output_bytes - used);
             *ret_cut = true;
         }
@@ -202,7 +261,9 @@ static bool put_pending(struct fake_run *r, bool *ret_cut)
             return false;
         if (n > 0 && !put_frame(r, r->pending.type, r->pending.data, n))
             return false;
-        if (r->pending.type != AGENT_FRAME_COMPILE_OUT)
+        if (r->pending.type == AGENT_FRAME_COMPILE_OUT)
+            r->said += n;
+        else if (is_output(r->pending.type))
             r->written[r->pending.type == AGENT_FRAME_STDERR] += n;
         if (*ret_cut)
             return true;
@@ -220,10 +281,42 @@ static void put(struct fake_run *r, enum agent_frame type, const char *data, uin
     r->pending.left = len;
 }
 
-// The statement whose output comes first and which then ends the run.
-static bool rejected(struct fake_run *r)
+// What the compiler does, as far as there is one. False: the statement is not for it.
+static bool compile_statement(struct fake_run *r, const struct fake_statement *s)
 {
-    return r->pending.type == AGENT_FRAME_COMPILE_OUT;
+    switch (s->op) {
+    case FAKE_OP_WARN:
+    case FAKE_OP_REJECT:
+        if (r->compiles) {
+            put(r, AGENT_FRAME_COMPILE_OUT, s->text, s->len);
+            r->rejecting = s->op == FAKE_OP_REJECT;
+        }
+        return true;
+    case FAKE_OP_CHATTER:
+        if (r->compiles)
+            put(r, AGENT_FRAME_COMPILE_OUT, NULL, s->number);
+        return true;
+    case FAKE_OP_MAKE:
+        r->artifact.data = NULL;
+        r->artifact.len = s->number;
+        return true;
+    case FAKE_OP_LEAK:
+        put(r, AGENT_FRAME_ARTIFACT, NULL, s->number);
+        return true;
+    default:
+        return false;
+    }
+}
+
+// The compile step is over: what it made goes out first. False when there is nothing to send.
+static bool send_artifact(struct fake_run *r, const struct fake_statement *next)
+{
+    if (!r->artifact.wanted || r->artifact.sent || r->artifact.len > r->artifact.max)
+        return false;
+    r->artifact.sent = true;
+    r->held = *next;
+    put(r, AGENT_FRAME_ARTIFACT, r->artifact.data, r->artifact.len);
+    return true;
 }
 
 static enum fake_run_wish do_statement(struct fake_run *r, const struct fake_statement *s)
@@ -248,15 +341,17 @@ static enum fake_run_wish do_statement(struct fake_run *r, const struct fake_sta
     case FAKE_OP_SLEEP:
         r->wake_ns = clock_deadline_ms(s->number);
         return FAKE_RUN_WAIT;
-    case FAKE_OP_REJECT:
-        if (r->compiles)
-            put(r, AGENT_FRAME_COMPILE_OUT, s->text, s->len);
+    case FAKE_OP_HIT:
+        (void)snprintf(r->hit, sizeof(r->hit), "%.*s", (int)(s->len > 0 ? s->len - 1 : 0), s->text);
         return FAKE_RUN_WAIT;
     case FAKE_OP_SIGNAL:
         finish(r, "run", "signal", (int)(s->number & 63));
         return FAKE_RUN_DONE;
     case FAKE_OP_OOM:
         finish(r, "run", "memory", 0);
+        return FAKE_RUN_DONE;
+    case FAKE_OP_SPIN:
+        finish(r, "run", "cpu_timeout", 0);
         return FAKE_RUN_DONE;
     case FAKE_OP_DIE:
         return FAKE_RUN_DIE;
@@ -268,6 +363,17 @@ static enum fake_run_wish do_statement(struct fake_run *r, const struct fake_sta
         finish(r, "run", "exit", (int)(s->number & 255));
         return FAKE_RUN_DONE;
     }
+}
+
+static void next_statement(struct fake_run *r, struct fake_statement *ret)
+{
+    bool held = r->held.op != FAKE_OP_END;
+
+    if (held)
+        *ret = r->held;
+    else
+        fake_program_next(&r->program, &r->program_len, ret);
+    r->held.op = FAKE_OP_END;
 }
 
 enum fake_run_wish fake_run_go(struct fake_run *r)
@@ -289,12 +395,13 @@ enum fake_run_wish fake_run_go(struct fake_run *r)
         if (r->wake_ns > clock_mono_ns() || !put_pending(r, &cut))
             return FAKE_RUN_WAIT;
         r->wake_ns = 0;
-        if (cut || rejected(r)) {
+        if (cut || r->rejecting) {
             finish(r, cut ? "run" : "compile", cut ? "output_limit" : "exit", 1);
             return FAKE_RUN_DONE;
         }
-        fake_program_next(&r->program, &r->program_len, &s);
-        wish = do_statement(r, &s);
+        next_statement(r, &s);
+        if (!compile_statement(r, &s) && !send_artifact(r, &s))
+            wish = do_statement(r, &s);
     }
     return wish;
 }

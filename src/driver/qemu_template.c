@@ -169,11 +169,12 @@ static int build(struct driver *d, const struct driver_template_spec *spec, uint
 {
     struct err why = ERR_INIT;
 
+    log_info("building the template: once for this image and these settings, then it is loaded");
     if (boot(d, spec, deadline_ns, &t->image, err) < 0)
         return err_wrap(err, "building the template");
     // It works without: the next start builds it again.
     if (template_store_save(d->templates_fd, t->key, &t->image, &why) < 0)
-        log_warn("%s", why.message);
+        log_warn("STATE_DIR: %s; the next start builds it again", why.message);
     template_store_prune(d->templates_fd, t->key);
     return 0;
 }

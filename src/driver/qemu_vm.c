@@ -106,13 +106,14 @@ int qemu_vm_blame(struct qemu_vm *vm, struct err *err)
     char text[4096];
     ssize_t n = -1;
     size_t len, start;
+    bool ended;
 
     if (vm->log_fd < 0 || err == NULL || err->code != ERR_GONE)
         return -1;
-    (void)fd_wait(vm->pidfd, POLLIN, clock_deadline_ms(BLAME_WAIT_MS));
+    ended = fd_wait(vm->pidfd, POLLIN, clock_deadline_ms(BLAME_WAIT_MS)) > 0;
     n = read(vm->log_fd, text, sizeof(text));
     if (n <= 0)
-        return -1;
+        return ended ? err_wrap(err, "the virtual machine ended without a word") : -1;
     len = (size_t)n;
     while (len > 0 && text[len - 1] == '\n')
         len--;

@@ -20,25 +20,33 @@ struct http_conn {
 };
 
 struct http_conns {
-    pthread_mutex_t lock; // guards the list and `stop`
+    pthread_mutex_t lock; // guards the list, `stop` and `cut_ns`
     pthread_cond_t wake;
     pthread_t reaper;
     struct http_conn *first;
     bool stop;
+    uint64_t cut_ns; // CLOCK_NEVER: not yet known
     uint64_t limits_ms[HTTP_CONN_STATES];
 };
+
+static bool overdue(const struct http_conns *c, const struct http_conn *conn, uint64_t now)
+{
+    uint64_t since = atomic_load(&conn->since_ns);
+    int state = atomic_load(&conn->state);
+    uint64_t limit_ms = c->limits_ms[state];
+
+    if (now >= c->cut_ns && (state == HTTP_CONN_HEAD || state == HTTP_CONN_BODY))
+        return true;
+    return limit_ms != 0 && now > since && now - since > limit_ms * NS_PER_MS;
+}
 
 static void reap(struct http_conns *c)
 {
     uint64_t now = clock_mono_ns();
 
-    for (struct http_conn *conn = c->first; conn != NULL; conn = conn->next) {
-        uint64_t since = atomic_load(&conn->since_ns);
-        uint64_t limit_ms = c->limits_ms[atomic_load(&conn->state)];
-
-        if (limit_ms != 0 && now > since && now - since > limit_ms * NS_PER_MS)
+    for (struct http_conn *conn = c->first; conn != NULL; conn = conn->next)
+        if (overdue(c, conn, now))
             (void)shutdown(conn->socket, SHUT_RDWR); // it may be closed by the peer already
-    }
 }
 
 static void *reaper_main(void *arg)
@@ -47,8 +55,12 @@ static void *reaper_main(void *arg)
 
     pthread_mutex_lock(&c->lock);
     while (!c->stop) {
-        struct timespec until = clock_to_timespec(clock_deadline_ms(REAP_EVERY_MS));
+        uint64_t next_ns = clock_deadline_ms(REAP_EVERY_MS);
+        struct timespec until;
 
+        if (c->cut_ns > clock_mono_ns() && c->cut_ns < next_ns)
+            next_ns = c->cut_ns;
+        until = clock_to_timespec(next_ns);
         (void)pthread_cond_timedwait(&c->wake, &c->lock, &until);
         reap(c);
     }
@@ -65,6 +77,7 @@ int http_conns_new(const uint64_t limits_ms[HTTP_CONN_STATES], struct http_conns
 
     if (c == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
+    c->cut_ns = CLOCK_NEVER;
     for (int i = 0; i < HTTP_CONN_STATES; i++)
         c->limits_ms[i] = limits_ms[i];
     pthread_mutex_init(&c->lock, NULL);
@@ -139,4 +152,13 @@ void http_conn_enter(struct http_conn *conn, enum http_conn_state state)
 int http_conn_socket(const struct http_conn *conn)
 {
     return conn->socket;
+}
+
+void http_conns_cut(struct http_conns *c, uint64_t deadline_ns)
+{
+    pthread_mutex_lock(&c->lock);
+    if (deadline_ns < c->cut_ns)
+        c->cut_ns = deadline_ns;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
 }

@@ -35,4 +35,9 @@ void http_conns_remove(struct http_conns *c, struct http_conn *conn);
 void http_conn_enter(struct http_conn *conn, enum http_conn_state state);
 int http_conn_socket(const struct http_conn *conn);
 
+// From the deadline on, connections in the HEAD and BODY states are shut, also those that come to
+// them later: nothing that a client may still send will be served. Any thread; the sooner of two
+// deadlines holds.
+void http_conns_cut(struct http_conns *c, uint64_t deadline_ns);
+
 #endif

@@ -51,6 +51,19 @@ bool listen_is_loopback(const char *host)
     return IN6_IS_ADDR_LOOPBACK(&a.v6.sin6_addr);
 }
 
+static int explain(const char *host, uint16_t port, int error, struct err *err)
+{
+    const char *hint = "";
+
+    if (error == EADDRINUSE)
+        hint = ": another program does; stop it, or choose another API_PORT";
+    else if (error == EACCES)
+        hint = ": ports below 1024 are for root; choose another API_PORT";
+    else if (error == EADDRNOTAVAIL)
+        hint = ": no interface of this host has that address (API_HOST)";
+    return err_sys(err, error, "cannot listen on %s port %u%s", host, port, hint);
+}
+
 static void describe(int fd, char *text, size_t size)
 {
     union address a;
@@ -83,7 +96,7 @@ int listen_tcp(const char *host, uint16_t port, int *ret_fd, char *address, size
         return err_sys(err, errno, "cannot make a socket");
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); // only speeds up restarts
     if (bind(fd, &a.any, len) < 0 || listen(fd, BACKLOG) < 0)
-        return err_sys(err, errno, "cannot listen on %s port %u", host, port);
+        return explain(host, port, errno, err);
     describe(fd, address, size);
     *ret_fd = fd_steal(&fd);
     return 0;

@@ -11,7 +11,6 @@
 #include "base/fd.h"
 #include "http/conns.h"
 #include "http/http.h"
-#include "http/listen.h"
 #include "http/origin.h"
 #include "http/router.h"
 
@@ -27,6 +26,7 @@
 #define DRAIN_MAX    ((uint64_t)64 << 20) // bytes of a refused body read before giving up
 #define HEAD_MAX     ((size_t)32 << 10)   // bytes of a request's head, and of one piece of body
 #define STREAM_BLOCK ((size_t)32 << 10)
+#define QUIESCE_MS   2000 // for requests that are still arriving, to be told 503
 // All bodies held at once may have as many bytes as so many of the largest, and never less than the
 // second in bytes, so that small ones do not meet it. A run takes a few times its body in memory.
 #define BODIES_MAX      16
@@ -36,7 +36,6 @@ struct http_server {
     struct http_options options; // const after start
     struct MHD_Daemon *daemon;
     struct http_conns *conns;
-    char address[80];
     atomic_bool draining;
     atomic_bool cutting;
     atomic_uint_fast64_t held_bytes; // of all bodies
@@ -151,6 +150,8 @@ static struct MHD_Response *make_response(struct http_exchange *ex, struct http_
     struct MHD_Response *r;
 
     if (res->stream.pull == NULL) {
+        if (res->content_type == NULL && res->body.len > 0)
+            (void)buf_append(&res->body, "\n", 1); // JSON, for people at a terminal
         r = MHD_create_response_from_buffer(res->body.len, res->body.data, MHD_RESPMEM_MUST_FREE);
         if (r == NULL)
             buf_release(&res->body);
@@ -332,17 +333,17 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
     return strlen(text);
 }
 
-static int start(struct http_server *s, int listen_fd, struct err *err)
+static int start(struct http_server *s, struct err *err)
 {
-    s->daemon =
-        MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
-                             MHD_USE_POLL | MHD_USE_ITC,
-                         0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, listen_fd,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE,
-                         HTTP_STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-                         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+            MHD_USE_ITC,
+        0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, s->options.listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE,
+        HTTP_STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
+        NULL, MHD_OPTION_END);
     if (s->daemon == NULL)
         return err_set(err, ERR_INTERNAL, "cannot start the HTTP server");
     return 0;
@@ -356,7 +357,6 @@ int http_server_new(const struct http_options *options, struct http_server **ret
         [HTTP_CONN_WRITE] = options->write_ms,
     };
     struct http_server *s = calloc(1, sizeof(*s));
-    _cleanup_fd_ int fd = -1;
 
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
@@ -368,20 +368,13 @@ int http_server_new(const struct http_options *options, struct http_server **ret
     pthread_cond_init(&s->idle, &attr);
     pthread_condattr_destroy(&attr);
     s->quiesced = true; // nothing listens yet
-    if (listen_tcp(options->host, options->port, &fd, s->address, sizeof(s->address), err) < 0 ||
-        http_conns_new(limits_ms, &s->conns, err) < 0 || start(s, fd, err) < 0) {
+    if (http_conns_new(limits_ms, &s->conns, err) < 0 || start(s, err) < 0) {
         http_server_free(s);
         return -1;
     }
     s->quiesced = false;
-    (void)fd_steal(&fd); // the library's from here on
     *ret = s;
     return 0;
-}
-
-const char *http_server_address(const struct http_server *s)
-{
-    return s->address;
 }
 
 void http_server_quiesce(struct http_server *s)
@@ -394,6 +387,7 @@ void http_server_quiesce(struct http_server *s)
     s->quiesced = true;
     fd = MHD_quiesce_daemon(s->daemon);
     fd_close(&fd);
+    http_conns_cut(s->conns, clock_deadline_ms(QUIESCE_MS));
 }
 
 bool http_server_wait_idle(struct http_server *s, uint64_t deadline_ns)
@@ -413,6 +407,7 @@ bool http_server_wait_idle(struct http_server *s, uint64_t deadline_ns)
 void http_server_cut(struct http_server *s)
 {
     atomic_store(&s->cutting, true);
+    http_conns_cut(s->conns, 0);
 }
 
 void http_server_free(struct http_server *s)

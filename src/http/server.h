@@ -15,8 +15,7 @@ struct http_server;
 struct http_route;
 
 struct http_options {
-    const char *host;                // numeric IPv4 or IPv6, or "localhost"
-    uint16_t port;                   // 0: any free one
+    int listen_fd; // of listen_tcp(); the server's when http_server_new() succeeds
     const struct http_route *routes; // borrowed for the server's life
     void *app;                       // given to handlers
     size_t body_max_bytes;           // larger request bodies are answered 413
@@ -29,20 +28,17 @@ struct http_options {
     const char *allowed_hosts;
 };
 
-// Starts listening and serving.
+// Starts serving.
 int http_server_new(const struct http_options *options, struct http_server **ret, struct err *err);
 
-// "127.0.0.1:8000", "[::1]:8000". Borrowed.
-const char *http_server_address(const struct http_server *s);
-
-// Stops accepting connections; requests on open ones are answered 503 from now on. Requests under
-// way go on.
+// Stops accepting connections; requests on open ones are answered 503 from now on, and those that
+// have not come in whole after two seconds are cut off. Requests under way go on.
 void http_server_quiesce(struct http_server *s);
 
 // Waits until no request is under way. False at the deadline.
 bool http_server_wait_idle(struct http_server *s, uint64_t deadline_ns);
 
-// Makes http_client_gone() true for every request under way.
+// Makes http_client_gone() true for every request under way, and cuts off those still arriving.
 void http_server_cut(struct http_server *s);
 
 // Closes all connections and frees; handlers under way are waited for. NULL allowed.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How it works. jail_spawn() checks the plan, prepares what only the caller can (filter, mounts of
-// descriptors), and makes the child with clone3(2) in all its namespaces and its cgroup at once.
-// The child (jail_child.c) carries the plan out and reports over a socket that closes at execve():
-// its end without a message is the proof that the program runs. With a pid namespace the child
-// stays as init and a second pipe tells how the program ended.
+// How it works. jail_spawn() checks the plan (jail_check.c), prepares what only the caller can
+// (filter, mounts of descriptors), and makes the child with clone3(2) in all its namespaces and its
+// cgroup at once. The child (jail_child.c) carries the plan out and reports over a socket that
+// closes at execve(): its end without a message is the proof that the program runs. With a pid
+// namespace the child stays as init and a second pipe tells how the program ended. jail_fork() is
+// the same but for its end: the program closes the socket itself and returns.
 #include "jail/jail_internal.h"
 
 #include "base/clock.h"
@@ -12,7 +13,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -24,56 +24,7 @@
 #include <unistd.h>
 
 #define SETUP_DEADLINE_MS 10000
-
-static bool is_plain_path(const char *path)
-{
-    size_t len = path == NULL ? 0 : strlen(path);
-
-    if (len == 0 || len >= PATH_MAX || path[0] != '/')
-        return false;
-    for (const char *p = path; (p = strstr(p, "..")) != NULL; p++)
-        if (p[-1] == '/' && (p[2] == '/' || p[2] == '\0'))
-            return false;
-    return true;
-}
-
-static int check_mounts(const struct jail_plan *p, struct err *err)
-{
-    if (p->mount_count > JAIL_MOUNTS_MAX)
-        return err_set(err, ERR_INVALID, "more than %d mounts in a jail plan", JAIL_MOUNTS_MAX);
-    if (!(p->ns & JAIL_NS_MOUNT) && (p->mount_count != 0 || p->root != NULL))
-        return err_set(err, ERR_INVALID, "a jail plan has mounts but no mount namespace");
-    for (size_t i = 0; i < p->mount_count; i++) {
-        const struct jail_mount *m = &p->mounts[i];
-        bool named = m->kind == JAIL_MOUNT_BIND || m->kind == JAIL_MOUNT_SCRATCH ||
-                     m->kind == JAIL_MOUNT_SYMLINK;
-
-        if (!is_plain_path(m->target) || m->target[1] == '\0')
-            return err_set(err, ERR_INVALID, "mount %zu has no usable target", i);
-        if (named && (m->source == NULL || *m->source == '\0'))
-            return err_set(err, ERR_INVALID, "mount on %s has no source", m->target);
-        if (m->kind == JAIL_MOUNT_SCRATCH && p->scratch_bytes == 0)
-            return err_set(err, ERR_INVALID, "mount on %s needs a scratch size", m->target);
-        if (m->kind == JAIL_MOUNT_SCRATCH && strchr(m->source, '/') != NULL)
-            return err_set(err, ERR_INVALID, "scratch name %s is a path", m->source);
-        if (m->kind == JAIL_MOUNT_BIND_FD && (p->ns & JAIL_NS_USER))
-            return err_set(err, ERR_UNSUPPORTED,
-                           "a descriptor cannot be mounted in a user namespace");
-    }
-    return 0;
-}
-
-static int check_plan(const struct jail_plan *p, struct err *err)
-{
-    if (p->argv == NULL || p->argv[0] == NULL || p->envp == NULL)
-        return err_set(err, ERR_INVALID, "a jail plan has no program or environment");
-    if (p->fd_count > JAIL_FDS_MAX)
-        return err_set(err, ERR_INVALID, "more than %d descriptors in a jail plan", JAIL_FDS_MAX);
-    for (size_t i = 0; i < p->fd_count; i++)
-        if (p->fds[i].fd < 0 || p->fds[i].target < 0 || p->fds[i].target > 1023)
-            return err_set(err, ERR_INVALID, "descriptor %zu of a jail plan is out of range", i);
-    return check_mounts(p, err);
-}
+#define PROGRAM           1 // in a forked program
 
 static uint64_t clone_flags(const struct jail_plan *p)
 {
@@ -95,14 +46,16 @@ static uint64_t clone_flags(const struct jail_plan *p)
     return flags;
 }
 
-// Like fork(2): the child goes on here with a copy of this process, and 0.
-static pid_t clone_child(const struct jail_plan *p, int *ret_pidfd)
+// Like fork(2): the child goes on here with a copy of this process, and 0. A forked program is its
+// caller's sibling; the kernel then takes the signal of its end from the caller.
+static pid_t clone_child(const struct jail_ctx *c, int *ret_pidfd)
 {
+    const struct jail_plan *p = c->plan;
     int pidfd = -1;
     struct clone_args args = {
-        .flags = clone_flags(p),
+        .flags = clone_flags(p) | (c->forking ? CLONE_PARENT : 0),
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
-        .exit_signal = SIGCHLD,
+        .exit_signal = c->forking ? 0 : SIGCHLD,
     };
     long pid;
 
@@ -173,6 +126,8 @@ static int check_alive(const struct jail_child *child, struct err *err)
 // why.
 static int join_cgroups(const struct jail_plan *p, int report, pid_t pid, struct err *err)
 {
+    const char go = JAIL_GO_CGROUPS;
+
     char text[16];
 
     if (p->cgroup_v1_procs == NULL)
@@ -186,7 +141,7 @@ static int join_cgroups(const struct jail_plan *p, int report, pid_t pid, struct
         if (r < 0)
             return err_sys(err, r, "jail: join cgroup by %.150s", *path);
     }
-    (void)fd_send_msg(report, "g", 1, NULL, 0); // fails only when the child ended
+    (void)fd_send_msg(report, &go, 1, NULL, 0); // fails only when the child ended
     return 0;
 }
 
@@ -196,6 +151,39 @@ static void close_trees(struct jail_ctx *c)
         fd_close(&c->trees[i]);
 }
 
+// All lines of a map in one write, as the kernel wants them.
+static int write_map(pid_t pid, const char *file, const struct jail_id_map *map, size_t count)
+{
+    char path[64];
+    char text[JAIL_MAPS_MAX * 40];
+    int len = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+    for (size_t i = 0; i < count; i++)
+        len += snprintf(text + len, sizeof(text) - (size_t)len, "%u %u %u\n", map[i].inside,
+                        map[i].outside, map[i].count);
+    return fd_write_file(AT_FDCWD, path, text);
+}
+
+// Names the ids of the child's user namespace and lets it go on.
+static int map_ids(const struct jail_plan *p, int report, pid_t pid, struct err *err)
+{
+    const char go = JAIL_GO_MAPS;
+    int r;
+
+    if (p->uid_map_count == 0)
+        return 0;
+    r = write_map(pid, "uid_map", p->uid_map, p->uid_map_count);
+    if (r < 0)
+        return err_sys(err, r, "jail: map users");
+    r = write_map(pid, "gid_map", p->gid_map, p->gid_map_count);
+    if (r < 0)
+        return err_sys(err, r, "jail: map groups");
+    (void)fd_send_msg(report, &go, 1, NULL, 0); // fails only when the child ended
+    return 0;
+}
+
+// 0 in the caller; PROGRAM in a forked program, where no descriptor of this process is left.
 static int start_child(struct jail_ctx *c, struct jail_child *child, struct err *err)
 {
     int report[2];
@@ -204,17 +192,20 @@ static int start_child(struct jail_ctx *c, struct jail_child *child, struct err 
     if (r < 0)
         return err_sys(err, r, "jail: make the report socket");
     c->report = report[1];
-    child->pid = clone_child(c->plan, &child->pidfd);
+    child->pid = clone_child(c, &child->pidfd);
     if (child->pid == 0) {
         (void)close(report[0]);
         jail_child_main(c);
+        return PROGRAM;
     }
     fd_close(&report[1]);
     if (child->pid < 0) {
         fd_close(&report[0]);
         return err_sys(err, child->pid, "jail: clone");
     }
-    r = join_cgroups(c->plan, report[0], child->pid, err);
+    r = map_ids(c->plan, report[0], child->pid, err);
+    if (r == 0)
+        r = join_cgroups(c->plan, report[0], child->pid, err);
     if (r == 0)
         r = await_start(report[0], child, err);
     fd_close(&report[0]);
@@ -236,19 +227,28 @@ static int make_status_pipe(struct jail_ctx *c, struct jail_child *child, struct
     return 0;
 }
 
-int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err *err)
+static int spawn(const struct jail_plan *plan, bool forking, struct jail_child *ret,
+                 struct err *err)
 {
-    struct jail_ctx c = {.plan = plan, .report = -1, .status = -1, .root = -1, .scratch = -1};
+    struct jail_ctx c = {.plan = plan,
+                         .forking = forking,
+                         .reuse_dev = jail_dev_is_ours(),
+                         .outer_uid = geteuid(),
+                         .outer_gid = getegid(),
+                         .report = -1,
+                         .status = -1,
+                         .root = -1,
+                         .scratch = -1};
     struct jail_child child = JAIL_CHILD_INIT;
-    int r = check_plan(plan, err);
+    int r = jail_check_plan(plan, forking, err);
 
     if (r < 0)
         return r;
-    c.outer_uid = geteuid();
-    c.outer_gid = getegid();
     for (size_t i = 0; i < JAIL_MOUNTS_MAX; i++)
         c.trees[i] = -1;
     r = jail_seccomp_get(plan->seccomp, &c.filter);
+    if (r == 0)
+        r = jail_seccomp_init(&c.init_filter);
     if (r < 0)
         return err_sys(err, r, "jail: build the seccomp filter");
     r = jail_clone_fd_trees(&c);
@@ -258,14 +258,37 @@ int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err 
         r = make_status_pipe(&c, &child, err);
     if (r == 0)
         r = start_child(&c, &child, err);
+    if (r == PROGRAM)
+        return r;
     fd_close(&c.status);
     close_trees(&c);
+    if (r < 0 && forking && child.pidfd >= 0) {
+        (void)jail_kill(&child);
+        ret->pidfd = fd_steal(&child.pidfd);
+        ret->pid = child.pid;
+    }
     if (r < 0) {
         jail_child_release(&child);
         return r;
     }
     *ret = child;
     return 0;
+}
+
+int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err *err)
+{
+    return spawn(plan, false, ret, err);
+}
+
+int jail_fork(const struct jail_plan *plan, struct jail_child *ret, struct err *err)
+{
+    int r;
+
+    *ret = (struct jail_child)JAIL_CHILD_INIT;
+    r = spawn(plan, true, ret, err);
+    if (r < 0)
+        return r;
+    return r == PROGRAM ? 0 : 1;
 }
 
 int jail_read_status(int status_fd, struct jail_status *ret)

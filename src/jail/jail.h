@@ -15,10 +15,10 @@
 #include <sys/types.h>
 
 enum jail_ns {
-    JAIL_NS_USER = 1 << 0, // rootless: needs uid_map below
+    JAIL_NS_USER = 1 << 0, // see uid_map below
     JAIL_NS_PID = 1 << 1,
     JAIL_NS_MOUNT = 1 << 2,
-    JAIL_NS_NET = 1 << 3, // an empty one: loopback only, down
+    JAIL_NS_NET = 1 << 3, // an empty one: loopback only, down; see net_fd for one made before
     JAIL_NS_IPC = 1 << 4,
     JAIL_NS_UTS = 1 << 5,
     JAIL_NS_CGROUP = 1 << 6,
@@ -37,6 +37,8 @@ enum jail_mount_kind {
     JAIL_MOUNT_SCRATCH, // sub-directory `source` of the plan's scratch tmpfs onto `target`; made
                         // with `mode` (0: 0700), owned by the plan's uid and gid
     JAIL_MOUNT_SYMLINK, // symbolic link `target` with the text `source`; only in a tmpfs root
+    JAIL_MOUNT_CGROUP2, // control groups version 2, the jail's own group at the top; needs
+                        // JAIL_NS_CGROUP
 };
 
 struct jail_mount {
@@ -48,6 +50,10 @@ struct jail_mount {
     uint8_t exec;     // 0 adds noexec
     uint8_t dev;      // 1 leaves device nodes usable (binding /dev/kvm)
     uint8_t optional; // absent source is not an error
+    uint8_t reuse;    // JAIL_MOUNT_DEV: where the caller's own /dev was made by one, that serves
+                      // again but for the pseudo terminals: cheaper than binding node by node
+    uint8_t unmasked; // JAIL_MOUNT_PROC: nothing masked, for a jail that makes jails: the kernel
+                      // refuses a new /proc where the one at hand is masked
     uint64_t size_bytes;
     uint64_t inodes;
     uint32_t mode;
@@ -65,14 +71,25 @@ struct jail_rlimit {
 
 enum jail_seccomp {
     JAIL_SECCOMP_NONE,
-    JAIL_SECCOMP_RUN, // deny-list for user programs
-    JAIL_SECCOMP_VMM, // deny-list for a VMM (on top of its own)
+    JAIL_SECCOMP_RUN,   // deny-list for user programs
+    JAIL_SECCOMP_VMM,   // deny-list for a VMM (on top of its own)
+    JAIL_SECCOMP_AGENT, // deny-list for a program that itself makes jails
 };
 
-#define JAIL_MOUNTS_MAX 64
-#define JAIL_FDS_MAX    64
+// `count` ids from `inside` on are those from `outside` on in the caller's user namespace.
+struct jail_id_map {
+    uint32_t inside;
+    uint32_t outside;
+    uint32_t count;
+};
 
-// Start from JAIL_PLAN_INIT (0 is a valid descriptor, so cgroup_fd must say -1).
+#define JAIL_MOUNTS_MAX  64
+#define JAIL_FDS_MAX     64
+#define JAIL_RLIMITS_MAX 16 // as many as the kernel has
+#define JAIL_GROUPS_MAX  32
+#define JAIL_MAPS_MAX    8
+
+// Start from JAIL_PLAN_INIT (0 is a valid descriptor, so cgroup_fd and net_fd must say -1).
 struct jail_plan {
     uint32_t ns;      // enum jail_ns bits
     const char *root; // directory to become the root, bound read-only; NULL: an empty tmpfs
@@ -85,30 +102,58 @@ struct jail_plan {
     uint64_t scratch_inodes;
     uid_t uid; // credentials of the program (inside the user namespace, if one is made)
     gid_t gid;
+    // With JAIL_NS_USER. None: the single map uid -> the caller's effective uid, gid alike, which
+    // an ordinary user may make. Else the caller writes these and must be allowed to (root); id 0
+    // must be among them, and root of the new namespace builds the jail.
+    const struct jail_id_map *uid_map;
+    const struct jail_id_map *gid_map;
+    size_t uid_map_count;
+    size_t gid_map_count;
+    // With JAIL_NS_USER: bits (1 << CAP_*) of the capabilities that the program keeps, in its
+    // permitted, effective and bounding sets. 0: none.
+    uint64_t keep_caps;
+    // A last user namespace around the program alone, in which its uid and gid (above) show as
+    // view_uid and view_gid and no other id exists. It owns nothing: the other namespaces stay the
+    // caller's. Needs /proc among the mounts, and not JAIL_NS_USER.
+    uint8_t identity;
+    uid_t view_uid;
+    gid_t view_gid;
     const gid_t *groups; // supplementary groups kept; NULL: none
     size_t group_count;
     int cgroup_fd; // cgroup v2 directory for CLONE_INTO_CGROUP, or -1
     const char *const
         *cgroup_v1_procs; // paths of cgroup.procs files to join (v1), NULL-terminated, or NULL
+    int net_fd;           // network namespace to enter instead of JAIL_NS_NET, or -1; borrowed. The
+                          // caller has privileges over it
     const char *hostname; // with JAIL_NS_UTS; or NULL
     const char *cwd;
-    const struct jail_rlimit *rlimits;
+    const struct jail_rlimit *rlimits; // RLIMIT_CORE 0 also keeps a host's crash handler from being
+                                       // started, see jail_cred.c
     size_t rlimit_count;
     const struct jail_fd *fds; // the only descriptors the program has
     size_t fd_count;
     enum jail_seccomp seccomp;
+    uint8_t landlock; // what the mounts allow, once more by Landlock: writing only beneath writable
+                      // targets. With JAIL_NS_MOUNT; a kernel without it is no error
     uint8_t no_new_privs;
     uint8_t die_with_parent; // PR_SET_PDEATHSIG SIGKILL
     uint8_t new_session;     // setsid()
     uint8_t want_scratch_fd; // hand out a directory descriptor of the scratch tmpfs
     uint8_t exec_as_init;    // with JAIL_NS_PID: no init of ours, the program itself is pid 1 (it
                              // then ignores signals it has no handler for, and must reap orphans)
-    uint8_t loopback_up;     // with JAIL_NS_NET: brings "lo" up
+    uint8_t loopback_up;     // with JAIL_NS_NET or net_fd: brings "lo" up
     const char *const *argv; // argv[0] is the path inside the jail
     const char *const *envp;
 };
 
-#define JAIL_PLAN_INIT {.cgroup_fd = -1}
+// For keep_caps: what a program needs that makes jails itself, as the agent does. Numbers of
+// linux/capability.h: CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN,
+// SYS_ADMIN, and SETFCAP, without which no identity can be given to uid 0.
+#define JAIL_CAPS_NESTED                                                                           \
+    (1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 5 | 1ull << 6 | 1ull << 7 | 1ull << 8 |           \
+     1ull << 12 | 1ull << 21 | 1ull << 31)
+
+#define JAIL_PLAN_INIT {.cgroup_fd = -1, .net_fd = -1}
 
 struct jail_child {
     pid_t pid;      // in the caller's pid namespace; with JAIL_NS_PID it is pid 1 of its own
@@ -142,6 +187,17 @@ int jail_prepare(enum jail_seccomp kind);
 // traced, and counts as one process in the jail's cgroup. The caller reaps `pid` with
 // waitpid(2)/waitid(P_PIDFD) in any case.
 int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err *err);
+
+// Like fork(2) into a new jail: as jail_spawn(), but the program is a copy of the caller and goes
+// on in its code. argv and envp are ignored; needs JAIL_NS_PID and not exec_as_init. The jail is a
+// child of the caller's *parent* (CLONE_PARENT), who reaps it and whose end die_with_parent means.
+//
+// Returns 1 in the caller with *ret filled, 0 in the program, -1 in the caller on failure;
+// ret->pidfd is then -1, or that of a jail that was killed and is left to the parent to reap. In
+// the program every descriptor but the plan's is closed, signal handlers and the thread's name are
+// the caller's, and it runs under fork()'s rules for a process whose other threads are gone (the
+// caller has none).
+int jail_fork(const struct jail_plan *plan, struct jail_child *ret, struct err *err);
 
 // Reads the status from status_fd; blocks until there is one unless the caller polled. 0, or
 // -ENODATA when the init was killed before the program ended by itself (jail_kill, the memory limit

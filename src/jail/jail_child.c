@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The child's side of a spawn: from clone3(2) to execve(2), in stages. Each stage says what it
-// should and must not do. Nothing user-controlled runs before the last one.
+// The child's side of a spawn: from clone3(2) to execve(2), or to the return into a forked
+// program's code, in stages. Each stage says what it should and must not do. Nothing
+// user-controlled runs before the last one.
 #include "jail/jail_internal.h"
 
 #include "base/fd.h"
@@ -66,9 +67,31 @@ static int loopback_up(struct jail_ctx *c)
     return 0;
 }
 
-// Stage 1: names and network of the new namespaces, then the private root.
-// Should: leave the process in a root that holds only what the plan lists.
-// Mustn't: touch a mount, a host name or an interface of the outer namespaces.
+// The parent did its part, or else failed and closes the socket without a word.
+static void await_go(struct jail_ctx *c, char what)
+{
+    char go = 0;
+
+    if (recv(c->report, &go, 1, 0) != 1 || go != what)
+        _exit(EXIT_SETUP_FAILED);
+}
+
+// Stage 1: the ids of an own user namespace.
+// Should: be the first, all else is done with what it gives.
+// Mustn't: happen for an identity, whose namespace must own nothing.
+static int enter_user_namespace(struct jail_ctx *c)
+{
+    if (!(c->plan->ns & JAIL_NS_USER))
+        return 0;
+    if (c->plan->uid_map_count == 0)
+        return jail_map_ids(c);
+    await_go(c, JAIL_GO_MAPS);
+    return 0;
+}
+
+// Stage 2: names and network of the new namespaces.
+// Should: leave the process in the network the plan says.
+// Mustn't: touch a host name or an interface of the outer namespaces.
 static int enter_namespaces(struct jail_ctx *c)
 {
     const struct jail_plan *p = c->plan;
@@ -76,49 +99,38 @@ static int enter_namespaces(struct jail_ctx *c)
     if ((p->ns & JAIL_NS_UTS) && p->hostname != NULL &&
         sethostname(p->hostname, strlen(p->hostname)) < 0)
         return jail_step_failed(c, errno, "set host name");
-    if ((p->ns & JAIL_NS_NET) && p->loopback_up) {
-        int r = loopback_up(c);
-
-        if (r < 0)
-            return r;
-    }
-    return p->ns & JAIL_NS_MOUNT ? jail_enter_root(c) : 0;
+    if (p->net_fd >= 0 && setns(p->net_fd, CLONE_NEWNET) < 0)
+        return jail_step_failed(c, errno, "enter the network namespace");
+    if (p->loopback_up && (p->net_fd >= 0 || (p->ns & JAIL_NS_NET)))
+        return loopback_up(c);
+    return 0;
 }
 
-// Stage 2: be in the control groups. v2 was joined by clone3 itself; into those of v1 the parent
-// moves us while the root is built, because the first move in a while waits some 10 ms for other
-// CPUs.
-// Should: hold before anything of the program is read or run.
-// Mustn't: be skipped when the parent failed; it then closes the socket without a word.
-static int await_cgroups(struct jail_ctx *c)
+static int own_cgroups(struct jail_ctx *c)
 {
-    char go = 0;
-
-    if (c->plan->cgroup_v1_procs != NULL && recv(c->report, &go, 1, 0) != 1)
-        _exit(EXIT_SETUP_FAILED);
-    // Made after joining: the groups joined become its root.
     if ((c->plan->ns & JAIL_NS_CGROUP) && unshare(CLONE_NEWCGROUP) < 0)
         return jail_step_failed(c, errno, "make a cgroup namespace");
     return 0;
 }
 
-// Stage 3: no way back to privileges.
-// Should: hold for init and program alike.
-// Mustn't: come before mounts are done; the filter denies them.
-static int shut_privileges(struct jail_ctx *c)
+// Stage 3: the private root, and control groups. v2 was joined by clone3 itself; into those of v1
+// the parent moves us while the root is built, because the first move in a while waits some 10 ms
+// for other CPUs. The cgroup namespace comes after joining, for the groups joined become its root,
+// and on v2 before the mounts, one of which may show it.
+// Should: leave a root that holds only what the plan lists, and hold before anything of the program
+// is read or run.
+// Mustn't: touch a mount of the outer namespace.
+static int enter_root(struct jail_ctx *c)
 {
-    int r = 0;
+    bool v1 = c->plan->cgroup_v1_procs != NULL;
+    int r = v1 ? 0 : own_cgroups(c);
 
-    if (c->plan->no_new_privs) {
-        r = jail_drop_bounding_set(c);
-        if (r < 0)
-            return r;
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-            return jail_step_failed(c, errno, "set no_new_privs");
-    }
-    if (c->filter.len != 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &c->filter) < 0)
-        return jail_step_failed(c, errno, "load the seccomp filter");
-    return 0;
+    if (r == 0 && (c->plan->ns & JAIL_NS_MOUNT))
+        r = jail_enter_root(c);
+    if (r < 0 || !v1)
+        return r;
+    await_go(c, JAIL_GO_CGROUPS);
+    return own_cgroups(c);
 }
 
 // The signal that ends this process with its parent, and a check that the parent did not end just
@@ -168,11 +180,12 @@ static int by_target(const void *a, const void *b)
 }
 
 // Moves the plan's descriptors to their numbers by way of high ones, so that neither a source nor
-// the report socket is overwritten; all others close at execve().
+// the report socket is overwritten; all others close at execve(), in a forked program at once.
 static int arrange_fds(struct jail_ctx *c)
 {
     struct jail_fd fds[JAIL_FDS_MAX];
     size_t n = c->plan->fd_count;
+    unsigned how = c->forking ? 0 : CLOSE_RANGE_CLOEXEC;
     unsigned next = 0;
     int above = 0;
     int r = 0;
@@ -193,23 +206,65 @@ static int arrange_fds(struct jail_ctx *c)
         if (dup2(fds[i].fd, fds[i].target) < 0)
             return jail_step_failed(c, errno, "place descriptor %d", fds[i].target);
         if (fds[i].target > 0)
-            r = close_fds(next, (unsigned)fds[i].target - 1, CLOSE_RANGE_CLOEXEC);
+            r = close_fds(next, (unsigned)fds[i].target - 1, how);
         next = (unsigned)fds[i].target + 1;
     }
+    if (r == 0 && c->forking)
+        r = close_fds(next, (unsigned)c->report - 1, how);
     if (r == 0)
-        r = close_fds(next, ~0u, CLOSE_RANGE_CLOEXEC);
+        r = close_fds(c->forking ? (unsigned)c->report + 1 : next, ~0u, how);
     return r < 0 ? jail_step_failed(c, r, "close descriptors") : 0;
 }
 
-// Stage 4: become the program.
-// Should: leave ids, limits, signals and descriptors exactly as the plan says.
-// Mustn't: return; let anything but the plan's descriptors cross execve().
-static _Noreturn void run_program(struct jail_ctx *c, bool own_parent)
+// Stage 4: who the program is.
+// Should: leave ids and limits exactly as the plan says, and be verified.
+// Mustn't: leave a capability that the plan does not keep.
+static int become_program(struct jail_ctx *c)
 {
     const struct jail_plan *p = c->plan;
     int r = 0;
 
-    reset_signals();
+    // Dropping takes a capability that an identity has only in its own namespace, where the set is
+    // full again, and everybody else only before they change user.
+    if (p->no_new_privs && !p->identity)
+        r = jail_drop_bounding_set(c);
+    if (r == 0)
+        r = jail_become_user(c);
+    if (r == 0 && p->identity)
+        r = jail_take_identity(c);
+    if (r == 0 && p->no_new_privs && p->identity)
+        r = jail_drop_bounding_set(c);
+    // After the identity: its namespace then counts the processes of this jail alone.
+    if (r == 0)
+        r = jail_set_rlimits(c);
+    if (r == 0)
+        r = jail_keep_capabilities(c, p->keep_caps);
+    return r;
+}
+
+// Stage 5: no way back.
+// Should: be the last before the program.
+// Mustn't: come before mounts and ids are done; the filter denies them.
+static int shut(struct jail_ctx *c)
+{
+    int r = c->plan->landlock ? jail_landlock(c) : 0;
+
+    if (r == 0 && c->filter.len != 0 &&
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &c->filter) < 0)
+        r = jail_step_failed(c, errno, "load the seccomp filter");
+    return r;
+}
+
+// Stages 4 to 6. The last: become the program.
+// Should: leave signals and descriptors exactly as the plan says.
+// Mustn't: return but in a forked program; let anything but the plan's descriptors live on.
+static void run_program(struct jail_ctx *c, bool own_parent)
+{
+    const struct jail_plan *p = c->plan;
+    int r = 0;
+
+    if (!c->forking)
+        reset_signals();
     if (p->new_session && setsid() < 0 && errno != EPERM)
         report_failure(c, jail_step_failed(c, errno, "start a session"));
     // The descriptors come before the limits: RLIMIT_NOFILE would refuse the high numbers they are
@@ -218,18 +273,23 @@ static _Noreturn void run_program(struct jail_ctx *c, bool own_parent)
     if (r == 0 && !(p->ns & JAIL_NS_USER))
         give_pipes(c);
     if (r == 0)
-        r = jail_set_rlimits(c);
+        r = become_program(c);
+    // Entered as the user it runs as: a directory it may not search is an error here, not later.
+    if (r == 0 && p->cwd != NULL && chdir(p->cwd) < 0)
+        r = jail_step_failed(c, errno, "enter directory %s", p->cwd);
+    // What execve() does otherwise: the program's own files in /proc are its user's.
+    if (r == 0 && c->forking && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+        r = jail_step_failed(c, errno, "own the files of /proc");
     if (r == 0)
-        r = jail_become_user(c);
-    if (r == 0)
-        r = jail_drop_capabilities(c);
+        r = shut(c);
     if (r == 0 && own_parent && p->die_with_parent)
         r = tie_to_parent(c);
     if (r < 0)
         report_failure(c, r);
-    // Entered as the user it runs as: a directory it may not search is an error here, not later.
-    if (p->cwd != NULL && chdir(p->cwd) < 0)
-        report_failure(c, jail_step_failed(c, errno, "enter directory %s", p->cwd));
+    if (c->forking) {
+        (void)close(c->report);
+        return;
+    }
     (void)execve(p->argv[0], (char *const *)(uintptr_t)p->argv, (char *const *)(uintptr_t)p->envp);
     report_failure(c, jail_step_failed(c, errno, "execute %s", p->argv[0]));
 }
@@ -252,35 +312,13 @@ static void reap_until(pid_t program, int *ret_status, struct rusage *ret_usage)
     }
 }
 
-// Should: be untouchable from inside before the program exists, and then keep nothing but the
-// status pipe. Mustn't: hold a pipe of the program's, or its readers would wait for init too.
-static _Noreturn void run_init(struct jail_ctx *c)
+static _Noreturn void tell_end(pid_t program)
 {
     struct jail_status st = {.exit_code = -1};
     struct rusage usage = {0};
     int status = 0;
-    long program;
-    int r = 0;
 
-    (void)prctl(PR_SET_NAME, "init", 0, 0, 0);
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-        report_failure(c, jail_step_failed(c, errno, "make init untraceable"));
-    reset_signals();
-    if (c->plan->die_with_parent)
-        r = tie_to_parent(c);
-    if (r < 0)
-        report_failure(c, r);
-    program = syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
-    if (program < 0)
-        report_failure(c, jail_step_failed(c, errno, "fork the program"));
-    if (program == 0)
-        run_program(c, false);
-    r = jail_drop_capabilities(c);
-    if (r < 0)
-        report_failure(c, r);
-    if (dup2(c->status, 0) < 0 || close_fds(1, ~0u, 0) < 0)
-        _exit(EXIT_SETUP_FAILED);
-    reap_until((pid_t)program, &status, &usage);
+    reap_until(program, &status, &usage);
     if (WIFEXITED(status))
         st.exit_code = WEXITSTATUS(status);
     else
@@ -292,23 +330,72 @@ static _Noreturn void run_init(struct jail_ctx *c)
     _exit(st.signal != 0 ? 128 + st.signal : st.exit_code);
 }
 
-_Noreturn void jail_child_main(struct jail_ctx *c)
+// From the program's start on.
+// Should: keep nothing but the status pipe and the right to wait for children.
+// Mustn't: hold a pipe of the program's, or its readers would wait for init too.
+static _Noreturn void be_init(struct jail_ctx *c, pid_t program)
 {
     int r = 0;
 
+    if (c->forking)
+        reset_signals();
+    r = jail_keep_capabilities(c, 0);
+    // Under an agent's filter, which init has from the start, this would cost more than it adds to
+    // having no capabilities.
+    if (r == 0 && c->plan->no_new_privs && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0 &&
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &c->init_filter) < 0)
+        r = jail_step_failed(c, errno, "load init's filter");
+    if (r < 0)
+        report_failure(c, r);
+    if (dup2(c->status, 0) < 0 || close_fds(1, ~0u, 0) < 0)
+        _exit(EXIT_SETUP_FAILED);
+    tell_end(program);
+}
+
+// Should: be untouchable from inside before the program exists. Returns only in a forked program.
+static void run_init(struct jail_ctx *c)
+{
+    char name[16] = "";
+    pid_t program;
+    int r = 0;
+
+    (void)prctl(PR_GET_NAME, name, 0, 0, 0);
+    (void)prctl(PR_SET_NAME, "init", 0, 0, 0);
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        report_failure(c, jail_step_failed(c, errno, "make init untraceable"));
+    if (!c->forking)
+        reset_signals();
+    if (c->plan->die_with_parent)
+        r = tie_to_parent(c);
+    if (r < 0)
+        report_failure(c, r);
+    // By the C library, which thereby learns its process's new number: abort() uses it.
+    program = fork();
+    if (program < 0)
+        report_failure(c, jail_step_failed(c, errno, "fork the program"));
+    if (program > 0)
+        be_init(c, program);
+    (void)prctl(PR_SET_NAME, name, 0, 0, 0);
+    run_program(c, false);
+}
+
+void jail_child_main(struct jail_ctx *c)
+{
+    int r;
+
     // Of the root's directories and of the program alike.
     (void)umask(022);
-    if (c->plan->ns & JAIL_NS_USER)
-        r = jail_map_ids(c);
+    r = enter_user_namespace(c);
     if (r == 0)
         r = enter_namespaces(c);
     if (r == 0)
-        r = await_cgroups(c);
-    if (r == 0)
-        r = shut_privileges(c);
+        r = enter_root(c);
+    if (r == 0 && c->plan->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        r = jail_step_failed(c, errno, "set no_new_privs");
     if (r < 0)
         report_failure(c, r);
     if (c->status >= 0)
         run_init(c);
-    run_program(c, true);
+    else
+        run_program(c, true);
 }

@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The jail's /proc and /dev.
+// The jail's /proc, /dev and control groups.
 #include "jail/jail_internal.h"
 
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 // Files of /proc that speak of the whole machine or command it. Programs run without privileges, so
 // modes alone refuse most of these; the masks hold when that fails.
 static const char *const proc_masked[] = {
-    "kcore",         // physical memory
-    "keys",          // keyrings by uid, across namespaces
-    "sysrq-trigger", // reboots the machine
-    "timer_list",    // kernel addresses
-    "sched_debug",   // processes of other namespaces, on old kernels
+    "kcore",                     // physical memory
+    "keys",                      // keyrings by uid, across namespaces
+    "kallsyms",                  // kernel addresses, where a host's settings show them
+    "modules",                   // the same
+    "sysrq-trigger",             // reboots the machine
+    "timer_list",                // kernel addresses
+    "sched_debug",               // processes of other namespaces, on old kernels
+    "cmdline",                   // how the machine was started, with what an operator wrote there
+    "sys/kernel/random/boot_id", // a name of the machine until it starts again
 };
 static const char *const proc_read_only[] = {"sys", "irq", "bus", "fs"};
 
@@ -51,7 +59,7 @@ static int make_read_only(int proc, const char *name)
     return r < 0 ? r : jail_attach(tree, proc, name);
 }
 
-int jail_mount_proc(struct jail_ctx *c, int target)
+int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked)
 {
     _cleanup_fd_ int fs = fsopen("proc", FSOPEN_CLOEXEC);
     _cleanup_fd_ int proc = -1;
@@ -67,6 +75,8 @@ int jail_mount_proc(struct jail_ctx *c, int target)
     r = jail_attach(proc, target, "");
     if (r < 0)
         return jail_step_failed(c, r, "attach proc");
+    if (unmasked)
+        return 0;
     for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
         r = mask_file(proc, proc_masked[i]);
         if (r < 0)
@@ -95,10 +105,8 @@ static const struct {
     const char *name;
     const char *text;
 } dev_links[] = {
-    {"fd", "/proc/self/fd"},
-    {"stdin", "/proc/self/fd/0"},
-    {"stdout", "/proc/self/fd/1"},
-    {"stderr", "/proc/self/fd/2"},
+    {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
 // Binds the outer node over an empty file, where we may not make nodes (user namespace, container).
@@ -158,17 +166,68 @@ static void make_terminals(int dev)
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return;
     pts = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    if (pts < 0 || mkdirat(dev, "pts", 0755) < 0 || jail_attach(pts, dev, "pts") < 0)
-        return;
-    (void)!symlinkat("pts/ptmx", dev, "ptmx");
+    if (pts >= 0)
+        (void)jail_attach(pts, dev, "pts");
+}
+
+static bool is_known(const char *name)
+{
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+        if (strcmp(devices[i].name, name) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
+        if (strcmp(dev_links[i].name, name) == 0)
+            return true;
+    return name[0] == '.' || strcmp(name, "pts") == 0 || strcmp(name, "shm") == 0;
+}
+
+static bool has_only_known(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+
+    if (d == NULL)
+        return false;
+    while ((e = readdir(d)) != NULL && is_known(e->d_name))
+        ;
+    (void)closedir(d);
+    return e == NULL;
+}
+
+// A read-only tmpfs with nothing in it that jail_mount_dev() does not put there.
+bool jail_dev_is_ours(void)
+{
+    static int ours = -1;
+    struct statfs st;
+
+    if (ours < 0)
+        ours = statfs("/dev", &st) == 0 && st.f_type == TMPFS_MAGIC &&
+               (st.f_flags & ST_RDONLY) != 0 && has_only_known("/dev");
+    return ours == 1;
+}
+
+int jail_reuse_dev(struct jail_ctx *c, int target, int tree)
+{
+    int r = jail_attach(tree, target, "");
+
+    if (r < 0)
+        return jail_step_failed(c, r, "attach /dev");
+    make_terminals(tree);
+    return 0;
+}
+
+static int make_links(int dev)
+{
+    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
+        if (symlinkat(dev_links[i].text, dev, dev_links[i].name) < 0)
+            return -errno;
+    return mkdirat(dev, "shm", 0755) < 0 || mkdirat(dev, "pts", 0755) < 0 ? -errno : 0;
 }
 
 int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
 {
-    uid_t uid = c->plan->ns & JAIL_NS_USER ? c->plan->uid : 0;
-    gid_t gid = c->plan->ns & JAIL_NS_USER ? c->plan->gid : 0;
-    _cleanup_fd_ int dev =
-        jail_tmpfs(64u * 1024u, 64, 0755, uid, gid, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    _cleanup_fd_ int dev = jail_tmpfs(64u * 1024u, 64, 0755, jail_skeleton_uid(c),
+                                      jail_skeleton_gid(c), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
     int r;
 
     if (dev < 0)
@@ -184,13 +243,23 @@ int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
     r = extra_node == NULL ? 0 : make_extra_node(c, dev, extra_node);
     if (r < 0)
         return jail_step_failed(c, r, "make node %s", extra_node);
-    for (size_t i = 0; i < sizeof(dev_links) / sizeof(dev_links[0]); i++)
-        if (symlinkat(dev_links[i].text, dev, dev_links[i].name) < 0)
-            return jail_step_failed(c, errno, "make /dev/%s", dev_links[i].name);
-    if (mkdirat(dev, "shm", 0755) < 0)
-        return jail_step_failed(c, errno, "make /dev/shm");
-    if (c->plan->seccomp != JAIL_SECCOMP_VMM)
+    r = make_links(dev);
+    if (r < 0)
+        return jail_step_failed(c, r, "fill /dev");
+    // Neither a VMM nor an agent runs anything on a terminal; an agent's jails get their own.
+    if (c->plan->seccomp != JAIL_SECCOMP_VMM && c->plan->seccomp != JAIL_SECCOMP_AGENT)
         make_terminals(dev);
     r = jail_set_attr(dev, MOUNT_ATTR_RDONLY, false);
     return r < 0 ? jail_step_failed(c, r, "make /dev read-only") : 0;
+}
+
+int jail_cgroup2(unsigned attr)
+{
+    _cleanup_fd_ int fs = fsopen("cgroup2", FSOPEN_CLOEXEC);
+    int fd;
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -errno;
+    fd = fsmount(fs, FSMOUNT_CLOEXEC, attr);
+    return fd < 0 ? -errno : fd;
 }

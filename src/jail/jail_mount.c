@@ -60,6 +60,17 @@ static int set_number(int fs, const char *key, uint64_t value)
     return fsconfig(fs, FSCONFIG_SET_STRING, key, text, 0) < 0 ? -errno : 0;
 }
 
+// The owner of the jail's own directories: root, where there is one.
+uid_t jail_skeleton_uid(const struct jail_ctx *c)
+{
+    return (c->plan->ns & JAIL_NS_USER) && c->plan->uid_map_count == 0 ? c->plan->uid : 0;
+}
+
+gid_t jail_skeleton_gid(const struct jail_ctx *c)
+{
+    return (c->plan->ns & JAIL_NS_USER) && c->plan->gid_map_count == 0 ? c->plan->gid : 0;
+}
+
 int jail_tmpfs(uint64_t size_bytes, uint64_t inodes, uint32_t mode, uid_t uid, gid_t gid,
                unsigned attr)
 {
@@ -130,6 +141,11 @@ static int open_sources(struct jail_ctx *c)
             if (fd < 0)
                 return jail_step_failed(c, fd, "open mount source %s", m->source);
             c->trees[i] = fd;
+        }
+        if (m->kind == JAIL_MOUNT_DEV && m->reuse && c->reuse_dev) {
+            c->trees[i] = jail_open_tree(AT_FDCWD, "/dev", true);
+            if (c->trees[i] < 0)
+                return jail_step_failed(c, c->trees[i], "open /dev");
         }
         if (m->kind != JAIL_MOUNT_BIND && m->kind != JAIL_MOUNT_BIND_FD)
             continue;
@@ -291,12 +307,17 @@ static int place_mount(struct jail_ctx *c, size_t i)
         return attach_tree(c, m, tree);
     case JAIL_MOUNT_SYMLINK:
         return place_symlink(c, m);
+    case JAIL_MOUNT_CGROUP2:
+        tree = jail_cgroup2(mount_attrs(m));
+        return attach_tree(c, m, tree);
     case JAIL_MOUNT_PROC:
     case JAIL_MOUNT_DEV:
         target = open_target(c, m->target, true);
         if (target < 0)
             return target;
-        return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target)
+        if (tree >= 0)
+            return jail_reuse_dev(c, target, tree);
+        return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target, m->unmasked)
                                           : jail_mount_dev(c, target, m->source);
     }
     return -EINVAL;
@@ -343,29 +364,35 @@ static int make_scratch(struct jail_ctx *c)
     return 0;
 }
 
-static int make_root(struct jail_ctx *c)
+static bool in_user_namespace(const struct jail_ctx *c)
+{
+    return (c->plan->ns & JAIL_NS_USER) != 0;
+}
+
+static int open_root(struct jail_ctx *c)
 {
     int r;
 
-    if (c->plan->root == NULL) {
-        c->root = jail_tmpfs(SKELETON_BYTES, SKELETON_INODES, 0755,
-                             c->plan->ns & JAIL_NS_USER ? c->plan->uid : 0,
-                             c->plan->ns & JAIL_NS_USER ? c->plan->gid : 0,
-                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-        if (c->root < 0)
-            return jail_step_failed(c, c->root, "make the root tmpfs");
+    if (c->plan->root == NULL)
         return 0;
-    }
     // A user namespace may not take a mount without those on top of it: that could uncover
     // something.
-    c->root = jail_open_tree(AT_FDCWD, c->plan->root, (c->plan->ns & JAIL_NS_USER) != 0);
+    c->root = jail_open_tree(AT_FDCWD, c->plan->root, in_user_namespace(c));
     if (c->root < 0)
         return jail_step_failed(c, c->root, "open the root %s", c->plan->root);
     r = jail_set_attr(c->root, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-                      (c->plan->ns & JAIL_NS_USER) != 0);
-    if (r < 0)
-        return jail_step_failed(c, r, "make the root read-only");
-    return 0;
+                      in_user_namespace(c));
+    return r < 0 ? jail_step_failed(c, r, "make the root read-only") : 0;
+}
+
+static int make_root(struct jail_ctx *c)
+{
+    if (c->plan->root != NULL)
+        return 0;
+    c->root =
+        jail_tmpfs(SKELETON_BYTES, SKELETON_INODES, 0755, jail_skeleton_uid(c),
+                   jail_skeleton_gid(c), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    return c->root < 0 ? jail_step_failed(c, c->root, "make the root tmpfs") : 0;
 }
 
 // The old root ends up on top of the new one at "/", and is dropped from there.
@@ -390,6 +417,11 @@ int jail_enter_root(struct jail_ctx *c)
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return jail_step_failed(c, errno, "make mounts private");
     r = open_sources(c);
+    if (r == 0)
+        r = open_root(c);
+    // The outer sources were opened as who the caller is, what is new belongs to who we are inside.
+    if (r == 0)
+        r = jail_become_root(c);
     if (r == 0)
         r = make_root(c);
     if (r == 0 && c->plan->scratch_bytes != 0)

@@ -2,29 +2,42 @@
 //
 // The system call filters. Deny-lists on top of namespaces, an own uid and no capabilities: what is
 // listed is either kernel surface that programs in a jail have no use for, or a way to make new
-// namespaces. Other architectures' calls (i386, x32) fail with ENOSYS. ENOSYS stands where programs
-// probe for a feature and fall back, EPERM elsewhere.
+// namespaces. Other architectures' calls (i386, x32) fail with ENOSYS, and so do calls that are
+// newer than this file. ENOSYS stands where programs probe for a feature and fall back, EPERM
+// elsewhere. A jail's init, which has one thing to do, gets an allow-list.
 #include "jail/jail_internal.h"
 
 #include "base/buf.h"
 #include "base/fd.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
-#include <stdlib.h>
+#include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 // Calls that the headers of the oldest supported libseccomp do not name.
-#define NR_QUOTACTL_FD  443
-#define NR_MEMFD_SECRET 447
+#define NR_QUOTACTL_FD    443
+#define NR_MEMFD_SECRET   447
+#define NR_OPEN_TREE_ATTR 467
 
-#define KIND_RUN        1u
-#define KIND_VMM        2u
-#define KIND_ALL        3u
+// The last call that was looked at: file_setattr, of Linux 6.17.
+#define NR_LAST      469
+
+#define KIND_RUN     1u
+#define KIND_VMM     2u
+#define KIND_AGENT   4u
+#define KIND_ALL     7u
+#define KIND_PROGRAM (KIND_RUN | KIND_VMM) // whoever makes no jails
+
+#define FILTER_INIT  (JAIL_SECCOMP_AGENT + 1)
 
 struct deny {
     int nr;
@@ -52,22 +65,23 @@ static const struct deny deny_list[] = {
     // Lets a program stop the kernel in the middle of a copy: a classic aid of exploits.
     {SCMP_SYS(userfaultfd), ENOSYS, KIND_ALL},
     // Mounts, old and new interface.
-    {SCMP_SYS(mount), EPERM, KIND_ALL},
-    {SCMP_SYS(umount2), EPERM, KIND_ALL},
-    {SCMP_SYS(open_tree), EPERM, KIND_ALL},
-    {SCMP_SYS(move_mount), EPERM, KIND_ALL},
-    {SCMP_SYS(fsopen), EPERM, KIND_ALL},
-    {SCMP_SYS(fsconfig), EPERM, KIND_ALL},
-    {SCMP_SYS(fsmount), EPERM, KIND_ALL},
-    {SCMP_SYS(fspick), EPERM, KIND_ALL},
-    {SCMP_SYS(mount_setattr), EPERM, KIND_ALL},
-    {SCMP_SYS(pivot_root), EPERM, KIND_ALL},
+    {SCMP_SYS(mount), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(umount2), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(open_tree), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(move_mount), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(fsopen), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(fsconfig), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(fsmount), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(fspick), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(mount_setattr), EPERM, KIND_PROGRAM},
+    {NR_OPEN_TREE_ATTR, EPERM, KIND_PROGRAM},
+    {SCMP_SYS(pivot_root), EPERM, KIND_PROGRAM},
     {SCMP_SYS(chroot), EPERM, KIND_ALL},
     // Namespaces; for clone see add_clone_rules(). The flags of clone3 lie in memory, which a
     // filter cannot read; with ENOSYS the C library falls back to clone.
-    {SCMP_SYS(unshare), EPERM, KIND_ALL},
-    {SCMP_SYS(setns), EPERM, KIND_ALL},
-    {SCMP_SYS(clone3), ENOSYS, KIND_ALL},
+    {SCMP_SYS(unshare), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(setns), EPERM, KIND_PROGRAM},
+    {SCMP_SYS(clone3), ENOSYS, KIND_PROGRAM},
     // Opens files by inode, past every mount.
     {SCMP_SYS(open_by_handle_at), EPERM, KIND_ALL},
     {SCMP_SYS(name_to_handle_at), EPERM, KIND_ALL},
@@ -84,7 +98,7 @@ static const struct deny deny_list[] = {
     {SCMP_SYS(acct), EPERM, KIND_ALL},
     {SCMP_SYS(settimeofday), EPERM, KIND_ALL},
     {SCMP_SYS(clock_settime), EPERM, KIND_ALL},
-    {SCMP_SYS(sethostname), EPERM, KIND_ALL},
+    {SCMP_SYS(sethostname), EPERM, KIND_PROGRAM},
     {SCMP_SYS(setdomainname), EPERM, KIND_ALL},
     {SCMP_SYS(vhangup), EPERM, KIND_ALL},
     {SCMP_SYS(iopl), EPERM, KIND_ALL},
@@ -129,6 +143,24 @@ static int add_clone_rules(scmp_filter_ctx ctx)
     return 0;
 }
 
+// Protocols that the kernel would load a module for: of IP all but TCP, UDP and ICMP, of netlink
+// all but the one by which the C library lists interfaces. Each family's whole range is small.
+static int add_protocol_rules(scmp_filter_ctx ctx)
+{
+    static const unsigned ip[] = {AF_INET, AF_INET6};
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
+                             SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE));
+
+    for (size_t i = 0; r == 0 && i < sizeof(ip) / sizeof(ip[0]); i++) {
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), 2,
+                             SCMP_A0(SCMP_CMP_EQ, ip[i]), SCMP_A2(SCMP_CMP_EQ, IPPROTO_DCCP));
+        if (r == 0)
+            r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), 2,
+                                 SCMP_A0(SCMP_CMP_EQ, ip[i]), SCMP_A2(SCMP_CMP_GT, IPPROTO_ICMPV6));
+    }
+    return r;
+}
+
 // A run may have unix, IPv4, IPv6 and netlink sockets (the C library lists interfaces through
 // netlink); everything else, such as packet, vsock, crypto and bluetooth sockets, is kernel surface
 // without a use. A VMM gets its sockets handed in. Comparing all 64 bits of the argument also
@@ -152,6 +184,24 @@ static int add_socket_rules(scmp_filter_ctx ctx, enum jail_seccomp kind)
     if (r == 0)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
                              SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+    return r == 0 && kind == JAIL_SECCOMP_RUN ? add_protocol_rules(ctx) : r;
+}
+
+// The limit of core dumps stays what it is (see jail_set_rlimits). Setting it succeeds without a
+// word, or is refused where an old value is asked for too: programs that turn dumps off have what
+// they want.
+static int add_core_rules(scmp_filter_ctx ctx)
+{
+    const struct scmp_arg_cmp core = SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, RLIMIT_CORE);
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(0), SCMP_SYS(setrlimit), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, RLIMIT_CORE));
+
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(0), SCMP_SYS(prlimit64), 3, core,
+                             SCMP_A2(SCMP_CMP_NE, 0), SCMP_A3(SCMP_CMP_EQ, 0));
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 3, core,
+                             SCMP_A2(SCMP_CMP_NE, 0), SCMP_A3(SCMP_CMP_NE, 0));
     return r;
 }
 
@@ -167,9 +217,24 @@ static int add_ioctl_rules(scmp_filter_ctx ctx)
     return r;
 }
 
+static unsigned kind_bit(enum jail_seccomp kind)
+{
+    switch (kind) {
+    case JAIL_SECCOMP_RUN:
+        return KIND_RUN;
+    case JAIL_SECCOMP_VMM:
+        return KIND_VMM;
+    case JAIL_SECCOMP_AGENT:
+        return KIND_AGENT;
+    case JAIL_SECCOMP_NONE:
+        break;
+    }
+    return 0;
+}
+
 static int add_rules(scmp_filter_ctx ctx, enum jail_seccomp kind)
 {
-    unsigned bit = kind == JAIL_SECCOMP_RUN ? KIND_RUN : KIND_VMM;
+    unsigned bit = kind_bit(kind);
     int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
 
     if (r < 0)
@@ -184,47 +249,86 @@ static int add_rules(scmp_filter_ctx ctx, enum jail_seccomp kind)
         if (r < 0)
             return r;
     }
-    r = add_clone_rules(ctx);
+    if (kind != JAIL_SECCOMP_AGENT)
+        r = add_clone_rules(ctx);
     if (r == 0)
         r = add_socket_rules(ctx, kind);
     if (r == 0)
         r = add_ioctl_rules(ctx);
+    if (r == 0 && kind != JAIL_SECCOMP_AGENT)
+        r = add_core_rules(ctx);
     return r;
 }
 
-static int compile_filter(enum jail_seccomp kind, struct buf *ret)
+// Init reaps, tells and ends.
+static int add_init_rules(scmp_filter_ctx ctx)
+{
+    static const int allowed[] = {
+        SCMP_SYS(wait4),
+        SCMP_SYS(write),
+        SCMP_SYS(exit_group),
+        SCMP_SYS(restart_syscall), // after a stop and continue from outside
+        SCMP_SYS(dup2),
+        SCMP_SYS(close_range), // be_init(): lets go of all but the pipe
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(allowed) / sizeof(allowed[0]); i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+    return r;
+}
+
+// Calls with numbers above NR_LAST, x32 ones among them. Jumps are relative, so this goes in front
+// of what the library compiled.
+static int append_newer_calls(struct buf *filter)
+{
+    const struct sock_filter refuse[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, NR_LAST, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+    };
+
+    return buf_append(filter, refuse, sizeof(refuse));
+}
+
+static int export_filter(scmp_filter_ctx ctx, struct buf *ret)
 {
     _cleanup_fd_ int fd = memfd_create("seccomp", MFD_CLOEXEC);
-    scmp_filter_ctx ctx;
     int r;
 
     if (fd < 0)
         return -errno;
-    ctx = seccomp_init(SCMP_ACT_ALLOW);
-    if (ctx == NULL)
-        return -ENOMEM;
-    r = add_rules(ctx, kind);
-    if (r == 0)
-        r = seccomp_export_bpf(ctx, fd);
-    seccomp_release(ctx);
+    r = seccomp_export_bpf(ctx, fd);
     if (r < 0)
         return r;
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
-    return fd_read_to_buf(fd, ret);
+    return lseek(fd, 0, SEEK_SET) < 0 ? -errno : fd_read_to_buf(fd, ret);
 }
 
-int jail_seccomp_get(enum jail_seccomp kind, struct sock_fprog *ret)
+static int compile_filter(unsigned kind, struct buf *ret)
+{
+    bool init = kind == FILTER_INIT;
+    scmp_filter_ctx ctx = seccomp_init(init ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ALLOW);
+    int r;
+
+    if (ctx == NULL)
+        return -ENOMEM;
+    r = init ? add_init_rules(ctx) : add_rules(ctx, (enum jail_seccomp)kind);
+    if (r == 0 && !init)
+        r = append_newer_calls(ret);
+    if (r == 0)
+        r = export_filter(ctx, ret);
+    seccomp_release(ctx);
+    return r;
+}
+
+static int get_filter(unsigned kind, struct sock_fprog *ret)
 {
     // Process-wide cache: compiling takes longer than all the rest of a spawn. jail_spawn() is for
     // single-threaded processes, so it needs no lock.
-    static struct buf cache[JAIL_SECCOMP_VMM + 1];
+    static struct buf cache[FILTER_INIT + 1];
     struct buf *b;
 
-    *ret = (struct sock_fprog){0};
-    if (kind == JAIL_SECCOMP_NONE)
-        return 0;
-    if (kind > JAIL_SECCOMP_VMM)
+    if (kind > FILTER_INIT)
         return -EINVAL;
     b = &cache[kind];
     if (b->len == 0) {
@@ -240,9 +344,21 @@ int jail_seccomp_get(enum jail_seccomp kind, struct sock_fprog *ret)
     return 0;
 }
 
+int jail_seccomp_get(enum jail_seccomp kind, struct sock_fprog *ret)
+{
+    *ret = (struct sock_fprog){0};
+    return kind == JAIL_SECCOMP_NONE ? 0 : get_filter(kind, ret);
+}
+
+int jail_seccomp_init(struct sock_fprog *ret)
+{
+    return get_filter(FILTER_INIT, ret);
+}
+
 int jail_prepare(enum jail_seccomp kind)
 {
     struct sock_fprog unused;
+    int r = jail_seccomp_init(&unused);
 
-    return jail_seccomp_get(kind, &unused);
+    return r < 0 ? r : jail_seccomp_get(kind, &unused);
 }

@@ -2,9 +2,11 @@
 //
 // The message between codesandboxd and csb-launch, and the client side of it. The launcher holds
 // the privileges; it accepts only this fixed-size message, validates every field, and builds the
-// VMM's command line and jail itself: the daemon cannot name a program, a path or an argument.
+// command lines and jails of VMMs and agents itself: the daemon cannot name a program, a path or an
+// argument.
 //
-// Transport: one SOCK_SEQPACKET pair, one request then one reply, descriptors by SCM_RIGHTS.
+// Transport: one SOCK_SEQPACKET pair, descriptors by SCM_RIGHTS. Every request has one reply with
+// its serial number; replies may come in another order.
 #ifndef CSB_LAUNCH_LAUNCH_H
 #define CSB_LAUNCH_LAUNCH_H
 
@@ -14,15 +16,18 @@
 #include <sys/types.h>
 
 #define LAUNCH_MAGIC   0x6c425343u // "CSBl"
-#define LAUNCH_VERSION 1
+#define LAUNCH_VERSION 2
 #define LAUNCH_VMS_MAX 1024
 
 enum launch_op {
     LAUNCH_OP_HELLO = 1, // reply carries launch_info
     LAUNCH_OP_SPAWN,
-    LAUNCH_OP_KILL,      // by id; idempotent; replies when the VMM and all of its traces are gone
+    LAUNCH_OP_KILL,      // by id; idempotent; replies when the VMM or agent and all of its traces
+                         // are gone, or with ERR_TIMEOUT when that takes seconds: it is then still
+                         // being ended, and its id stays taken until it is
     LAUNCH_OP_PROBE_KVM, // times a small guest loop on /dev/kvm; about 700 ms where it is emulated,
                          // more only on a host too busy to start a process
+    LAUNCH_OP_SPAWN_AGENT, // an agent in a jail on the host; `memory_mib` bounds all it runs, 0 not
 };
 
 enum launch_accel { LAUNCH_ACCEL_TCG = 1, LAUNCH_ACCEL_KVM };
@@ -44,16 +49,20 @@ enum launch_fd {
 };
 #define LAUNCH_QEMU_STATE_FD 13
 
+// Descriptors of a SPAWN_AGENT: the SOCK_SEQPACKET socket on which it is given its sessions, and
+// where it writes its messages.
+enum launch_agent_fd { LAUNCH_AGENT_FD_CONTROL, LAUNCH_AGENT_FD_LOG, LAUNCH_AGENT_FD_COUNT };
+
 struct launch_request {
     uint32_t magic;
     uint32_t version;
     uint32_t op;
     uint32_t accel;
     uint32_t mode;
-    uint32_t memory_mib; // 128..16384
-    uint32_t cpus;       // 1..16
-    uint32_t reserved;   // 0
-    uint64_t id;         // chosen by the daemon, unique while the VM lives
+    uint32_t memory_mib; // SPAWN: 128..16384
+    uint32_t cpus;       // SPAWN: 1..16
+    uint32_t serial;     // chosen by the daemon; comes back with the reply
+    uint64_t id;         // chosen by the daemon, unique while the VMM or agent lives
 };
 
 enum launch_confinement {
@@ -63,13 +72,19 @@ enum launch_confinement {
     LAUNCH_CONFINED_SECCOMP = 1 << 3,
     LAUNCH_CONFINED_CGROUP = 1 << 4,
     LAUNCH_CONFINED_PID = 1 << 5,
+    LAUNCH_CONFINED_USER = 1 << 6,     // a user namespace: no privilege in it is one on the host
+    LAUNCH_CONFINED_RANGE = 1 << 7,    // ids of its own for every run: agents only
+    LAUNCH_CONFINED_LANDLOCK = 1 << 8, // the kernel has Landlock: agents only
 };
 
 struct launch_info {
-    uint32_t confinement;    // what every VMM gets on this host
-    uint32_t cgroup_version; // 0, 1, 2
+    uint32_t confinement;       // what every VMM gets on this host; 0: no VMM can be started
+    uint32_t agent_confinement; // what every agent gets; 0: no agent can be started
+    uint32_t cgroup_version;    // 0, 1, 2
     char qemu_version[64];
     char cgroup_note[160];
+    char vmm_note[160];   // why VMMs cannot be started or have less than all, or ""
+    char agent_note[160]; // the same of agents
 };
 
 struct launch_kvm {
@@ -84,9 +99,10 @@ struct launch_reply {
     uint32_t version;
     uint32_t code; // enum err_code; 0 is success
     int32_t sys;
+    uint32_t serial; // of the request; 0 where the request made no sense
+    int32_t pid;     // of what was spawned, whose pidfd comes as descriptor; for messages only,
+                     // never signalled by the daemon
     uint64_t id;
-    int32_t
-        pid; // SPAWN; for messages only, never signalled by the daemon. A pidfd comes as descriptor
     char message[256];
     union {
         struct launch_info info;
@@ -94,16 +110,23 @@ struct launch_reply {
     } u;
 };
 
-// Client. Thread-safe: one exchange at a time under a lock. When the launcher dies, calls fail with
-// ERR_GONE until launch_client_replace() gave a new socket.
+// Client. Thread-safe: requests of several threads are under way at the same time. When the
+// launcher dies, calls fail with ERR_GONE until launch_client_replace() gave a new socket.
 struct launch_client;
 int launch_client_new(int sock, struct launch_client **ret, struct err *err); // takes sock
 void launch_client_free(struct launch_client *c);
 void launch_client_replace(struct launch_client *c, int sock); // takes sock
 // Times the launcher was replaced; a VM spawned under an older generation is dead.
 uint64_t launch_client_generation(struct launch_client *c);
+// Called, by the thread of a call that fails, when a launcher that has not ended is given up
+// because it does not answer or makes no sense: somebody should end it. Set before the first call.
+void launch_client_on_stuck(struct launch_client *c, void (*fn)(void *arg), void *arg);
 
 int launch_hello(struct launch_client *c, struct launch_info *ret, struct err *err);
+// The same, but waits no longer than `deadline_ns`, at which it is ERR_TIMEOUT and nothing else
+// happens.
+int launch_hello_by(struct launch_client *c, uint64_t deadline_ns, struct launch_info *ret,
+                    struct err *err);
 int launch_probe_kvm(struct launch_client *c, struct launch_kvm *ret, struct err *err);
 
 struct launch_vm {
@@ -114,7 +137,18 @@ struct launch_vm {
 // *ret_pidfd becomes readable when the VMM ended; owned by the caller. Blocks up to 20 s.
 int launch_spawn(struct launch_client *c, const struct launch_vm *vm, int *ret_pidfd,
                  struct err *err);
+
+struct launch_agent {
+    uint64_t id;
+    uint32_t memory_mib;            // 0: no limit
+    int fds[LAUNCH_AGENT_FD_COUNT]; // borrowed
+};
+// As launch_spawn(). The pidfd becomes readable when the agent and all it ran are gone.
+int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent, int *ret_pidfd,
+                       struct err *err);
+
 // Best effort; 0 also when the id is unknown or the launcher is gone (then its VMMs are too).
+// ERR_TIMEOUT after some seconds: what was killed is still ending.
 int launch_kill(struct launch_client *c, uint64_t id, struct err *err);
 
 #endif

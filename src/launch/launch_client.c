@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// How it works: a call puts itself on a list, sends its request and waits for the reply with its
+// serial number. Of the threads that wait, one at a time reads the socket and hands replies to
+// whom they belong; when it has its own, another takes over.
 #include "launch/launch.h"
 
 #include "base/clock.h"
@@ -11,25 +15,52 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
 // A start may take the launcher 10 s; to give it up sooner would end the launcher and all VMMs.
 #define REPLY_DEADLINE_MS 20000
 
+// On the stack of the thread that waits.
+struct call {
+    uint32_t serial;
+    struct launch_reply *reply;
+    int fd;    // that came with the reply, or -1
+    bool done; // the reply is here, or `err` says why there will be none
+    struct err err;
+    struct call *next;
+};
+
 struct launch_client {
-    pthread_mutex_t lock; // guards all below, and is held for a whole exchange
-    int sock;             // -1: the launcher is gone
+    pthread_mutex_t send_lock; // held while a request is sent; taken before `lock`
+    pthread_mutex_t lock;      // guards what follows
+    pthread_cond_t changed;
+    int sock;    // closed by replace() and free() alone, when nobody uses it
+    bool broken; // the launcher is gone, or was given up
     uint64_t generation;
+    uint32_t serial;
+    struct call *calls;
+    bool reading; // a thread reads the socket, which is not closed meanwhile
+    bool stuck;   // to be told by the thread that found it out
+    void (*on_stuck)(void *arg);
+    void *on_stuck_arg;
 };
 
 int launch_client_new(int sock, struct launch_client **ret, struct err *err)
 {
     struct launch_client *c = calloc(1, sizeof(*c));
+    pthread_condattr_t attr;
 
     if (c == NULL) {
         fd_close(&sock);
         return err_sys(err, ENOMEM, "make the launcher's client");
     }
+    (void)pthread_mutex_init(&c->send_lock, NULL);
     (void)pthread_mutex_init(&c->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&c->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
     c->sock = sock;
     *ret = c;
     return 0;
@@ -40,17 +71,53 @@ void launch_client_free(struct launch_client *c)
     if (c == NULL)
         return;
     fd_close(&c->sock);
+    (void)pthread_cond_destroy(&c->changed);
     (void)pthread_mutex_destroy(&c->lock);
+    (void)pthread_mutex_destroy(&c->send_lock);
     free(c);
+}
+
+void launch_client_on_stuck(struct launch_client *c, void (*fn)(void *arg), void *arg)
+{
+    c->on_stuck = fn;
+    c->on_stuck_arg = arg;
+}
+
+// With the lock held: every call that waits fails. The shutdown wakes who reads or sends, and tells
+// the launcher to end.
+static void drop(struct launch_client *c, const struct err *why)
+{
+    c->broken = true;
+    (void)shutdown(c->sock, SHUT_RDWR);
+    for (struct call *k = c->calls; k != NULL; k = k->next) {
+        if (k->done)
+            continue;
+        k->done = true;
+        k->err = *why;
+    }
+    (void)pthread_cond_broadcast(&c->changed);
 }
 
 void launch_client_replace(struct launch_client *c, int sock)
 {
+    struct err gone = ERR_INIT;
+
+    (void)err_set(&gone, ERR_GONE, "the launcher is gone");
+    // First, so that a send that blocks ends and gives its lock back.
     (void)pthread_mutex_lock(&c->lock);
+    drop(c, &gone);
+    (void)pthread_mutex_unlock(&c->lock);
+    (void)pthread_mutex_lock(&c->send_lock);
+    (void)pthread_mutex_lock(&c->lock);
+    drop(c, &gone);
+    while (c->reading)
+        (void)pthread_cond_wait(&c->changed, &c->lock);
     fd_close(&c->sock);
     c->sock = sock;
+    c->broken = false;
     c->generation++;
     (void)pthread_mutex_unlock(&c->lock);
+    (void)pthread_mutex_unlock(&c->send_lock);
 }
 
 uint64_t launch_client_generation(struct launch_client *c)
@@ -63,52 +130,135 @@ uint64_t launch_client_generation(struct launch_client *c)
     return generation;
 }
 
-// Sends and receives on an open socket. An error here leaves the two sides out of step, so the
-// caller drops the socket.
-static int exchange(int sock, const struct launch_request *q, const int *fds, size_t fd_count,
-                    struct launch_reply *ret, int *ret_fd, struct err *err)
+// With the lock held: gives a reply to its call. One that nobody waits for any more is dropped.
+static void deliver(struct launch_client *c, const struct launch_reply *reply, int *fd)
+{
+    for (struct call *k = c->calls; k != NULL; k = k->next) {
+        if (k->serial != reply->serial || k->done)
+            continue;
+        *k->reply = *reply;
+        k->reply->message[sizeof(reply->message) - 1] = '\0';
+        k->fd = fd_steal(fd);
+        k->done = true;
+        return;
+    }
+}
+
+// One reply, by the only thread that reads. *err says what is wrong with the launcher.
+static int read_reply(int sock, struct launch_reply *ret, int *ret_fd, struct err *err)
 {
     size_t got = 0;
-    int r = fd_send_msg(sock, q, sizeof(*q), fds, fd_count);
-    ssize_t n;
+    ssize_t n = fd_recv_msg(sock, ret, sizeof(*ret), ret_fd, 1, &got);
 
-    if (r < 0)
-        return err_set(err, ERR_GONE, "the launcher is gone: %s", strerror(-r));
-    r = fd_wait(sock, POLLIN, clock_deadline_ms(REPLY_DEADLINE_MS));
-    if (r <= 0)
-        return err_set(err, ERR_TIMEOUT, "the launcher did not answer in %d ms", REPLY_DEADLINE_MS);
-    n = fd_recv_msg(sock, ret, sizeof(*ret), ret_fd, 1, &got);
-    if (n <= 0)
-        return err_set(err, ERR_GONE, "the launcher is gone");
     if (got == 0)
         *ret_fd = -1;
+    if (n <= 0 && n != -EMSGSIZE)
+        return err_set(err, ERR_GONE, "the launcher is gone");
     if (n != (ssize_t)sizeof(*ret) || ret->magic != LAUNCH_MAGIC ||
-        ret->version != LAUNCH_VERSION || ret->id != q->id || ret->code >= ERR_CODE_COUNT) {
-        fd_close(ret_fd);
+        ret->version != LAUNCH_VERSION || ret->code >= ERR_CODE_COUNT)
         return err_set(err, ERR_PROTOCOL, "the launcher's answer makes no sense");
-    }
-    ret->message[sizeof(ret->message) - 1] = '\0';
     return 0;
 }
 
-// One exchange. *ret_fd is the descriptor that came along, or -1.
-static int call(struct launch_client *c, struct launch_request *q, const int *fds, size_t fd_count,
-                struct launch_reply *ret, int *ret_fd, struct err *err)
+// With the lock held, which it drops meanwhile: waits for one reply, whose ever it is.
+static void take_turn(struct launch_client *c, uint64_t deadline_ns)
 {
+    struct launch_reply reply;
+    struct err err = ERR_INIT;
+    int sock = c->sock;
+    int fd = -1;
+    int r;
+
+    c->reading = true;
+    (void)pthread_mutex_unlock(&c->lock);
+    r = fd_wait(sock, POLLIN, deadline_ns);
+    if (r > 0 && read_reply(sock, &reply, &fd, &err) < 0)
+        r = -1;
+    (void)pthread_mutex_lock(&c->lock);
+    c->reading = false;
+    if (r > 0)
+        deliver(c, &reply, &fd);
+    if (r < 0) {
+        c->stuck = c->stuck || err.code == ERR_PROTOCOL;
+        drop(c, &err);
+    }
+    fd_close(&fd);
+    (void)pthread_cond_broadcast(&c->changed);
+}
+
+static void wait_reply(struct launch_client *c, struct call *k, uint64_t deadline_ns)
+{
+    struct timespec until = clock_to_timespec(deadline_ns);
+
+    while (!k->done && clock_mono_ns() < deadline_ns) {
+        if (c->reading)
+            (void)pthread_cond_timedwait(&c->changed, &c->lock, &until);
+        else
+            take_turn(c, deadline_ns);
+    }
+}
+
+static void unlink_call(struct launch_client *c, const struct call *k)
+{
+    struct call **at = &c->calls;
+
+    while (*at != k)
+        at = &(*at)->next;
+    *at = k->next;
+}
+
+static int send_request(struct launch_client *c, struct launch_request *q, const int *fds,
+                        size_t fd_count, struct call *k, struct err *err)
+{
+    int sock, r;
+
+    (void)pthread_mutex_lock(&c->send_lock);
+    (void)pthread_mutex_lock(&c->lock);
+    sock = c->broken ? -1 : c->sock;
+    k->serial = q->serial = ++c->serial;
+    k->next = c->calls;
+    c->calls = k;
+    (void)pthread_mutex_unlock(&c->lock);
+    r = sock < 0 ? -EPIPE : fd_send_msg(sock, q, sizeof(*q), fds, fd_count);
+    (void)pthread_mutex_unlock(&c->send_lock);
+    return r < 0 ? err_set(err, ERR_GONE, "the launcher is gone: %s", strerror(-r)) : 0;
+}
+
+// One exchange. *ret_fd is the descriptor that came along, or -1. A launcher that does not answer
+// is given up unless the caller is `patient`.
+static int call_by(struct launch_client *c, struct launch_request *q, const int *fds,
+                   size_t fd_count, uint64_t deadline_ns, bool patient, struct launch_reply *ret,
+                   int *ret_fd, struct err *err)
+{
+    struct call k = {.reply = ret, .fd = -1};
+    bool stuck = false;
     int r;
 
     q->magic = LAUNCH_MAGIC;
     q->version = LAUNCH_VERSION;
-    *ret_fd = -1;
+    r = send_request(c, q, fds, fd_count, &k, err);
     (void)pthread_mutex_lock(&c->lock);
-    if (c->sock < 0) {
-        r = err_set(err, ERR_GONE, "the launcher is gone");
-    } else {
-        r = exchange(c->sock, q, fds, fd_count, ret, ret_fd, err);
-        if (r < 0)
-            fd_close(&c->sock);
+    if (r == 0)
+        wait_reply(c, &k, deadline_ns);
+    unlink_call(c, &k);
+    if (r == 0 && !k.done) {
+        r = err_set(&k.err, ERR_TIMEOUT, "the launcher did not answer in time");
+        if (!patient) {
+            c->stuck = true;
+            drop(c, &k.err);
+        }
     }
+    stuck = c->stuck;
+    c->stuck = false;
     (void)pthread_mutex_unlock(&c->lock);
+    if (stuck && c->on_stuck != NULL)
+        c->on_stuck(c->on_stuck_arg);
+    *ret_fd = k.fd;
+    if (k.err.code != ERR_NONE) {
+        if (err != NULL)
+            *err = k.err;
+        return -1;
+    }
     if (r == 0 && ret->code != ERR_NONE) {
         fd_close(ret_fd);
         r = err_set(err, (enum err_code)ret->code, "%s", ret->message);
@@ -118,12 +268,20 @@ static int call(struct launch_client *c, struct launch_request *q, const int *fd
     return r;
 }
 
-int launch_hello(struct launch_client *c, struct launch_info *ret, struct err *err)
+static int call(struct launch_client *c, struct launch_request *q, const int *fds, size_t fd_count,
+                struct launch_reply *ret, int *ret_fd, struct err *err)
+{
+    return call_by(c, q, fds, fd_count, clock_deadline_ms(REPLY_DEADLINE_MS), false, ret, ret_fd,
+                   err);
+}
+
+static int hello(struct launch_client *c, uint64_t deadline_ns, bool patient,
+                 struct launch_info *ret, struct err *err)
 {
     struct launch_request q = {.op = LAUNCH_OP_HELLO};
     struct launch_reply reply;
     int fd;
-    int r = call(c, &q, NULL, 0, &reply, &fd, err);
+    int r = call_by(c, &q, NULL, 0, deadline_ns, patient, &reply, &fd, err);
 
     fd_close(&fd);
     if (r < 0)
@@ -131,7 +289,20 @@ int launch_hello(struct launch_client *c, struct launch_info *ret, struct err *e
     *ret = reply.u.info;
     ret->qemu_version[sizeof(ret->qemu_version) - 1] = '\0';
     ret->cgroup_note[sizeof(ret->cgroup_note) - 1] = '\0';
+    ret->vmm_note[sizeof(ret->vmm_note) - 1] = '\0';
+    ret->agent_note[sizeof(ret->agent_note) - 1] = '\0';
     return 0;
+}
+
+int launch_hello(struct launch_client *c, struct launch_info *ret, struct err *err)
+{
+    return hello(c, clock_deadline_ms(REPLY_DEADLINE_MS), false, ret, err);
+}
+
+int launch_hello_by(struct launch_client *c, uint64_t deadline_ns, struct launch_info *ret,
+                    struct err *err)
+{
+    return hello(c, deadline_ns, true, ret, err);
 }
 
 int launch_probe_kvm(struct launch_client *c, struct launch_kvm *ret, struct err *err)
@@ -149,6 +320,21 @@ int launch_probe_kvm(struct launch_client *c, struct launch_kvm *ret, struct err
     return 0;
 }
 
+static int spawn(struct launch_client *c, struct launch_request *q, const int *fds, size_t fd_count,
+                 int *ret_pidfd, struct err *err)
+{
+    struct launch_reply reply;
+    int fd;
+    int r = call(c, q, fds, fd_count, &reply, &fd, err);
+
+    if (r < 0)
+        return r;
+    if (fd < 0)
+        return err_set(err, ERR_PROTOCOL, "the launcher's answer has no pidfd");
+    *ret_pidfd = fd;
+    return 0;
+}
+
 int launch_spawn(struct launch_client *c, const struct launch_vm *vm, int *ret_pidfd,
                  struct err *err)
 {
@@ -160,16 +346,17 @@ int launch_spawn(struct launch_client *c, const struct launch_vm *vm, int *ret_p
         .cpus = vm->cpus,
         .id = vm->id,
     };
-    struct launch_reply reply;
-    int fd;
-    int r = call(c, &q, vm->fds, LAUNCH_FD_COUNT, &reply, &fd, err);
 
-    if (r < 0)
-        return r;
-    if (fd < 0)
-        return err_set(err, ERR_PROTOCOL, "the launcher's answer has no pidfd");
-    *ret_pidfd = fd;
-    return 0;
+    return spawn(c, &q, vm->fds, LAUNCH_FD_COUNT, ret_pidfd, err);
+}
+
+int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent, int *ret_pidfd,
+                       struct err *err)
+{
+    struct launch_request q = {
+        .op = LAUNCH_OP_SPAWN_AGENT, .memory_mib = agent->memory_mib, .id = agent->id};
+
+    return spawn(c, &q, agent->fds, LAUNCH_AGENT_FD_COUNT, ret_pidfd, err);
 }
 
 int launch_kill(struct launch_client *c, uint64_t id, struct err *err)

@@ -3,9 +3,11 @@
 // How it works. Single-threaded: poll(2) over the socket and a signalfd for SIGCHLD. A request is
 // one message of fixed size with a known number of descriptors; every field is checked before
 // anything is done, and every request is answered, also one that makes no sense. A descriptor that
-// came with a message is closed when the request was handled. The end of the socket is the end of
-// the launcher and of all its VMMs; should the launcher itself be killed, the kernel kills the VMMs
-// (parent death signal) and the next launcher of the same label removes their control groups.
+// came with a message is closed when the request was handled. Ending something takes as long as the
+// kernel pleases, so a KILL is answered later, when the loop finds nothing left or its time is
+// over, and holds nobody else up. The end of the socket is the end of the launcher and of all it
+// started; should the launcher itself be killed, the kernel kills them (parent death signal) and
+// the next launcher of the same label removes their control groups.
 #include "launch/launch_server.h"
 
 #include "launch/kvm_probe.h"
@@ -34,16 +36,28 @@
 #define MEMORY_MAX_MIB   16384u
 #define CPUS_MAX         16u
 #define LOCK_DEADLINE_MS 10000
+#define KILL_ANSWER_MS   5000 // then the daemon is told that it takes longer
+#define KILLS_MAX        128  // that wait for their answer
+
+// A KILL that was not answered yet.
+struct kill {
+    uint64_t id;
+    uint64_t deadline_ns;
+    uint32_t serial;
+};
 
 struct server {
     int sock;
     int signals;
     int lock;
     struct vmm_host host;
+    struct agent_host agents;
     struct cgroup_root *cgroups;
     struct launch_vms *vms;
     struct launch_info info;
     struct launch_vms_config files;
+    struct kill kills[KILLS_MAX];
+    size_t kill_count;
 };
 
 static bool is_socket(int fd)
@@ -81,6 +95,21 @@ static int check_spawn(const struct launch_request *q, const int *fds, size_t fd
     return 0;
 }
 
+static int check_spawn_agent(const struct launch_request *q, const int *fds, size_t fd_count,
+                             struct err *err)
+{
+    if (q->memory_mib != 0 && q->memory_mib < MEMORY_MIN_MIB)
+        return err_field(err, ERR_INVALID, "memory_mib", "%u MiB is out of range", q->memory_mib);
+    if (q->accel != 0 || q->mode != 0 || q->cpus != 0)
+        return err_field(err, ERR_INVALID, "mode", "an agent has no accelerator, mode or CPUs");
+    if (fd_count != LAUNCH_AGENT_FD_COUNT)
+        return err_field(err, ERR_INVALID, "fds", "%zu descriptors came, %d belong here", fd_count,
+                         LAUNCH_AGENT_FD_COUNT);
+    if (!is_socket(fds[LAUNCH_AGENT_FD_CONTROL]))
+        return err_field(err, ERR_INVALID, "fds", "the control must be a socket");
+    return 0;
+}
+
 static int check_request(const struct launch_request *q, ssize_t len, size_t fd_count,
                          struct err *err)
 {
@@ -90,34 +119,9 @@ static int check_request(const struct launch_request *q, ssize_t len, size_t fd_
         return err_field(err, ERR_INVALID, "magic", "not a launcher request");
     if (q->version != LAUNCH_VERSION)
         return err_field(err, ERR_INVALID, "version", "version %u is not spoken here", q->version);
-    if (q->reserved != 0)
-        return err_field(err, ERR_INVALID, "reserved", "must be 0");
-    if (q->op != LAUNCH_OP_SPAWN && fd_count != 0)
+    if (q->op != LAUNCH_OP_SPAWN && q->op != LAUNCH_OP_SPAWN_AGENT && fd_count != 0)
         return err_field(err, ERR_INVALID, "fds", "this request takes no descriptors");
     return 0;
-}
-
-// Carries one checked request out.
-static int handle(struct server *s, const struct launch_request *q, const int *fds, size_t fd_count,
-                  struct launch_reply *reply, int *ret_pidfd, struct err *err)
-{
-    switch (q->op) {
-    case LAUNCH_OP_HELLO:
-        reply->u.info = s->info;
-        return 0;
-    case LAUNCH_OP_SPAWN:
-        if (check_spawn(q, fds, fd_count, err) < 0)
-            return -1;
-        return launch_vms_spawn(s->vms, q, fds, &reply->pid, ret_pidfd, err);
-    case LAUNCH_OP_KILL:
-        launch_vms_kill(s->vms, q->id);
-        return 0;
-    case LAUNCH_OP_PROBE_KVM:
-        kvm_probe(&reply->u.kvm);
-        return 0;
-    default:
-        return err_field(err, ERR_INVALID, "op", "unknown operation %u", q->op);
-    }
 }
 
 static int answer(struct server *s, struct launch_reply *reply, int pidfd, const struct err *err)
@@ -130,6 +134,78 @@ static int answer(struct server *s, struct launch_reply *reply, int pidfd, const
     return fd_send_msg(s->sock, reply, sizeof(*reply), &pidfd, pidfd >= 0 ? 1 : 0);
 }
 
+// Answers the kills that are done or have taken too long. Returns when the next one will have, or
+// CLOCK_NEVER. *ret_failed: the peer is gone.
+static uint64_t answer_kills(struct server *s, bool *ret_failed)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t next = CLOCK_NEVER;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->kill_count; i++) {
+        struct kill k = s->kills[i];
+        struct launch_reply reply = {.id = k.id, .serial = k.serial};
+        struct err err = ERR_INIT;
+
+        if (launch_vms_has(s->vms, k.id)) {
+            if (now < k.deadline_ns) {
+                s->kills[kept++] = k;
+                next = k.deadline_ns < next ? k.deadline_ns : next;
+                continue;
+            }
+            (void)err_set(&err, ERR_TIMEOUT, "it was killed %d ms ago and is still ending",
+                          KILL_ANSWER_MS);
+        }
+        if (answer(s, &reply, -1, &err) < 0)
+            *ret_failed = true;
+    }
+    s->kill_count = kept;
+    return next;
+}
+
+// True when the answer comes later.
+static bool begin_kill(struct server *s, const struct launch_request *q, struct err *err)
+{
+    launch_vms_kill(s->vms, q->id);
+    (void)launch_vms_step(s->vms);
+    if (!launch_vms_has(s->vms, q->id))
+        return false;
+    if (s->kill_count == KILLS_MAX) {
+        (void)err_set(err, ERR_TIMEOUT, "%d others are ending, too", KILLS_MAX);
+        return false;
+    }
+    s->kills[s->kill_count++] = (struct kill){
+        .id = q->id, .deadline_ns = clock_deadline_ms(KILL_ANSWER_MS), .serial = q->serial};
+    return true;
+}
+
+// Carries one checked request out. *ret_later: it is answered by answer_kills().
+static int handle(struct server *s, const struct launch_request *q, const int *fds, size_t fd_count,
+                  struct launch_reply *reply, int *ret_pidfd, bool *ret_later, struct err *err)
+{
+    switch (q->op) {
+    case LAUNCH_OP_HELLO:
+        reply->u.info = s->info;
+        return 0;
+    case LAUNCH_OP_SPAWN:
+        if (check_spawn(q, fds, fd_count, err) < 0)
+            return -1;
+        return launch_vms_spawn(s->vms, q, fds, &reply->pid, ret_pidfd, err);
+    case LAUNCH_OP_SPAWN_AGENT:
+        if (check_spawn_agent(q, fds, fd_count, err) < 0)
+            return -1;
+        return launch_vms_spawn_agent(s->vms, q, fds, &reply->pid, ret_pidfd, err);
+    case LAUNCH_OP_KILL:
+        *ret_later = begin_kill(s, q, err);
+        return 0;
+    case LAUNCH_OP_PROBE_KVM:
+        kvm_probe(&reply->u.kvm);
+        return 0;
+    default:
+        return err_field(err, ERR_INVALID, "op", "unknown operation %u", q->op);
+    }
+}
+
 // One request and its reply. 0, or -1 when the peer is gone.
 static int serve_one(struct server *s)
 {
@@ -138,6 +214,7 @@ static int serve_one(struct server *s)
     struct err err = ERR_INIT;
     int fds[LAUNCH_FD_COUNT] = {-1, -1, -1, -1, -1};
     size_t fd_count = 0;
+    bool later = false;
     int pidfd = -1;
     ssize_t n = fd_recv_msg(s->sock, &q, sizeof(q), fds, LAUNCH_FD_COUNT, &fd_count);
 
@@ -148,10 +225,13 @@ static int serve_one(struct server *s)
     if (n < 0)
         (void)err_set(&err, ERR_INVALID, "a request of too many bytes or descriptors");
     else if (check_request(&q, n, fd_count, &err) == 0)
-        (void)handle(s, &q, fds, fd_count, &reply, &pidfd, &err);
+        (void)handle(s, &q, fds, fd_count, &reply, &pidfd, &later, &err);
     reply.id = q.id;
+    reply.serial = q.serial;
     for (size_t i = 0; i < fd_count; i++)
         fd_close(&fds[i]);
+    if (later)
+        return 0;
     return answer(s, &reply, pidfd, &err) < 0 ? -1 : 0;
 }
 
@@ -164,7 +244,6 @@ static bool take_signals(struct server *s)
     while (read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
         if (info.ssi_signo == SIGUSR1)
             go_on = false;
-    launch_vms_reap(s->vms);
     return go_on;
 }
 
@@ -173,8 +252,17 @@ static void loop(struct server *s)
     for (;;) {
         struct pollfd p[2] = {{.fd = s->sock, .events = POLLIN},
                               {.fd = s->signals, .events = POLLIN}};
+        bool failed = false;
+        uint64_t next = launch_vms_step(s->vms);
+        uint64_t answer_ns = answer_kills(s, &failed);
+        uint64_t now = clock_mono_ns();
+        struct timespec left;
 
-        if (poll(p, 2, -1) < 0) {
+        next = answer_ns < next ? answer_ns : next;
+        left = clock_to_timespec(next > now ? next - now : 0);
+        if (failed)
+            return;
+        if (ppoll(p, 2, next == CLOCK_NEVER ? NULL : &left, NULL) < 0) {
             if (errno == EINTR)
                 continue;
             return;
@@ -249,9 +337,9 @@ static int open_files(struct server *s, const struct launch_config *c, struct er
 {
     struct launch_vms_config *f = &s->files;
 
-    if (open_file(c->kernel, true, &f->kernel_fd, err) < 0 ||
-        open_file(c->initrd, true, &f->initrd_fd, err) < 0 ||
-        open_file(c->rootfs, false, &f->rootfs_fd, err) < 0)
+    if (c->qemu != NULL && (open_file(c->kernel, true, &f->kernel_fd, err) < 0 ||
+                            open_file(c->initrd, true, &f->initrd_fd, err) < 0 ||
+                            open_file(c->rootfs, false, &f->rootfs_fd, err) < 0))
         return -1;
     f->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (f->null_fd < 0)
@@ -270,6 +358,47 @@ static int open_cgroups(struct server *s, const struct launch_config *c, struct 
     return 0;
 }
 
+static int prepare(enum jail_seccomp kind, struct err *err)
+{
+    int r = jail_prepare(kind);
+
+    return r < 0 ? err_sys(err, r, "build a seccomp filter") : 0;
+}
+
+static int open_vmms(struct server *s, const struct launch_config *c, struct err *err)
+{
+    s->host = (struct vmm_host){.qemu = c->qemu, .uid_base = c->uid_base, .root = geteuid() == 0};
+    if (vmm_host_probe(&s->host, err) < 0 || prepare(JAIL_SECCOMP_VMM, err) < 0)
+        return -1;
+    if (s->host.note[0] != '\0')
+        log_warn("VMMs are confined less than fully: %s", s->host.note);
+    s->info.confinement = vmm_host_confinement(&s->host);
+    memcpy(s->info.qemu_version, s->host.qemu_version, sizeof(s->info.qemu_version));
+    memcpy(s->info.vmm_note, s->host.note, sizeof(s->info.vmm_note));
+    s->files.host = &s->host;
+    s->files.tsc_khz = tsc_measure_khz();
+    return 0;
+}
+
+static int open_agents(struct server *s, const struct launch_config *c, struct err *err)
+{
+    struct agent_host_config config = {.agent = c->agent,
+                                       .runtimes = c->runtimes,
+                                       .tree = c->tree,
+                                       .run_dir = c->run_dir,
+                                       .uid_base = c->uid_base};
+
+    if (agent_host_open(&s->agents, &config, err) < 0 || prepare(JAIL_SECCOMP_AGENT, err) < 0)
+        return -1;
+    if (s->agents.note[0] != '\0')
+        log_warn("process isolation: %s", s->agents.note);
+    s->info.agent_confinement = s->agents.confinement;
+    memcpy(s->info.agent_note, s->agents.note, sizeof(s->info.agent_note));
+    if (s->agents.confinement != 0)
+        s->files.agents = &s->agents;
+    return 0;
+}
+
 static int open_server(struct server *s, const struct launch_config *c, struct err *err)
 {
     int r = open_signals(s);
@@ -278,23 +407,16 @@ static int open_server(struct server *s, const struct launch_config *c, struct e
         return err_sys(err, r, "set up signals");
     if (take_lock(s, c, err) < 0 || open_files(s, c, err) < 0 || open_cgroups(s, c, err) < 0)
         return -1;
-    s->host = (struct vmm_host){.qemu = c->qemu, .uid_base = c->uid_base, .root = geteuid() == 0};
-    if (vmm_host_probe(&s->host, err) < 0)
+    if ((c->qemu != NULL && open_vmms(s, c, err) < 0) ||
+        (c->agent != NULL && open_agents(s, c, err) < 0))
         return -1;
-    if (s->host.note[0] != '\0')
-        log_warn("VMMs are confined less than fully: %s", s->host.note);
-    r = jail_prepare(JAIL_SECCOMP_VMM);
-    if (r < 0)
-        return err_sys(err, r, "build the seccomp filter");
-    s->info.confinement = vmm_host_confinement(&s->host);
     s->info.cgroup_version = (uint32_t)cgroup_root_version(s->cgroups);
-    if (s->info.cgroup_version != 0)
+    if (s->info.cgroup_version != 0 && s->files.host != NULL)
         s->info.confinement |= LAUNCH_CONFINED_CGROUP;
-    memcpy(s->info.qemu_version, s->host.qemu_version, sizeof(s->info.qemu_version));
-    s->files.host = &s->host;
+    if (s->info.cgroup_version != 0 && s->files.agents != NULL)
+        s->info.agent_confinement |= LAUNCH_CONFINED_CGROUP;
     s->files.cgroups = s->cgroups;
     s->files.label = c->label;
-    s->files.tsc_khz = tsc_measure_khz();
     return launch_vms_new(&s->files, &s->vms, err);
 }
 

@@ -3,6 +3,7 @@
 
 #include "launch/qemu_argv.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #include <assert.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 // What QEMU itself may need beside the guest's RAM: its code cache, devices, libraries.
@@ -19,13 +21,28 @@
 #define VMM_PROCESSES 128
 #define CPU_PERIOD_US 100000u
 
+// An agent, its zygotes, and all its runs, each of which has a limit of its own.
+#define AGENT_PROCESSES   32768
+#define AGENT_CONTROL_NUM 3
+
+#define RETRY_MIN_MS      1 // between tries to remove the group of something that ended
+#define RETRY_MAX_MS      250
+#define FREE_DEADLINE_MS  5000
+
 static_assert((int)QEMU_FD_STATE == LAUNCH_QEMU_STATE_FD, "the driver names this number in QMP");
 
+// Moves: FREE -> LIVE by claim(); LIVE -> DYING by begin_end(), when it was killed, ended by itself
+// or could not be started; DYING -> FREE by end_step(), when its process was reaped and its group
+// removed. One that sleeps in the kernel and cannot be killed stays DYING, which harms nobody else.
+enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_DYING };
+
 struct slot {
-    bool used;
+    enum slot_state state;
     uint64_t id;
     struct jail_child child;
     struct cgroup *cgroup;
+    uint64_t retry_ns; // DYING: when to try again to remove the group
+    uint64_t pause_ms;
 };
 
 struct launch_vms {
@@ -48,7 +65,7 @@ int launch_vms_new(const struct launch_vms_config *config, struct launch_vms **r
 static struct slot *find(struct launch_vms *vms, uint64_t id)
 {
     for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
-        if (vms->slots[i].used && vms->slots[i].id == id)
+        if (vms->slots[i].state != SLOT_FREE && vms->slots[i].id == id)
             return &vms->slots[i];
     return NULL;
 }
@@ -58,7 +75,7 @@ static struct slot *find_free(struct launch_vms *vms)
     for (uint32_t i = 0; i < LAUNCH_VMS_MAX; i++) {
         struct slot *s = &vms->slots[(vms->next + i) % LAUNCH_VMS_MAX];
 
-        if (!s->used) {
+        if (s->state == SLOT_FREE) {
             vms->next = (vms->next + i + 1) % LAUNCH_VMS_MAX;
             return s;
         }
@@ -66,25 +83,117 @@ static struct slot *find_free(struct launch_vms *vms)
     return NULL;
 }
 
-static void release(struct slot *s)
+static int claim(struct launch_vms *vms, uint64_t id, struct slot **ret, struct err *err)
 {
-    jail_child_release(&s->child);
+    struct slot *s;
+
+    if (find(vms, id) != NULL)
+        return err_field(err, ERR_INVALID, "id", "a VMM or agent of this id exists");
+    s = find_free(vms);
+    if (s == NULL)
+        return err_set(err, ERR_BUSY, "%d VMMs are running", LAUNCH_VMS_MAX);
+    *s = (struct slot){.state = SLOT_LIVE, .id = id, .child = JAIL_CHILD_INIT};
+    *ret = s;
+    return 0;
+}
+
+static void begin_end(struct slot *s)
+{
+    (void)jail_kill(&s->child); // one that ended, or never began, is as well
+    s->state = SLOT_DYING;
+    s->retry_ns = 0;
+    s->pause_ms = RETRY_MIN_MS;
+}
+
+static bool has_ended(struct slot *s)
+{
+    siginfo_t info = {0};
+
+    if (s->child.pidfd < 0)
+        return true;
+    if (waitid(P_PIDFD, (id_t)s->child.pidfd, &info, WEXITED | WNOHANG) < 0)
+        return errno == ECHILD;
+    return info.si_pid != 0;
+}
+
+// One look at a slot that is not free.
+static void end_step(struct slot *s, uint64_t now)
+{
+    if (s->child.pidfd >= 0 && has_ended(s)) {
+        // Reaped: only descriptors are left to release.
+        fd_close(&s->child.pidfd);
+        jail_child_release(&s->child);
+        if (s->state == SLOT_LIVE)
+            begin_end(s);
+    }
+    if (s->state != SLOT_DYING || s->child.pidfd >= 0 || now < s->retry_ns)
+        return;
+    if (s->cgroup != NULL && cgroup_try_remove(s->cgroup) == -EBUSY) {
+        s->retry_ns = now + s->pause_ms * NS_PER_MS;
+        s->pause_ms = s->pause_ms * 2 < RETRY_MAX_MS ? s->pause_ms * 2 : RETRY_MAX_MS;
+        return;
+    }
     cgroup_free(s->cgroup);
-    *s = (struct slot){0};
+    *s = (struct slot){.state = SLOT_FREE};
+}
+
+uint64_t launch_vms_step(struct launch_vms *vms)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t next = CLOCK_NEVER;
+
+    for (size_t i = 0; i < LAUNCH_VMS_MAX; i++) {
+        struct slot *s = &vms->slots[i];
+
+        if (s->state == SLOT_FREE)
+            continue;
+        end_step(s, now);
+        // Whose process lives on is waited for by SIGCHLD.
+        if (s->state == SLOT_DYING && s->child.pidfd < 0 && s->retry_ns < next)
+            next = s->retry_ns;
+    }
+    return next;
+}
+
+bool launch_vms_has(const struct launch_vms *vms, uint64_t id)
+{
+    return find((struct launch_vms *)(uintptr_t)vms, id) != NULL;
+}
+
+void launch_vms_kill(struct launch_vms *vms, uint64_t id)
+{
+    struct slot *s = find(vms, id);
+
+    if (s != NULL && s->state == SLOT_LIVE)
+        begin_end(s);
+}
+
+static size_t count_used(const struct launch_vms *vms)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
+        n += vms->slots[i].state != SLOT_FREE;
+    return n;
 }
 
 void launch_vms_free(struct launch_vms *vms)
 {
+    const struct timespec pause = {.tv_nsec = 2000000};
+    uint64_t deadline = clock_deadline_ms(FREE_DEADLINE_MS);
+
     if (vms == NULL)
         return;
     // All first, so that they end at the same time.
     for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
-        if (vms->slots[i].used)
-            (void)jail_kill(&vms->slots[i].child);
-    for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
-        if (vms->slots[i].used)
-            release(&vms->slots[i]);
-    free(vms);
+        if (vms->slots[i].state == SLOT_LIVE)
+            begin_end(&vms->slots[i]);
+    (void)launch_vms_step(vms);
+    while (count_used(vms) > 0 && clock_mono_ns() < deadline) {
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        (void)launch_vms_step(vms);
+    }
+    free(vms); // what still ends keeps its group
 }
 
 static int make_cgroup(struct launch_vms *vms, const struct launch_request *req, uint32_t slot,
@@ -156,20 +265,46 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
     return jail_spawn(&j.plan, &s->child, err);
 }
 
-int launch_vms_spawn(struct launch_vms *vms, const struct launch_request *req, const int *fds,
-                     int32_t *ret_pid, int *ret_pidfd, struct err *err)
+static int make_agent_cgroup(struct launch_vms *vms, const struct launch_request *req,
+                             uint32_t slot, struct cgroup **ret, struct err *err)
 {
-    struct slot *s;
+    const struct agent_host *host = vms->config.agents;
+    struct cgroup_limits limits = {
+        .memory_bytes = (uint64_t)req->memory_mib << 20,
+        .processes = AGENT_PROCESSES,
+    };
+    char name[96];
+    int r;
 
-    if (find(vms, req->id) != NULL)
-        return err_field(err, ERR_INVALID, "id", "a VMM of this id exists");
-    s = find_free(vms);
-    if (s == NULL)
-        return err_set(err, ERR_BUSY, "%d VMMs are running", LAUNCH_VMS_MAX);
-    *s = (struct slot){.used = true, .id = req->id, .child = JAIL_CHILD_INIT};
-    if (make_cgroup(vms, req, (uint32_t)(s - vms->slots), &s->cgroup, err) < 0 ||
-        start(vms, s, req, fds, err) < 0) {
-        release(s);
+    (void)snprintf(name, sizeof(name), "%.40s-%u", vms->config.label, slot);
+    if (cgroup_new(vms->config.cgroups, name, &limits, ret, err) < 0)
+        return -1;
+    r = cgroup_delegate(*ret, host->uids.outside, (gid_t)host->gids.outside);
+    return r < 0 ? err_sys(err, r, "hand a control group to the agent") : 0;
+}
+
+static int start_agent(struct launch_vms *vms, struct slot *s, const int *fds, struct err *err)
+{
+    const struct launch_vms_config *c = &vms->config;
+    struct jail_fd jail_fds[] = {
+        {c->null_fd, STDIN_FILENO},
+        {fds[LAUNCH_AGENT_FD_LOG], STDOUT_FILENO},
+        {fds[LAUNCH_AGENT_FD_LOG], STDERR_FILENO},
+        {fds[LAUNCH_AGENT_FD_CONTROL], AGENT_CONTROL_NUM},
+    };
+    struct agent_jail j;
+
+    agent_jail_plan(c->agents, s->cgroup, &j);
+    j.plan.fds = jail_fds;
+    j.plan.fd_count = sizeof(jail_fds) / sizeof(jail_fds[0]);
+    return jail_spawn(&j.plan, &s->child, err);
+}
+
+// What could not be started has left a group at most.
+static int started(struct slot *s, int r, int32_t *ret_pid, int *ret_pidfd)
+{
+    if (r < 0) {
+        begin_end(s);
         return -1;
     }
     *ret_pid = s->child.pid;
@@ -177,23 +312,34 @@ int launch_vms_spawn(struct launch_vms *vms, const struct launch_request *req, c
     return 0;
 }
 
-void launch_vms_kill(struct launch_vms *vms, uint64_t id)
+int launch_vms_spawn(struct launch_vms *vms, const struct launch_request *req, const int *fds,
+                     int32_t *ret_pid, int *ret_pidfd, struct err *err)
 {
-    struct slot *s = find(vms, id);
+    struct slot *s;
+    int r;
 
-    if (s != NULL)
-        release(s);
+    if (vms->config.host == NULL)
+        return err_set(err, ERR_UNSUPPORTED, "this launcher starts no VMMs");
+    if (claim(vms, req->id, &s, err) < 0)
+        return -1;
+    r = make_cgroup(vms, req, (uint32_t)(s - vms->slots), &s->cgroup, err);
+    if (r == 0)
+        r = start(vms, s, req, fds, err);
+    return started(s, r, ret_pid, ret_pidfd);
 }
 
-void launch_vms_reap(struct launch_vms *vms)
+int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *req, const int *fds,
+                           int32_t *ret_pid, int *ret_pidfd, struct err *err)
 {
-    for (size_t i = 0; i < LAUNCH_VMS_MAX; i++) {
-        struct slot *s = &vms->slots[i];
-        siginfo_t info = {0};
+    struct slot *s;
+    int r;
 
-        if (s->used &&
-            waitid(P_PIDFD, (id_t)s->child.pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid != 0)
-            release(s);
-    }
+    if (vms->config.agents == NULL)
+        return err_set(err, ERR_UNSUPPORTED, "this launcher starts no agents");
+    if (claim(vms, req->id, &s, err) < 0)
+        return -1;
+    r = make_agent_cgroup(vms, req, (uint32_t)(s - vms->slots), &s->cgroup, err);
+    if (r == 0)
+        r = start_agent(vms, s, fds, err);
+    return started(s, r, ret_pid, ret_pidfd);
 }

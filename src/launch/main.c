@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// csb-launch: starts and confines VMMs for codesandboxd. Started by its supervisor with a
-// SOCK_SEQPACKET socket; every option is required.
+// csb-launch: starts and confines VMMs and agents for codesandboxd. Started by its supervisor with
+// a SOCK_SEQPACKET socket. Each option is required, but for those of VMMs or those of agents, of
+// which one group may be left out.
 #include "launch/kvm_probe.h"
 #include "launch/launch_server.h"
 
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +33,9 @@ enum option {
     OPT_KERNEL,
     OPT_INITRD,
     OPT_ROOTFS,
+    OPT_AGENT,
+    OPT_RUNTIMES,
+    OPT_TREE,
     OPT_UID_BASE,
     OPT_CGROUP_NAME,
     OPT_RUN_DIR,
@@ -38,9 +43,25 @@ enum option {
     OPT_COUNT
 };
 
-static const char *const option_names[OPT_COUNT] = {
-    "--fd",       "--qemu",        "--kernel",  "--initrd", "--rootfs",
-    "--uid-base", "--cgroup-name", "--run-dir", "--label",
+// Options of a group are given all or not at all.
+enum group { GROUP_NEEDED, GROUP_VMM, GROUP_AGENT };
+
+static const struct {
+    const char *name;
+    enum group group;
+} options[OPT_COUNT] = {
+    [OPT_FD] = {"--fd", GROUP_NEEDED},
+    [OPT_QEMU] = {"--qemu", GROUP_VMM},
+    [OPT_KERNEL] = {"--kernel", GROUP_VMM},
+    [OPT_INITRD] = {"--initrd", GROUP_VMM},
+    [OPT_ROOTFS] = {"--rootfs", GROUP_VMM},
+    [OPT_AGENT] = {"--agent", GROUP_AGENT},
+    [OPT_RUNTIMES] = {"--runtimes", GROUP_AGENT},
+    [OPT_TREE] = {"--tree", GROUP_AGENT},
+    [OPT_UID_BASE] = {"--uid-base", GROUP_NEEDED},
+    [OPT_CGROUP_NAME] = {"--cgroup-name", GROUP_NEEDED},
+    [OPT_RUN_DIR] = {"--run-dir", GROUP_NEEDED},
+    [OPT_LABEL] = {"--label", GROUP_NEEDED},
 };
 
 static int read_options(int argc, char **argv, const char *ret[OPT_COUNT], struct err *err)
@@ -48,7 +69,7 @@ static int read_options(int argc, char **argv, const char *ret[OPT_COUNT], struc
     for (int i = 1; i < argc; i += 2) {
         int opt = 0;
 
-        while (opt < OPT_COUNT && strcmp(argv[i], option_names[opt]) != 0)
+        while (opt < OPT_COUNT && strcmp(argv[i], options[opt].name) != 0)
             opt++;
         if (opt == OPT_COUNT)
             return err_set(err, ERR_INVALID, "unknown option %.60s", argv[i]);
@@ -56,9 +77,16 @@ static int read_options(int argc, char **argv, const char *ret[OPT_COUNT], struc
             return err_set(err, ERR_INVALID, "%s needs a value", argv[i]);
         ret[opt] = argv[i + 1];
     }
-    for (int opt = 0; opt < OPT_COUNT; opt++)
-        if (ret[opt] == NULL)
-            return err_set(err, ERR_INVALID, "%s is missing", option_names[opt]);
+    if (ret[OPT_QEMU] == NULL && ret[OPT_AGENT] == NULL)
+        return err_set(err, ERR_INVALID, "--qemu or --agent is missing");
+    for (int opt = 0; opt < OPT_COUNT; opt++) {
+        bool needed = options[opt].group == GROUP_NEEDED ||
+                      ret[options[opt].group == GROUP_VMM ? OPT_QEMU : OPT_AGENT] != NULL;
+
+        if (needed != (ret[opt] != NULL))
+            return err_set(err, ERR_INVALID, "%s is %s", options[opt].name,
+                           needed ? "missing" : "given alone");
+    }
     return 0;
 }
 
@@ -89,14 +117,17 @@ static int configure(const char *const v[OPT_COUNT], struct launch_config *c, ch
         return err_set(err, ERR_INVALID, "--cgroup-name: not a plain name");
     if (!parse_is_name(v[OPT_LABEL], NAME_MAX_LEN))
         return err_set(err, ERR_INVALID, "--label: not a plain name");
-    if (realpath(v[OPT_QEMU], qemu) == NULL)
+    if (v[OPT_QEMU] != NULL && realpath(v[OPT_QEMU], qemu) == NULL)
         return err_sys(err, errno, "--qemu: %.150s", v[OPT_QEMU]);
     *c = (struct launch_config){
         .sock = (int)fd,
-        .qemu = qemu,
+        .qemu = v[OPT_QEMU] == NULL ? NULL : qemu,
         .kernel = v[OPT_KERNEL],
         .initrd = v[OPT_INITRD],
         .rootfs = v[OPT_ROOTFS],
+        .agent = v[OPT_AGENT],
+        .runtimes = v[OPT_RUNTIMES],
+        .tree = v[OPT_TREE],
         .cgroup_name = v[OPT_CGROUP_NAME],
         .run_dir = v[OPT_RUN_DIR],
         .label = v[OPT_LABEL],

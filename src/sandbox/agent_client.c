@@ -178,54 +178,86 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run
     env = json_object();
     add_env(env, as_list(rt->env));
     add_env(env, as_list(rt->prepare_env));
-    body = json_pack("{s:s,s:o,s:o,s:o,s:i}", "id", rt->id, "argv",
+    body = json_pack("{s:s,s:o,s:o,s:o,s:i,s:b}", "id", rt->id, "argv",
                      string_array(rt->prepare.argv, rt->prepare.argc), "env", env, "limits",
-                     limits_object(&first), "ready_ms", left_ms < 1 ? 1 : left_ms);
+                     limits_object(&first), "ready_ms", left_ms < 1 ? 1 : left_ms, "zygote",
+                     rt->zygote);
     text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     if (text == NULL)
         return out_of_memory(err);
     return call(ch, "POST", "/prepare", text, deadline_ns, &answer, err);
 }
 
-static json_t *compile_object(const struct run_request *req)
+static json_t *compile_object(const struct agent_run *how)
 {
-    const struct runtime *rt = req->runtime;
+    const struct runtime *rt = how->req->runtime;
     struct run_limits limits;
     json_t *env;
 
-    if (rt->compile.argc == 0)
+    if (rt->compile.argc == 0 || how->artifact != NULL)
         return json_null();
-    limits = compile_limits(rt, &req->limits);
+    limits = compile_limits(rt, &how->req->limits);
     env = json_object();
     add_env(env, as_list(rt->env));
     return json_pack("{s:o,s:o,s:o}", "argv", string_array(rt->compile.argv, rt->compile.argc),
                      "env", env, "limits", limits_object(&limits));
 }
 
-static json_t *head_object(const struct run_request *req, bool prepared)
+static json_t *files_array(const struct agent_run *how)
 {
-    const struct runtime *rt = req->runtime;
+    const struct run_request *req = how->req;
     json_t *files = json_array();
-    json_t *env = json_object();
-    json_t *run;
 
     for (size_t i = 0; i < req->file_count; i++)
         json_array_append_new(files, json_pack("{s:s,s:I}", "path", req->files[i].path, "size",
                                                (json_int_t)req->files[i].len));
+    if (how->artifact != NULL)
+        json_array_append_new(files,
+                              json_pack("{s:s,s:I,s:b}", "path", req->runtime->compile_artifact,
+                                        "size", (json_int_t)how->artifact_len, "executable", 1));
+    return files;
+}
+
+static json_t *artifact_object(const struct agent_run *how)
+{
+    if (how->artifact != NULL || how->artifact_max == 0)
+        return json_null();
+    return json_pack("{s:s,s:I}", "path", how->req->runtime->compile_artifact, "max_bytes",
+                     (json_int_t)how->artifact_max);
+}
+
+static json_t *head_object(const struct agent_run *how)
+{
+    const struct run_request *req = how->req;
+    const struct runtime *rt = req->runtime;
+    json_t *env = json_object();
+    json_t *run;
+
     // A prepared interpreter has these; after a prepared compiler the run still starts anew.
-    if (!prepared || rt->compile.argc > 0)
+    if (!how->prepared || rt->compile.argc > 0)
         add_env(env, as_list(rt->env));
     add_env(env, req->env);
     run = json_pack("{s:o,s:o,s:o,s:o}", "argv", string_array(rt->run.argv, rt->run.argc), "args",
                     args_array(req->args), "env", env, "limits", limits_object(&req->limits));
-    return json_pack("{s:o,s:o,s:I,s:o,s:o}", "prepared",
-                     prepared ? json_string(rt->id) : json_null(), "files", files, "stdin_size",
-                     (json_int_t)req->stdin_len, "compile", compile_object(req), "run", run);
+    return json_pack("{s:o,s:o,s:I,s:o,s:o,s:o}", "prepared",
+                     how->prepared ? json_string(rt->id) : json_null(), "files", files_array(how),
+                     "stdin_size", (json_int_t)req->stdin_len, "artifact", artifact_object(how),
+                     "compile", compile_object(how), "run", run);
 }
 
-int agent_encode_run(const struct run_request *req, bool prepared, struct buf *ret, struct err *err)
+static size_t content_bytes(const struct agent_run *how)
 {
-    _cleanup_json_ json_t *head = head_object(req, prepared);
+    size_t n = how->req->stdin_len + how->artifact_len;
+
+    for (size_t i = 0; i < how->req->file_count; i++)
+        n += how->req->files[i].len;
+    return n;
+}
+
+int agent_encode_run(const struct agent_run *how, struct buf *ret, struct err *err)
+{
+    const struct run_request *req = how->req;
+    _cleanup_json_ json_t *head = head_object(how);
     _cleanup_text_ char *text = head == NULL ? NULL : json_dumps(head, JSON_COMPACT);
     size_t len;
     int r;
@@ -235,23 +267,32 @@ int agent_encode_run(const struct run_request *req, bool prepared, struct buf *r
     len = strlen(text);
     if (len > AGENT_HEAD_MAX)
         return err_set(err, ERR_TOO_LARGE, "arguments and environment are too large");
+    if (4 + len + content_bytes(how) > AGENT_BODY_MAX)
+        return err_set(err, ERR_TOO_LARGE, "the program and its files are too large");
+    if (buf_reserve(ret, 4 + len + content_bytes(how)) == NULL)
+        return out_of_memory(err);
     r = buf_append_be32(ret, (uint32_t)len);
     if (r == 0)
         r = buf_append(ret, text, len);
     for (size_t i = 0; r == 0 && i < req->file_count; i++)
         r = buf_append(ret, req->files[i].data, req->files[i].len);
     if (r == 0)
+        r = buf_append(ret, how->artifact, how->artifact_len);
+    if (r == 0)
         r = buf_append(ret, req->stdin_data, req->stdin_len);
-    if (r == 0 && ret->len > AGENT_BODY_MAX)
-        r = -1;
-    return r == 0 ? 0 : err_set(err, ERR_TOO_LARGE, "the program and its files are too large");
+    return r == 0 ? 0 : out_of_memory(err);
 }
 
 static const char *const reason_names[RUN_REASON_COUNT] = {
-    [RUN_EXIT] = "exit",         [RUN_SIGNAL] = "signal", [RUN_TIMEOUT] = "timeout",
-    [RUN_CPU] = "cpu",           [RUN_MEMORY] = "memory", [RUN_OUTPUT_LIMIT] = "output_limit",
-    [RUN_INTERNAL] = "internal",
+    [RUN_EXIT] = "exit",       [RUN_SIGNAL] = "signal",       [RUN_TIMEOUT] = "timeout",
+    [RUN_CPU] = "cpu_timeout", [RUN_MEMORY] = "memory",       [RUN_OUTPUT_LIMIT] = "output_limit",
+    [RUN_DISK] = "disk",       [RUN_PROCESSES] = "processes", [RUN_INTERNAL] = "internal",
 };
+
+// The reasons that are limits.
+#define RUN_LIMITS                                                                                 \
+    (RUN_BIT(RUN_TIMEOUT) | RUN_BIT(RUN_CPU) | RUN_BIT(RUN_MEMORY) | RUN_BIT(RUN_OUTPUT_LIMIT) |   \
+     RUN_BIT(RUN_DISK) | RUN_BIT(RUN_PROCESSES))
 
 const char *run_reason_name(enum run_reason reason)
 {
@@ -268,10 +309,8 @@ static int decode_u64(const json_t *o, const char *key, uint64_t *ret)
     return 0;
 }
 
-static int decode_reason(const json_t *o, enum run_reason *ret)
+static int decode_reason(const char *s, enum run_reason *ret)
 {
-    const char *s = json_string_value(json_object_get(o, "reason"));
-
     for (int i = 0; s != NULL && i < RUN_REASON_COUNT; i++)
         if (strcmp(s, reason_names[i]) == 0) {
             *ret = (enum run_reason)i;
@@ -280,26 +319,61 @@ static int decode_reason(const json_t *o, enum run_reason *ret)
     return -1;
 }
 
-// The part that the RESULT itself and its "compile" member share.
+static int decode_limits_hit(const json_t *list, unsigned *ret)
+{
+    unsigned hit = 0;
+
+    if (!json_is_array(list))
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        enum run_reason reason;
+
+        if (decode_reason(json_string_value(json_array_get(list, i)), &reason) < 0 ||
+            (RUN_BIT(reason) & RUN_LIMITS) == 0)
+            return -1;
+        hit |= RUN_BIT(reason);
+    }
+    *ret = hit;
+    return 0;
+}
+
+static int decode_usage(const json_t *usage, struct run_step *ret)
+{
+    const json_t *processes = json_object_get(usage, "processes_peak");
+
+    if (decode_u64(usage, "wall_ns", &ret->wall_ns) < 0 ||
+        decode_u64(usage, "cpu_user_ns", &ret->cpu_user_ns) < 0 ||
+        decode_u64(usage, "cpu_system_ns", &ret->cpu_system_ns) < 0 ||
+        decode_u64(usage, "memory_peak_bytes", &ret->memory_peak_bytes) < 0)
+        return -1;
+    if (json_is_null(processes))
+        return 0;
+    return decode_u64(usage, "processes_peak", &ret->processes_peak);
+}
+
+// A STEP of agent_wire.h: the RESULT itself, or its "compile" member.
 static int decode_step(const json_t *o, struct run_step *ret)
 {
     const json_t *code = json_object_get(o, "exit_code");
     const json_t *sig = json_object_get(o, "signal");
-    const json_t *usage = json_object_get(o, "usage");
 
-    if (decode_reason(o, &ret->reason) < 0 || !json_is_integer(code) || !json_is_integer(sig))
+    if (decode_reason(json_string_value(json_object_get(o, "reason")), &ret->reason) < 0 ||
+        decode_limits_hit(json_object_get(o, "limits_hit"), &ret->limits_hit) < 0 ||
+        !json_is_integer(code) || !json_is_integer(sig))
         return -1;
     if (json_integer_value(code) < -1 || json_integer_value(code) > 255 ||
         json_integer_value(sig) < 0 || json_integer_value(sig) > 64)
         return -1;
     ret->exit_code = (int)json_integer_value(code);
     ret->signal = (int)json_integer_value(sig);
-    if (decode_u64(usage, "wall_ns", &ret->wall_ns) < 0 ||
-        decode_u64(usage, "cpu_user_ns", &ret->cpu_user_ns) < 0 ||
-        decode_u64(usage, "cpu_system_ns", &ret->cpu_system_ns) < 0 ||
-        decode_u64(usage, "memory_peak_bytes", &ret->memory_peak_bytes) < 0)
+    if ((ret->reason == RUN_EXIT && ret->exit_code < 0) ||
+        (ret->reason == RUN_SIGNAL && ret->signal == 0))
         return -1;
-    return 0;
+    ret->truncated = json_is_true(json_object_get(o, "truncated"));
+    if (decode_u64(o, "stdout_bytes", &ret->stdout_bytes) < 0 ||
+        decode_u64(o, "stderr_bytes", &ret->stderr_bytes) < 0)
+        return -1;
+    return decode_usage(json_object_get(o, "usage"), ret);
 }
 
 static int decode_object(const json_t *o, struct run_result *ret)
@@ -307,15 +381,12 @@ static int decode_object(const json_t *o, struct run_result *ret)
     const char *phase = json_string_value(json_object_get(o, "phase"));
     const char *message = json_string_value(json_object_get(o, "message"));
     const json_t *compile = json_object_get(o, "compile");
-    struct run_step last;
+    struct run_step last = {0};
 
-    if (phase == NULL || decode_step(o, &last) < 0)
+    if (phase == NULL || decode_step(o, &last) < 0 ||
+        decode_u64(o, "artifact_bytes", &ret->artifact_bytes) < 0)
         return -1;
-    if (decode_u64(o, "stdout_bytes", &ret->stdout_bytes) < 0 ||
-        decode_u64(o, "stderr_bytes", &ret->stderr_bytes) < 0)
-        return -1;
-    ret->truncated = json_is_true(json_object_get(o, "truncated"));
-    (void)snprintf(ret->message, sizeof(ret->message), "%s", message == NULL ? "" : message);
+    err_copy_text(ret->message, sizeof(ret->message), message == NULL ? "" : message);
     ret->compiled = json_is_object(compile);
     if (ret->compiled && decode_step(compile, &ret->compile) < 0)
         return -1;

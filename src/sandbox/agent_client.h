@@ -29,12 +29,19 @@ int agent_prepare(struct channel *ch, const struct runtime *rt, const struct run
 // The /stats answer, checked to be a JSON object of at most 64 KiB; the caller frees it.
 int agent_stats(struct channel *ch, uint64_t deadline_ns, char **ret_json, struct err *err);
 
-// Encodes a /run body into `ret`. `prepared` says whether the sandbox has an interpreter prepared
-// for req->runtime and may use it.
-int agent_encode_run(const struct run_request *req, bool prepared, struct buf *ret,
-                     struct err *err);
+struct agent_run {
+    const struct run_request *req;
+    bool prepared; // the sandbox has an interpreter prepared for req->runtime and may use it
+    // What the compile step made once: sent as a file instead of compiling. NULL: none.
+    const uint8_t *artifact;
+    size_t artifact_len;
+    size_t artifact_max; // else the largest that is wanted back, 0: none
+};
 
-// Decodes a RESULT payload. `ret` gets compiled/ran/compile/run/truncated/byte counts/message.
+// Encodes a /run body into `ret`.
+int agent_encode_run(const struct agent_run *run, struct buf *ret, struct err *err);
+
+// Decodes a RESULT payload. `ret` gets compiled/ran/compile/run/artifact_bytes/message.
 int agent_decode_result(const uint8_t *data, size_t len, struct run_result *ret, struct err *err);
 
 #endif

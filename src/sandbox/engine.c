@@ -27,6 +27,17 @@ static void set_note(struct engine *e, const char *text)
     (void)pthread_mutex_unlock(&e->lock);
 }
 
+// What the warm-up does now: for the log, and /health meanwhile.
+static void note_warming(void *arg, const char *id, size_t number, size_t count)
+{
+    char text[96];
+
+    (void)snprintf(text, sizeof(text), "building the template: warming up %s, %zu of %zu", id,
+                   number, count);
+    log_info("%s", text);
+    set_note(arg, text);
+}
+
 static int build(struct engine *e, struct err *err)
 {
     const struct driver_ops *ops = e->config.driver;
@@ -50,6 +61,16 @@ static int build(struct engine *e, struct err *err)
     (void)pthread_mutex_unlock(&e->lock);
     pool_set_template(e->pool, t);
     return 0;
+}
+
+static bool is_stopping(struct engine *e)
+{
+    bool stop;
+
+    (void)pthread_mutex_lock(&e->lock);
+    stop = e->stopping;
+    (void)pthread_mutex_unlock(&e->lock);
+    return stop;
 }
 
 // True when the engine stops meanwhile.
@@ -76,7 +97,10 @@ static void *builder_main(void *arg)
         set_note(e, "building the template");
         if (build(e, &err) == 0)
             return NULL;
-        log_error("cannot build the template: %s", err.message);
+        if (is_stopping(e)) // which is why it failed
+            return NULL;
+        log_error("cannot build the template, trying again in %d s: %s", BUILD_RETRY_MS / 1000,
+                  err.message);
         set_note(e, err.message);
         if (pause_or_stop(e, BUILD_RETRY_MS))
             return NULL;
@@ -107,17 +131,26 @@ static int open_parts(struct engine *e, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "%s", e->probe.note);
     if (c->driver->open(&c->driver_config, &e->driver, err) < 0)
         return -1;
-    if (channel_loop_new(&e->loop, err) < 0)
+    if (channel_loop_new(&e->loop, err) < 0 ||
+        compile_cache_new(c->compile_cache_bytes, &e->compile_cache, err) < 0)
         return -1;
-    e->warm = (struct template_warm){.loop = e->loop, .runtimes = c->runtimes};
+    e->warm = (struct template_warm){
+        .loop = e->loop,
+        .runtimes = c->runtimes,
+        .progress = note_warming,
+        .progress_arg = e,
+    };
     pool.origin = (struct sandbox_origin){
         .ops = c->driver,
         .driver = e->driver,
         .loop = e->loop,
         .limits = c->limits,
     };
-    // A real processor runs code as fast the first time.
-    if (strcmp(e->probe.accel, "kvm") != 0) {
+    if (c->driver->caps & DRIVER_CAP_SHARED) {
+        // One is made in a few milliseconds, of which the agent works some and we wait the rest.
+        pool.workers = 2 * (pool.workers + 1);
+    } else if (strcmp(e->probe.accel, "kvm") != 0) {
+        // A real processor runs code as fast the first time.
         pool.origin.warm = true;
         pool.workers++;
     }
@@ -129,6 +162,7 @@ static void close_parts(struct engine *e)
     pool_free(e->pool);
     if (e->loop != NULL)
         channel_loop_free(e->loop);
+    compile_cache_free(e->compile_cache);
     e->config.driver->template_free(e->template);
     e->config.driver->close(e->driver);
     (void)pthread_mutex_destroy(&e->lock);
@@ -161,6 +195,17 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
     return 0;
 }
 
+const char *engine_template_key(struct engine *e)
+{
+    const char *key = NULL;
+
+    (void)pthread_mutex_lock(&e->lock);
+    if (e->template != NULL)
+        key = e->config.driver->template_key(e->template);
+    (void)pthread_mutex_unlock(&e->lock);
+    return key;
+}
+
 void engine_run_begin(struct engine *e)
 {
     (void)pthread_mutex_lock(&e->lock);
@@ -176,16 +221,25 @@ void engine_run_end(struct engine *e)
     (void)pthread_mutex_unlock(&e->lock);
 }
 
-void engine_free(struct engine *e, uint64_t drain_ms)
+void engine_stop(struct engine *e)
 {
-    struct timespec until = clock_to_timespec(clock_deadline_ms(drain_ms));
-
     if (e == NULL)
         return;
     pool_close(e->pool);
     (void)pthread_mutex_lock(&e->lock);
     e->stopping = true;
     (void)pthread_cond_broadcast(&e->changed);
+    (void)pthread_mutex_unlock(&e->lock);
+}
+
+void engine_free(struct engine *e, uint64_t drain_ms)
+{
+    struct timespec until = clock_to_timespec(clock_deadline_ms(drain_ms));
+
+    if (e == NULL)
+        return;
+    engine_stop(e);
+    (void)pthread_mutex_lock(&e->lock);
     while (e->runs_open > 0 && pthread_cond_timedwait(&e->changed, &e->lock, &until) == 0)
         continue;
     e->cut_runs = true;
@@ -222,6 +276,7 @@ void engine_status(struct engine *e, struct engine_status *ret)
     st.warm_ns = pool.start_ns[SANDBOX_PHASE_WARM];
     st.prepare_ns = pool.start_ns[SANDBOX_PHASE_PREPARE];
     st.runs_total = e->runs_total;
+    compile_cache_status(e->compile_cache, &st.compile_cache);
     (void)pthread_mutex_lock(&e->lock);
     st.ready = e->template != NULL && pool.created > 0 && pool.last_error[0] == '\0';
     if (e->template != NULL)

@@ -29,11 +29,19 @@ struct engine_config {
     struct driver_config driver_config; // its pointers are borrowed for the engine's life
     struct runtime_table *runtimes;     // borrowed
     struct driver_shape shape;
-    uint32_t pool_ready;      // ready sandboxes to keep per warm runtime, default 3
-    uint32_t pool_max;        // sandboxes alive at once, ready and running
-    uint32_t queue_max;       // requests that may wait for a sandbox
-    uint64_t queue_wait_ms;   // longest wait before ERR_BUSY
-    struct run_limits limits; // the defaults of a run: sandboxes are prepared for them
+    uint32_t pool_ready;          // ready sandboxes to keep per warm runtime, default 3
+    uint32_t pool_max;            // sandboxes alive at once, ready and running
+    uint32_t queue_max;           // requests that may wait for a sandbox
+    uint64_t queue_wait_ms;       // longest wait before ERR_BUSY
+    struct run_limits limits;     // the defaults of a run: sandboxes are prepared for them
+    uint64_t compile_cache_bytes; // for what compile steps made; 0: nothing is kept
+};
+
+struct engine_cache_status {
+    uint64_t max_bytes;
+    uint64_t bytes;
+    uint64_t entries;
+    uint64_t hits, misses; // requests that could have been served
 };
 
 struct engine_status {
@@ -51,12 +59,16 @@ struct engine_status {
     uint64_t sandboxes_failed;
     uint64_t clone_ns, sync_ns, warm_ns, prepare_ns; // medians over the last 64 sandboxes made
     char template_key[65];
+    struct engine_cache_status compile_cache;
 };
 
 // Starts the engine; returns at once while the template is built and the pool is filled by
 // background threads. Errors: ERR_UNSUPPORTED when the driver cannot work on this host.
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);
-// Stops taking runs; waits up to `drain_ms` for those under way, then cuts them; frees all.
+// Stops taking runs and, where it is not built yet, trying to build the template. What is lost from
+// now on is no failure and is not logged. NULL allowed.
+void engine_stop(struct engine *e);
+// engine_stop(); waits up to `drain_ms` for those under way, then cuts them; frees all.
 void engine_free(struct engine *e, uint64_t drain_ms);
 void engine_status(struct engine *e, struct engine_status *ret);
 const struct runtime_table *engine_runtimes(const struct engine *e);
@@ -96,16 +108,26 @@ enum run_reason {
     RUN_CPU,
     RUN_MEMORY,
     RUN_OUTPUT_LIMIT,
+    RUN_DISK,
+    RUN_PROCESSES,
     RUN_INTERNAL,
     RUN_REASON_COUNT
 };
-const char *run_reason_name(enum run_reason reason); // "exit", "signal", "timeout", "cpu", ...
+// "exit", "signal", "timeout", "cpu_timeout", ... as in agent_wire.h and docs/API.md, which say
+// what each means.
+const char *run_reason_name(enum run_reason reason);
+
+#define RUN_BIT(reason) (1u << (reason))
 
 struct run_step {
     enum run_reason reason;
-    int exit_code; // -1 unless RUN_EXIT
-    int signal;    // 0 unless RUN_SIGNAL
+    int exit_code;       // -1 unless it exited by itself
+    int signal;          // 0 unless a signal ended it that no limit sent
+    unsigned limits_hit; // RUN_BIT() of each limit it ran into
+    bool truncated;
+    uint64_t stdout_bytes, stderr_bytes;
     uint64_t wall_ns, cpu_user_ns, cpu_system_ns, memory_peak_bytes;
+    uint64_t processes_peak; // 0: not known
 };
 
 struct run_result {
@@ -113,12 +135,12 @@ struct run_result {
     bool ran;      // `run` is filled; false when compiling failed
     struct run_step compile;
     struct run_step run;
-    bool truncated;
-    uint64_t stdout_bytes, stderr_bytes;
-    char message[256];   // for RUN_INTERNAL
-    uint64_t queue_ns;   // waiting for a sandbox
-    uint64_t sandbox_ns; // handing the program over
-    uint64_t run_ns;     // until the result
+    bool compile_cached;     // the compile step was not run: its artifact was at hand
+    uint64_t artifact_bytes; // of what the agent sent of the compile step, 0: none
+    char message[256];       // for RUN_INTERNAL
+    uint64_t queue_ns;       // waiting for a sandbox
+    uint64_t sandbox_ns;     // handing the program over
+    uint64_t run_ns;         // until the result
     char isolation[16], accel[16];
 };
 

@@ -4,6 +4,7 @@
 #ifndef CSB_SANDBOX_ENGINE_INTERNAL_H
 #define CSB_SANDBOX_ENGINE_INTERNAL_H
 
+#include "sandbox/compile_cache.h"
 #include "sandbox/engine.h"
 #include "sandbox/pool.h"
 #include "sandbox/template.h"
@@ -17,6 +18,7 @@ struct engine {
     struct driver *driver;
     struct channel_loop *loop;
     struct pool *pool;
+    struct compile_cache *compile_cache;
     struct template_warm warm;
     pthread_t builder;
     atomic_uint_fast64_t runs_total;
@@ -33,5 +35,8 @@ struct engine {
 // A run begins and ends; engine_free waits for the count to fall to zero.
 void engine_run_begin(struct engine *e);
 void engine_run_end(struct engine *e);
+
+// The template's key, or NULL while there is none. Lives as long as the engine.
+const char *engine_template_key(struct engine *e);
 
 #endif

@@ -8,7 +8,8 @@
 // number of requests at hand, and shrinks by one every ten seconds. Worker threads make what is
 // missing, first for requests that wait, then for the bucket that lacks most. A request takes from
 // its own bucket, else a plain sandbox, else the spare of another runtime (its interpreter then
-// starts cold); else it queues, in order of arrival.
+// starts cold); else it queues, in order of arrival. Where sandboxes share one agent, one of its
+// own is made in less time than an interpreter starts cold, so it queues for that at once.
 //
 // One sandbox serves one request: pool_release() hands it to the reaper thread, which destroys it.
 // The keeper thread looks after those that wait: dead ones are replaced, and time and entropy are
@@ -18,6 +19,7 @@
 #include "sandbox/pool.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "sandbox/runtime.h"
 
 #include <errno.h>
@@ -131,6 +133,11 @@ static struct sandbox *pop_ready(struct bucket *b)
     return s;
 }
 
+static bool is_shared(const struct pool *p)
+{
+    return (p->config.origin.ops->caps & DRIVER_CAP_SHARED) != 0;
+}
+
 static size_t bucket_of(const struct pool *p, const struct runtime *rt)
 {
     for (size_t i = 1; i < p->bucket_count; i++)
@@ -175,14 +182,14 @@ static struct sandbox *take_foreign(struct pool *p, uint32_t spare)
 
 static struct sandbox *take_for(struct pool *p, size_t bucket)
 {
-    bool full = p->live >= p->config.max;
+    // One of its own may not come soon.
+    bool any = p->live >= p->config.max || p->fail_streak > 0;
     struct sandbox *s = take_from(p, bucket);
 
-    if (s == NULL)
-        s = take_from(p, 0);
-    if (s == NULL)
-        s = take_foreign(p, full ? 1 : 2);
-    return s;
+    if (s != NULL || (is_shared(p) && bucket != 0 && !any))
+        return s;
+    s = take_from(p, 0);
+    return s != NULL ? s : take_foreign(p, any ? 1 : 2);
 }
 
 static void serve_waiters(struct pool *p)
@@ -265,7 +272,8 @@ static void note_failure(struct pool *p, const struct err *err)
     uint64_t wait_ms = BACKOFF_MIN_MS << (p->fail_streak < 6 ? p->fail_streak : 6);
 
     p->failed++;
-    p->fail_streak++;
+    if (p->fail_streak++ == 0 && !p->closed) // once, not with every try
+        log_error("cannot make a sandbox, trying again: %s", err->message);
     p->next_try_ns = clock_deadline_ms(wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS);
     (void)snprintf(p->last_error, sizeof(p->last_error), "%s", err->message);
 }
@@ -284,6 +292,8 @@ static void make_one(struct pool *p, size_t bucket)
         origin.warm = false;
     b->starting++;
     p->live++;
+    if (pick(p, &(size_t){0}))
+        (void)pthread_cond_signal(&p->work); // there is work for another
     (void)pthread_mutex_unlock(&p->lock);
     r = sandbox_start(&origin, b->runtime, clock_deadline_ms(START_MS), &s, &err);
     (void)pthread_mutex_lock(&p->lock);
@@ -291,10 +301,15 @@ static void make_one(struct pool *p, size_t bucket)
     if (r < 0) {
         p->live--;
         note_failure(p, &err);
+        serve_waiters(p);
         return;
     }
     for (int i = 0; i < SANDBOX_PHASE_COUNT; i++)
         p->starts[i][p->created % STARTS_KEPT] = s->start_ns[i];
+    if (p->fail_streak > 0)
+        log_info("sandboxes can be made again");
+    else if (p->created == 0)
+        log_info("ready: the first sandbox is made, the pool is being filled");
     p->created++;
     p->fail_streak = 0;
     p->last_error[0] = '\0';
@@ -329,6 +344,7 @@ static void *reaper_main(void *arg)
     (void)pthread_mutex_lock(&p->lock);
     for (;;) {
         struct sandbox *s = p->corpses;
+        uint32_t count = 0;
 
         if (s == NULL && p->all_buried)
             break;
@@ -336,11 +352,18 @@ static void *reaper_main(void *arg)
             (void)pthread_cond_wait(&p->dead, &p->lock);
             continue;
         }
-        p->corpses = s->next;
+        // Where ending one takes long, others need not wait for all.
+        p->corpses = is_shared(p) ? NULL : s->next;
         (void)pthread_mutex_unlock(&p->lock);
-        sandbox_free(s);
+        while (s != NULL) {
+            struct sandbox *next = is_shared(p) ? s->next : NULL;
+
+            sandbox_free(s);
+            count++;
+            s = next;
+        }
         (void)pthread_mutex_lock(&p->lock);
-        p->live--;
+        p->live -= count;
         (void)pthread_cond_signal(&p->work);
     }
     (void)pthread_mutex_unlock(&p->lock);
@@ -369,13 +392,22 @@ static void bury_dead(struct pool *p)
     }
 }
 
+// One that was borrowed goes back to the end of its bucket, so any of them may be stale.
 static struct sandbox *take_stale(struct pool *p, uint64_t now)
 {
     for (size_t i = 0; i < p->bucket_count; i++) {
-        struct sandbox *s = p->buckets[i].ready;
+        struct bucket *b = &p->buckets[i];
 
-        if (s != NULL && now - s->synced_ns > RESYNC_NS)
-            return pop_ready(&p->buckets[i]);
+        for (struct sandbox **at = &b->ready; *at != NULL; at = &(*at)->next) {
+            struct sandbox *s = *at;
+
+            if (now - s->synced_ns <= RESYNC_NS)
+                continue;
+            *at = s->next;
+            s->next = NULL;
+            b->ready_count--;
+            return s;
+        }
     }
     return NULL;
 }
@@ -592,6 +624,8 @@ static int wait_served(struct pool *p, struct waiter *w, const struct pool_wait 
 
         if (p->closed)
             return err_set(err, ERR_CANCELLED, "the service is shutting down");
+        if (now >= deadline && p->config.origin.template == NULL)
+            return err_set(err, ERR_BUSY, "the service is still starting, see /health");
         if (now >= deadline)
             return err_set(err, ERR_BUSY, "no sandbox became free within %llu ms",
                            (unsigned long long)p->config.queue_wait_ms);
@@ -617,7 +651,7 @@ static int queue_up(struct pool *p, size_t bucket, const struct pool_wait *wait,
         return err_set(err, ERR_BUSY, "%u requests are already waiting", p->waiter_count);
     (void)init_cond(&w.cond);
     enqueue(p, &w);
-    (void)pthread_cond_broadcast(&p->work);
+    (void)pthread_cond_signal(&p->work);
     r = wait_served(p, &w, wait, err);
     if (r < 0)
         dequeue(p, &w);
@@ -649,7 +683,7 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
             p->running++;
         else
             r = queue_up(p, bucket, wait, &s, err);
-        (void)pthread_cond_broadcast(&p->work);
+        (void)pthread_cond_signal(&p->work);
     }
     (void)pthread_mutex_unlock(&p->lock);
     if (r == 0)

@@ -14,11 +14,9 @@
 #include "channel/frames.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/engine_internal.h"
+#include "sandbox/run_program.h"
 #include "sandbox/runtime.h"
-#include "sandbox/wrap.h"
 
-#include <fnmatch.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +25,7 @@
 #define SEND_TRIES  5
 #define CHUNK_BYTES 16384
 #define ROOM_SLACK  65536u // bytes beyond the limits, which the agent keeps to the byte
+#define LOG_MAX     65536u // of a compiler, that is kept with what it made
 
 struct run {
     struct engine *engine;
@@ -39,6 +38,14 @@ struct run {
     uint64_t patience_ns; // how long the agent may make us wait in all
     uint64_t output_room; // bytes of the program, and of the compiler, that may still come
     uint64_t compile_room;
+    bool has_compile; // the agent was asked to compile
+    // The compile cache's part.
+    const struct compile_artifact *artifact; // what is sent instead of compiling, or NULL
+    bool log_told;                           // what its compiler said was an event
+    size_t artifact_max;                     // what the agent may send of its compile step, or 0
+    struct compile_key key;
+    struct buf made; // what it sent
+    struct buf log;  // what its compiler said
     struct frames frames;
     uint8_t chunk[CHUNK_BYTES];
     const uint8_t *data; // what of the chunk is not decoded yet
@@ -46,99 +53,75 @@ struct run {
     struct run_result result;
 };
 
-static bool matches(char *const *patterns, size_t count, const char *name)
+// Finds what the compile step would make, or arranges to keep it.
+static void ask_cache(struct run *r, const struct program *p)
 {
-    for (size_t i = 0; i < count; i++)
-        if (fnmatch(patterns[i], name, 0) == 0)
-            return true;
-    return false;
-}
+    struct compile_cache *cache = r->engine->compile_cache;
+    const char *template_key = engine_template_key(r->engine);
+    size_t max = compile_cache_artifact_max(cache);
 
-// True when something of the request could only take effect at the interpreter's start.
-static bool needs_cold_start(const struct run_request *req)
-{
-    const struct runtime *rt = req->runtime;
-
-    for (size_t i = 0; i < req->file_count; i++)
-        if (matches(rt->cold_files, rt->cold_files_count, req->files[i].path))
-            return true;
-    for (size_t i = 0; req->env != NULL && req->env[i] != NULL; i++) {
-        char name[256];
-
-        (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(req->env[i], "="), req->env[i]);
-        if (matches(rt->cold_env, rt->cold_env_count, name))
-            return true;
+    if (max == 0 || template_key == NULL || !program_has_artifact(p))
+        return;
+    compile_cache_key(&p->req, template_key, &r->key);
+    r->artifact = compile_cache_get(cache, &r->key);
+    if (r->artifact != NULL && !program_has_room(p, r->artifact->len)) {
+        // Let it fail as it would.
+        compile_artifact_unref(r->artifact);
+        r->artifact = NULL;
     }
-    return false;
+    r->artifact_max = r->artifact == NULL ? max : 0;
 }
 
-// The body with the program wrapped where the runtime asks for it. Returns 0 with *ret empty when
-// nothing is to be wrapped.
-static int wrap_program(const struct run_request *req, struct buf *ret, struct err *err)
+static bool compiles(const struct run *r, const struct run_request *req)
 {
-    const struct runtime *rt = req->runtime;
-    const struct run_file *f = &req->files[0];
-
-    if (rt->wrap_unless == NULL || wrap_has_words((const char *)f->data, f->len, rt->wrap_unless))
-        return 0;
-    if (buf_append(ret, rt->wrap_prefix, strlen(rt->wrap_prefix)) < 0 ||
-        buf_append(ret, f->data, f->len) < 0 || buf_append(ret, "\n", 1) < 0 ||
-        buf_append(ret, rt->wrap_suffix, strlen(rt->wrap_suffix)) < 0)
-        return err_set(err, ERR_INTERNAL, "out of memory");
-    return 0;
-}
-
-static int encode(const struct run_request *req, bool prepared, struct buf *ret, struct err *err)
-{
-    _cleanup_buf_ struct buf wrapped = BUF_INIT;
-    struct run_request copy = *req;
-    struct run_file *files;
-    int r;
-
-    if (wrap_program(req, &wrapped, err) < 0)
-        return -1;
-    if (wrapped.len == 0)
-        return agent_encode_run(req, prepared, ret, err);
-    files = calloc(req->file_count, sizeof(*files));
-    if (files == NULL)
-        return err_set(err, ERR_INTERNAL, "out of memory");
-    memcpy(files, req->files, req->file_count * sizeof(*files));
-    files[0].data = wrapped.data;
-    files[0].len = wrapped.len;
-    copy.files = files;
-    r = agent_encode_run(&copy, prepared, ret, err);
-    free(files);
-    return r;
+    return req->runtime->compile.argc > 0 && r->artifact == NULL;
 }
 
 static void set_bounds(struct run *r, const struct run_request *req)
 {
     uint64_t ms = req->limits.wall_ms + GRACE_MS;
 
-    if (req->runtime->compile.argc > 0)
+    if (compiles(r, req))
         ms += req->runtime->compile_wall_ms;
     r->deadline_ns = clock_deadline_ms(ms);
     r->patience_ns = ms * NS_PER_MS;
     r->output_room = req->limits.output_bytes + ROOM_SLACK;
     r->compile_room = RUN_COMPILE_OUTPUT_BYTES + ROOM_SLACK;
+    buf_clear(&r->made);
+    buf_clear(&r->log);
+}
+
+static int encode(const struct run *r, const struct program *p, const struct sandbox *s,
+                  struct buf *ret, struct err *err)
+{
+    struct agent_run how = {
+        .req = &p->req,
+        .prepared = r->artifact == NULL && s->prepared == p->req.runtime && !p->cold,
+        .artifact_max = r->artifact_max,
+    };
+
+    if (r->artifact != NULL) {
+        how.artifact = r->artifact->data;
+        how.artifact_len = r->artifact->len;
+    }
+    return agent_encode_run(&how, ret, err);
 }
 
 // Takes a sandbox and sends the program to it. On failure nothing was sent and no sandbox is held.
-static int send_program(struct run *r, const struct run_request *req, struct err *err)
+static int send_program(struct run *r, const struct program *p, struct err *err)
 {
-    struct pool_wait wait = {.gone = req->gone, .arg = req->gone_arg};
+    struct pool_wait wait = {.gone = r->gone, .arg = r->gone_arg};
     struct pool *pool = r->engine->pool;
     _cleanup_buf_ struct buf body = BUF_INIT;
     uint64_t start = clock_mono_ns();
     struct sandbox *s;
-    bool prepared;
 
-    if (pool_acquire(pool, req->runtime, &wait, &s, err) < 0)
+    // What needs no compiler leaves the prepared ones to those that do.
+    if (pool_acquire(pool, r->artifact == NULL ? p->req.runtime : NULL, &wait, &s, err) < 0)
         return -1;
     r->sent_ns = clock_mono_ns();
     r->result.queue_ns += r->sent_ns - start;
-    prepared = s->prepared == req->runtime && !needs_cold_start(req);
-    if (encode(req, prepared, &body, err) == 0 &&
+    if (encode(r, p, s, &body, err) == 0 &&
         channel_send(s->channel,
                      &(struct channel_request){
                          .method = "POST", .path = "/run", .body = body.data, .body_len = body.len},
@@ -229,18 +212,18 @@ static void pause_before_retry(int tries)
 // did not live to see the program (AGENT_STATUS_GONE), is replaced and the program handed over
 // again: it reaches nothing outside its sandbox, so a start that died with it left no trace. Once
 // the agent answered, the run is not repeated.
-static int hand_over(struct run *r, const struct run_request *req, bool *ret_may_have_run,
+static int hand_over(struct run *r, const struct program *p, bool *ret_may_have_run,
                      struct err *err)
 {
     for (int tries = 1;; tries++) {
         int status;
 
-        if (send_program(r, req, err) < 0) {
+        if (send_program(r, p, err) < 0) {
             if (err->code != ERR_GONE || tries == SEND_TRIES)
                 return -1;
             continue;
         }
-        set_bounds(r, req);
+        set_bounds(r, &p->req);
         if (await_status(r, &status, err) < 0) {
             *ret_may_have_run = true;
             if (err->code != ERR_GONE || tries == SEND_TRIES)
@@ -262,18 +245,29 @@ int run_open(struct engine *e, const struct run_request *req, struct run **ret,
              bool *ret_may_have_run, struct err *err)
 {
     struct run *r = calloc(1, sizeof(*r));
+    struct program program;
+    int rc;
 
     *ret_may_have_run = false;
     if (r == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
+    if (program_init(req, &program, err) < 0) {
+        free(r);
+        return -1;
+    }
     r->engine = e;
     r->gone = req->gone;
     r->gone_arg = req->gone_arg;
     frames_init(&r->frames);
     memcpy(r->result.isolation, e->probe.isolation, sizeof(r->result.isolation));
     memcpy(r->result.accel, e->probe.accel, sizeof(r->result.accel));
+    r->log = (struct buf)BUF_CAPPED(LOG_MAX);
     engine_run_begin(e);
-    if (hand_over(r, req, ret_may_have_run, err) < 0) {
+    ask_cache(r, &program);
+    r->has_compile = compiles(r, req);
+    rc = hand_over(r, &program, ret_may_have_run, err);
+    program_release(&program);
+    if (rc < 0) {
         run_close(r);
         return -1;
     }
@@ -282,17 +276,37 @@ int run_open(struct engine *e, const struct run_request *req, struct run **ret,
     return 0;
 }
 
+// What a compile step made that went well, and is all here.
+static void keep_artifact(struct run *r, const struct run_result *result)
+{
+    if (r->artifact_max == 0 || !result->ran || result->compile.reason != RUN_EXIT ||
+        result->compile.exit_code != 0 || result->artifact_bytes == 0 ||
+        result->artifact_bytes != r->made.len)
+        return;
+    // A hit says all that the compiler said, or there is none.
+    if (result->compile.stdout_bytes + result->compile.stderr_bytes == r->log.len)
+        compile_cache_put(r->engine->compile_cache, &r->key, &r->made, &r->log);
+}
+
 static int finish(struct run *r, const struct frame *frame, struct err *err)
 {
     struct run_result decoded;
 
     if (agent_decode_result(frame->data, frame->len, &decoded, err) < 0)
         return -1;
+    if (decoded.compiled != r->has_compile)
+        return err_set(err, ERR_PROTOCOL, "the agent's result is not that of this run");
+    keep_artifact(r, &decoded);
     decoded.queue_ns = r->result.queue_ns;
     decoded.sandbox_ns = r->result.sandbox_ns;
     decoded.run_ns = clock_mono_ns() - r->sent_ns;
     memcpy(decoded.isolation, r->result.isolation, sizeof(decoded.isolation));
     memcpy(decoded.accel, r->result.accel, sizeof(decoded.accel));
+    if (r->artifact != NULL) {
+        decoded.compiled = decoded.compile_cached = true;
+        decoded.compile = (struct run_step){.reason = RUN_EXIT};
+        decoded.compile.stdout_bytes = r->artifact->log_len;
+    }
     r->result = decoded;
     return 0;
 }
@@ -308,6 +322,21 @@ static int take_room(uint64_t *room, size_t len)
     return 0;
 }
 
+static int too_much(struct err *err)
+{
+    return err_set(err, ERR_PROTOCOL, "the sandbox sent more output than the run may have");
+}
+
+// What the compile step made goes nowhere but into the cache.
+static int take_artifact(struct run *r, const struct frame *frame, struct err *err)
+{
+    if (frame->len == 0 || frame->len > r->artifact_max - r->made.len)
+        return too_much(err);
+    if (buf_append(&r->made, frame->data, frame->len) < 0)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    return 0;
+}
+
 static int deliver(struct run *r, const struct frame *frame, struct run_event *ret, struct err *err)
 {
     static const enum run_event_kind kinds[] = {
@@ -315,6 +344,7 @@ static int deliver(struct run *r, const struct frame *frame, struct run_event *r
         [AGENT_FRAME_STDERR] = RUN_EVENT_STDERR,
         [AGENT_FRAME_COMPILE_OUT] = RUN_EVENT_COMPILE_OUT,
     };
+    bool of_compiler = frame->type == AGENT_FRAME_COMPILE_OUT;
 
     if (frame->type == AGENT_FRAME_RESULT) {
         if (finish(r, frame, err) < 0)
@@ -322,9 +352,11 @@ static int deliver(struct run *r, const struct frame *frame, struct run_event *r
         *ret = (struct run_event){.kind = RUN_EVENT_RESULT, .result = &r->result};
         return 0;
     }
-    if (take_room(frame->type == AGENT_FRAME_COMPILE_OUT ? &r->compile_room : &r->output_room,
-                  frame->len) < 0)
-        return err_set(err, ERR_PROTOCOL, "the sandbox sent more output than the run may have");
+    if (take_room(of_compiler ? &r->compile_room : &r->output_room, frame->len) < 0)
+        return too_much(err);
+    // More than the log holds: keep_artifact() sees that it is short.
+    if (of_compiler && r->artifact_max > 0)
+        (void)buf_append(&r->log, frame->data, frame->len);
     *ret = (struct run_event){.kind = kinds[frame->type], .data = frame->data, .len = frame->len};
     return 0;
 }
@@ -355,15 +387,26 @@ static int read_more(struct run *r, struct err *err)
 
 int run_next(struct run *r, struct run_event *ret, struct err *err)
 {
+    if (r->artifact != NULL && r->artifact->log_len > 0 && !r->log_told) {
+        r->log_told = true;
+        *ret = (struct run_event){
+            .kind = RUN_EVENT_COMPILE_OUT, .data = r->artifact->log, .len = r->artifact->log_len};
+        return 0;
+    }
     for (;;) {
         struct frame frame;
 
         if (frames_next(&r->frames, &r->data, &r->len, &frame) < 0)
             return err_set(err, ERR_PROTOCOL, "the sandbox sent a malformed answer");
-        if (frame.data != NULL)
+        if (frame.data == NULL) {
+            if (read_more(r, err) < 0)
+                return -1;
+        } else if (frame.type == AGENT_FRAME_ARTIFACT) {
+            if (take_artifact(r, &frame, err) < 0)
+                return -1;
+        } else {
             return deliver(r, &frame, ret, err);
-        if (read_more(r, err) < 0)
-            return -1;
+        }
     }
 }
 
@@ -376,6 +419,9 @@ void run_close(struct run *r)
     e = r->engine;
     take_back(r);
     frames_release(&r->frames);
+    compile_artifact_unref(r->artifact);
+    buf_release(&r->made);
+    buf_release(&r->log);
     free(r);
     engine_run_end(e);
 }

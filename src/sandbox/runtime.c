@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/ini.h"
 #include "base/parse.h"
+#include "sandbox/engine.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -121,6 +122,15 @@ static int key_compile(struct runtime *rt, const char *rest, const char *value, 
     return set_words(rt->compile.argv, &rt->compile.argc, RUNTIME_ARGS_MAX, value, err);
 }
 
+static int key_compile_artifact(struct runtime *rt, const char *rest, const char *value,
+                                struct err *err)
+{
+    UNUSED_REST;
+    if (run_path_check(value, err) < 0)
+        return -1;
+    return set_owned(&rt->compile_artifact, value, err);
+}
+
 static int key_run(struct runtime *rt, const char *rest, const char *value, struct err *err)
 {
     UNUSED_REST;
@@ -199,13 +209,24 @@ static int key_warm(struct runtime *rt, const char *rest, const char *value, str
     return set_owned(&rt->warm_code, value, err);
 }
 
+static int set_yes(bool *ret, const char *value, struct err *err)
+{
+    *ret = strcmp(value, "yes") == 0;
+    if (!*ret && strcmp(value, "no") != 0)
+        return err_set(err, ERR_INVALID, "expected yes or no");
+    return 0;
+}
+
 static int key_warm_clone(struct runtime *rt, const char *rest, const char *value, struct err *err)
 {
     UNUSED_REST;
-    rt->warm_clone = strcmp(value, "yes") == 0;
-    if (!rt->warm_clone && strcmp(value, "no") != 0)
-        return err_set(err, ERR_INVALID, "expected yes or no");
-    return 0;
+    return set_yes(&rt->warm_clone, value, err);
+}
+
+static int key_zygote(struct runtime *rt, const char *rest, const char *value, struct err *err)
+{
+    UNUSED_REST;
+    return set_yes(&rt->zygote, value, err);
 }
 
 static int set_number(uint64_t min, uint64_t max, const char *value, uint64_t *ret, struct err *err)
@@ -247,6 +268,7 @@ static const struct key_row key_rows[] = {
     {"extension", key_extension},
     {"aliases", key_aliases},
     {"compile", key_compile},
+    {"compile_artifact", key_compile_artifact},
     {"run", key_run},
     {"prepare", key_prepare},
     {"env.", key_env},
@@ -258,6 +280,7 @@ static const struct key_row key_rows[] = {
     {"wrap.suffix", key_wrap_suffix},
     {"warm", key_warm},
     {"warm_clone", key_warm_clone},
+    {"zygote", key_zygote},
     {"pool_ready", key_pool_ready},
     {"compile_wall_ms", key_compile_wall},
     {"compile_memory_bytes", key_compile_memory},
@@ -302,12 +325,17 @@ static int check_complete(struct runtime *rt, struct err *err)
         check_command(rt, "run", &rt->run, err) < 0 ||
         check_command(rt, "prepare", &rt->prepare, err) < 0)
         return -1;
+    if (rt->compile_artifact != NULL && rt->compile.argc == 0)
+        return err_set(err, ERR_INVALID, "%s%s: compile_artifact needs compile", rt->id,
+                       FILE_SUFFIX);
     if (rt->wrap_unless != NULL && (rt->wrap_prefix == NULL || rt->wrap_suffix == NULL))
         return err_set(err, ERR_INVALID, "%s%s: wrap.unless needs wrap.prefix and wrap.suffix",
                        rt->id, FILE_SUFFIX);
     if (rt->warm_clone && (rt->warm_code == NULL || rt->prepare.argc == 0))
         return err_set(err, ERR_INVALID, "%s%s: warm_clone needs warm and prepare", rt->id,
                        FILE_SUFFIX);
+    if (rt->zygote && rt->prepare.argc == 0)
+        return err_set(err, ERR_INVALID, "%s%s: zygote needs prepare", rt->id, FILE_SUFFIX);
     if (rt->name[0] == '\0')
         memcpy(rt->name, rt->id, sizeof(rt->id));
     static_assert(sizeof(stem) + sizeof(rt->extension) <= sizeof(rt->source), "fits");
@@ -431,6 +459,7 @@ void runtime_table_free(struct runtime_table *t)
         free_list(rt->prepare_env, rt->prepare_env_count);
         free_list(rt->cold_env, rt->cold_env_count);
         free_list(rt->cold_files, rt->cold_files_count);
+        free(rt->compile_artifact);
         free(rt->wrap_unless);
         free(rt->wrap_prefix);
         free(rt->wrap_suffix);

@@ -30,6 +30,8 @@ struct runtime {
     char *aliases[RUNTIME_ALIASES_MAX + 1]; // further accepted ids: "py"
     size_t alias_count;
     struct runtime_command compile;
+    char *compile_artifact; // what the compile step makes and the run step needs beside the files,
+                            // relative; NULL: not told, so never kept
     struct runtime_command run;
     struct runtime_command prepare; // how to start a prepared interpreter, or compiler when there
                                     // is a compile step; none when argc is 0
@@ -45,6 +47,8 @@ struct runtime {
     char *wrap_unless; // program without this word sequence outside comments and strings is
     char *wrap_prefix; // put between prefix and suffix; NULL: never
     char *wrap_suffix;
+    bool zygote;         // a started interpreter may be forked into the next one, where sandboxes
+                         // share a kernel
     uint32_t pool_ready; // clones kept ready for it when POOL_SIZE is 3; in proportion otherwise
     char *warm_code;     // program run while the template is built, or NULL
     bool warm_clone;     // and once more in each clone whose processor is emulated

@@ -45,7 +45,8 @@ struct sandbox_origin {
 };
 
 // Clones, syncs, warms and prepares `rt` (NULL or without a prepare step: neither). A sandbox that
-// did not confirm /sync is never returned. Blocks until ready or the deadline.
+// did not confirm /sync is never returned, unless it shares the host's kernel, where there is
+// nothing to sync. Blocks until ready or the deadline.
 int sandbox_start(const struct sandbox_origin *origin, const struct runtime *rt,
                   uint64_t deadline_ns, struct sandbox **ret, struct err *err);
 

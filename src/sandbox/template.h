@@ -6,12 +6,18 @@
 
 #include "base/err.h"
 
+#include <stddef.h>
+
 struct channel_loop;
 struct runtime_table;
 
 struct template_warm {
     struct channel_loop *loop;            // borrowed
     const struct runtime_table *runtimes; // borrowed
+    // Told before each runtime that has something to warm: its id, and which of how many. May be
+    // NULL.
+    void (*progress)(void *arg, const char *id, size_t number, size_t count);
+    void *progress_arg;
 };
 
 // A driver_warm_fn; `arg` is a struct template_warm. Waits for the agent, then runs each runtime's

@@ -91,7 +91,7 @@ static int run_once(struct channel *ch, const struct runtime *rt, bool prepared,
     int status;
     int r;
 
-    if (agent_encode_run(&req, prepared, &body, err) < 0)
+    if (agent_encode_run(&(struct agent_run){.req = &req, .prepared = prepared}, &body, err) < 0)
         return -1;
     r = channel_send(ch,
                      &(struct channel_request){

@@ -35,6 +35,10 @@ channel_client)
     sources="src/channel/channel.c src/channel/channel_session.c src/channel/channel_stream.c"
     libs="-lnghttp2 -lpthread"
     ;;
+plan)
+    sources="src/jail/plan_text.c src/jail/plan_text_read.c src/jail/jail_check.c src/base/parse.c"
+    libs=""
+    ;;
 server) sources="src/channel/server.c src/channel/server_stream.c" libs="-lnghttp2" ;;
 multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;

@@ -57,6 +57,19 @@ def modules(tap):
     tap.check(len(set(order)) == len(order), "no module is named twice", order)
 
 
+def directory(tap):
+    tree = os.path.join(IMAGE, "rootfs")
+    tap.check(read(tree, ".csb-tree-key") == read(IMAGE, "image.key"),
+              "the directory is of the same build as the image")
+    places = ["work", "csb", "proc", "dev", "run", "tmp", "var/tmp", "home/user", "sys/fs/cgroup",
+              "sys/fs/cgroup/memory", "sys/fs/cgroup/pids"]
+    absent = [place for place in places if not os.path.isdir(os.path.join(tree, place))]
+    tap.check(not absent, "and has the places that jails mount over", absent)
+    closed = [path for path in ("", "usr", "usr/bin", "usr/lib/csb")
+              if os.stat(os.path.join(tree, path)).st_mode & 0o005 != 0o005]
+    tap.check(not closed, "and may be read by every user", closed)
+
+
 def cache(tap):
     script = os.path.join(ROOT, "image", "build.sh")
     result = run(script, "--check", IMAGE)
@@ -148,7 +161,7 @@ def initrd(tap):
 
 def main():
     tap = Tap()
-    for group in (files, modules, cache, sources, initrd):
+    for group in (files, modules, directory, cache, sources, initrd):
         tap.group(group)
     tap.finish()
 

@@ -2,7 +2,7 @@
 """Starts codesandboxd with the fake driver: all of the daemon and its HTTP API, no virtual machine.
 
 CSB_BUILD is the meson build directory. The programs sent are in the fake agent's little language
-(src/driver/fake_program.h): out, err, stdin, flood, sleep, exit, signal, oom, reject, die.
+(src/driver/fake_program.h): out, err, stdin, flood, sleep, exit, signal, oom, spin, hit, warn, reject, die and more.
 """
 import http.client
 import json

@@ -12,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from daemon import Daemon  # noqa: E402
 from tap import Tap  # noqa: E402
 
+USAGE = {"wall_ms", "cpu_ms", "cpu_user_ms", "cpu_system_ms", "memory_peak_bytes",
+         "processes_peak", "output_bytes"}
 FIRST = ["request_id", "success", "output", "execution_time"]
 
 
@@ -29,7 +31,7 @@ def results(t, d):
     t.check(r["stdout"] == "hello\nagain\n" and r["stderr"] == "oops\n", "and apart", r)
     t.check(isinstance(r["execution_time"], float) and 0 < r["execution_time"] < 30,
             "execution_time is in seconds", r)
-    t.check(set(r["usage"]) == {"wall_ms", "cpu_ms", "memory_peak_bytes"} and
+    t.check(set(r["usage"]) == USAGE and r["usage"]["output_bytes"] == 17 and
             set(r["timing"]) == {"queue_ms", "sandbox_ms", "run_ms"}, "usage and timing", r)
     t.check(r["isolation"] == "fake" and r["compile"] is None and r["signal"] is None, "the rest", r)
     r = d.execute("out x\nexit 3")[2]
@@ -43,10 +45,71 @@ def results(t, d):
             "no main" in r["output"] and "no main" in r["compile"]["output"], "compile error", r)
     r = d.execute("out ran", language="rust")[2]
     t.check(r["output"] == "ran\n" and r["compile"]["success"] is True, "compiled and ran", r)
+    t.check(set(r["compile"]) == {"success", "exit_code", "signal", "reason", "limits_hit", "output",
+                                  "truncated", "cached", "wall_ms", "usage"} and
+            set(r["compile"]["usage"]) == USAGE, "the compile step has the same fields", r)
     r = d.execute(language="py")[2]
     t.check(r["language"] == "python" and r["version"] == "3.11.2", "an alias works", r)
     for version in ("3", "3.11", "3.11.2", None):
         t.check(d.execute(version=version)[0] == 200, f"version {version} matches")
+
+
+# code, request fields, then status, reason, exit_code, signal, limits_hit: docs/API.md, Verdicts.
+VERDICTS = [
+    ("exit 0", {}, "ok", "exit", 0, None, []),
+    ("exit 7", {}, "error", "exit", 7, None, []),
+    ("signal 6", {}, "killed", "signal", None, "SIGABRT", []),
+    ("sleep 5000", {"timeout": 0.2}, "timeout", "timeout", None, None, ["timeout"]),
+    ("spin", {}, "timeout", "cpu_timeout", None, None, ["cpu_timeout"]),
+    ("oom", {}, "memory", "memory", None, None, ["memory"]),
+    ("flood 5000", {"limits": {"output_bytes": 4096}}, "output_limit", "output_limit", None, None,
+     ["output_limit"]),
+    ("hit disk\nexit 1", {}, "error", "disk", 1, None, ["disk"]),
+    ("hit disk\nsignal 7", {}, "killed", "disk", None, "SIGBUS", ["disk"]),
+    ("hit disk\nexit 0", {}, "ok", "exit", 0, None, ["disk"]),
+    ("hit processes\nexit 2", {}, "error", "processes", 2, None, ["processes"]),
+    ("hit processes\nexit 0", {}, "ok", "exit", 0, None, ["processes"]),
+    ("hit memory\nexit 137", {}, "memory", "memory", 137, None, ["memory"]),
+    ("hit memory\nexit 0", {}, "ok", "exit", 0, None, ["memory"]),
+    ("hit disk\nsleep 5000", {"timeout": 0.2}, "timeout", "timeout", None, None,
+     ["timeout", "disk"]),
+]
+
+
+def verdicts(t, d):
+    for code, fields, *want in VERDICTS:
+        r = d.execute(code, **fields)[2]
+        got = [r["status"], r["reason"], r["exit_code"], r["signal"], r["limits_hit"]]
+        t.check(got == want and r["success"] is (want[0] == "ok"),
+                f"{code!r} is {want[0]}, {want[1]}", r)
+    api = (pathlib.Path(__file__).resolve().parents[2] / "docs/API.md").read_text()
+    reasons = {row[3] for row in VERDICTS} | {"internal"}
+    t.check(all(f"| `{reason}` | " in api for reason in reasons), "docs/API.md lists every reason")
+
+
+def cache(t, d):
+    code = "warn careful\nout ran\nexit 3"
+    first = d.execute(code, language="rust")[2]
+    second = d.execute(code, language="rust", args=["x"], env={"A": "1"}, stdin="y")[2]
+    t.check(first["compile"]["cached"] is False and second["compile"]["cached"] is True,
+            "the same sources are not compiled again", (first, second))
+    t.check(second["stdout"] == "ran\n" and second["exit_code"] == 3 and
+            second["compile"]["output"] == "careful\n" and second["compile"]["success"] is True and
+            second["compile"]["usage"]["cpu_ms"] == 0, "and all else is the same", second)
+    r = d.execute(code, language="rust", files={"a": "1"})[2]
+    t.check(r["compile"]["cached"] is False, "another file is another program", r)
+    # The compiler's output has a limit of its own, whatever the program's is.
+    for again in (0, 1):
+        r = d.execute("chatter 600000\nout x", language="rust", limits={"output_bytes": 10})[2]
+        t.check(r["status"] == "ok" and r["stdout"] == "x\n" and len(r["compile"]["output"]) == 600000 and
+                r["truncated"] is False and r["compile"]["usage"]["output_bytes"] == 600000,
+                "what a compiler says takes no room of the program's", str(r)[:200])
+        t.check(r["compile"]["cached"] is False, "and is too much to be kept")
+    status, _, r = d.execute("chatter 1200000\nout x", language="rust")
+    t.check(status == 503 and r["error"] == "sandbox_lost", "no more than 1 MiB is taken", (status, r))
+    held = d.get("/health")[2]["compile_cache"]
+    t.check(held["entries"] >= 2 and held["hits"] >= 1 and 0 < held["bytes"] <= held["max_bytes"],
+            "/health tells", held)
 
 
 def text(t, d):
@@ -153,6 +216,62 @@ def good_input(t, d):
             t.check(answer[0] == 200, f"{key}: {str(value)[:40]!r} is accepted", answer)
 
 
+MIB = 1 << 20
+
+
+def fits_body(size):
+    """A body of exactly that many bytes."""
+    body = json.dumps({"language": "python", "code": ""})
+    return body.replace('""', '"' + "#" * (size - len(body)) + '"')
+
+
+# Each thing a client can set: what is least and most, and what is just beyond; the field at fault.
+BOUNDS = [
+    ("timeout", "timeout", [0.001, 300], [0, 300.001]),
+    ("limits.wall_ms", "limits", [{"wall_ms": n} for n in (1, 300000)],
+     [{"wall_ms": n} for n in (0, 300001)]),
+    ("limits.cpu_ms", "limits", [{"cpu_ms": n} for n in (1, 4800000)],
+     [{"cpu_ms": n} for n in (0, 4800001)]),
+    ("limits.memory_bytes", "limits", [{"memory_bytes": n * MIB} for n in (16, 768)],
+     [{"memory_bytes": n} for n in (16 * MIB - 1, 768 * MIB + 1)]),
+    ("limits.processes", "limits", [{"processes": n} for n in (1, 1024)],
+     [{"processes": n} for n in (0, 1025)]),
+    ("limits.output_bytes", "limits", [{"output_bytes": n} for n in (1, 16 * MIB)],
+     [{"output_bytes": n} for n in (0, 16 * MIB + 1)]),
+    ("limits.disk_bytes", "limits", [{"disk_bytes": n} for n in (65536, 512 * MIB)],
+     [{"disk_bytes": n} for n in (65535, 512 * MIB + 1)]),
+    ("args", "args", [["x"] * 256], [["x"] * 257]),
+    ("args[0]", "args", [["x" * (128 * 1024 - 1)]], [["x" * 128 * 1024]]),
+    ("env", "env", [{f"V{i}": "" for i in range(128)}], [{f"V{i}": "" for i in range(129)}]),
+    ("env.A", "env", [{"A": "x" * (128 * 1024 - 3)}], [{"A": "x" * (128 * 1024 - 2)}]),
+    ("env." + "N" * 129, "env", [{"N" * 128: ""}], [{"N" * 129: ""}]),
+    ("files", "files", [{f"f{i}": "" for i in range(255)}], [{f"f{i}": "" for i in range(256)}]),
+    ("files." + "x" * 256, "files", [{"x" * 255: ""}], [{"x" * 256: ""}]),
+    ("files." + "/".join("a" * 17), "files", [{"/".join("a" * 16): ""}], [{"/".join("a" * 17): ""}]),
+]
+
+
+def bounds(t, d):
+    for name, key, good, bad in BOUNDS:
+        for value in good:
+            status, _, r = d.execute(**{key: value})
+            t.check(status == 200, f"{name[:40]}: {str(value)[:40]} is taken", (status, str(r)[:300]))
+        for value in bad:
+            status, _, r = d.execute(**{key: value})
+            # The field's name is cut as the message is.
+            t.check(status == 400 and name.startswith(r.get("field", "-")) and r["field"],
+                    f"{name[:40]}: {str(value)[:40]} is refused", (status, str(r)[:300]))
+    limit = 16 * MIB
+    t.check(d.execute(raw=fits_body(limit))[0] == 200, "a body of BODY_MAX_BYTES is taken")
+    status, _, r = d.execute(raw=fits_body(limit + 1))
+    t.check(status == 413, "a larger one is 413", (status, r))
+    api = (pathlib.Path(__file__).resolve().parents[2] / "docs/API.md").read_text()
+    fields = {key for _, key, _, _ in BOUNDS} | {"language", "code", "version", "stdin", "network",
+                                                 "artifacts", "stream"}
+    words = {name.split(".")[1] for name, key, _, _ in BOUNDS if key == "limits"}
+    t.check(all(f"| `{word}` | " in api for word in fields | words), "docs/API.md lists every field")
+
+
 def limits(t):
     with Daemon(POOL_SIZE=1, POOL_MAX=1, QUEUE_MAX=0, QUEUE_WAIT_MS=500, LIMIT_OUTPUT_BYTES="64K") as d:
         slow = d.connect()
@@ -181,7 +300,7 @@ def limits(t):
 def main():
     t = Tap()
     with Daemon(POOL_SIZE=3) as d:
-        for part in (results, text, failures, bad_input, good_input):
+        for part in (results, verdicts, cache, text, failures, bad_input, good_input, bounds):
             t.group(lambda tap, part=part: part(tap, d))
     t.group(limits)
     t.finish()

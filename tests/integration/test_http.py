@@ -183,6 +183,27 @@ def slow(t):
                 "one that waits for its answer is not", answer)
 
 
+def slow_to_take(t):
+    with Daemon(HTTP_WRITE_MS=1000, LIMIT_OUTPUT_BYTES_MAX="16M") as d:
+        body = json.dumps({"language": "python", "code": f"flood {12 * MIB}\n",
+                           "limits": {"output_bytes": 12 * MIB}}).encode()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", d.port))
+            sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                         % len(body) + body)
+            sock.settimeout(30)
+            start = sock.recv(1000)
+            time.sleep(2.5)
+            try:
+                whole = len(start + read_all(sock)) > 12 * MIB
+            except ConnectionError:
+                whole = False
+        t.check(start.startswith(b"HTTP/1.1 200") and not whole,
+                "a client that does not take its answer in time is cut off", start[:100])
+        t.check(d.get("/health")[2]["pool"]["running"] == 0, "and holds nothing")
+
+
 def crowded(t):
     """Bodies that are held while they come have a limit in sum: 16 of the largest."""
     small = "out x\n" + "#" * 1000
@@ -222,6 +243,7 @@ def main():
         for part in (routes, connections, sizes, names):
             t.group(lambda tap, part=part: part(tap, d))
     t.group(slow)
+    t.group(slow_to_take)
     t.group(crowded)
     t.finish()
 

@@ -78,6 +78,37 @@ def cut(t):
                     "its client is told", run.answer or run.error)
 
 
+def unfinished(t):
+    """A request that is still arriving when the service stops will not be served."""
+    start = (b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n", b"GET /hea")
+    with Daemon() as d:
+        socks = [d.socket() for _ in start]
+        for sock, text in zip(socks, start):
+            sock.sendall(text)
+        time.sleep(0.3)
+        began = time.monotonic()
+        code = d.stop()
+        took = time.monotonic() - began
+        t.check(code == 0 and took < 8, "half a request holds the end up for seconds, not DRAIN_MS",
+                f"{took} s\n" + "".join(d.log))
+        for sock in socks:
+            sock.close()
+    with Daemon() as d:
+        run = Background(d, "sleep 60000")
+        d.wait(lambda: d.running() == 1, "running")
+        with d.socket() as sock:
+            sock.sendall(start[0])
+            time.sleep(0.3)
+            began = time.monotonic()
+            d.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            d.process.send_signal(signal.SIGTERM)
+            code = d.stop(signal.SIGCONT)
+            took = time.monotonic() - began
+        run.join(10)
+        t.check(code == 0 and took < 5, "nor does it when what runs is cut", took)
+
+
 def one_per_directory(t):
     with tempfile.TemporaryDirectory(prefix="csb-test-") as state:
         with Daemon(state) as d:
@@ -127,6 +158,23 @@ def run(*args, **env):
                           capture_output=True, text=True, timeout=20, check=False)
 
 
+def not_started(t):
+    """What keeps it from starting is said in one line that names the setting."""
+    with tempfile.TemporaryDirectory(prefix="csb-test-") as state, Daemon() as d:
+        os.chmod(state, 0o755)
+        plain = pathlib.Path(state) / "file"
+        plain.touch()
+        for env, name in (({"API_PORT": str(d.port)}, "API_PORT"),
+                          ({"API_HOST": "192.0.2.1", "ALLOW_UNAUTHENTICATED": "1"}, "API_HOST"),
+                          ({"STATE_DIR": str(plain)}, "STATE_DIR"),
+                          ({"STATE_DIR": "/proc/no"}, "STATE_DIR"),
+                          ({"RUNTIMES_DIR": "/nonexistent"}, "RUNTIMES_DIR")):
+            r = run(**{"ISOLATION": "fake", "API_PORT": "0", "STATE_DIR": state + "/state",
+                       "RUNTIMES_DIR": str(SOURCE / "tests/integration/runtimes"), **env})
+            t.check(r.returncode == 1 and name in r.stderr and len(r.stderr.splitlines()) == 1,
+                    f"{env} does not start, in one line naming {name}", r.stderr)
+
+
 def command_line(t):
     for args, env, name in (
             ([], {"API_PORT": "x"}, "API_PORT"), ([], {"API_PORT": "70000"}, "API_PORT"),
@@ -162,7 +210,7 @@ def command_line(t):
 
 def main():
     t = Tap()
-    for part in (drain, cut, one_per_directory, killed, unprivileged, command_line):
+    for part in (drain, cut, unfinished, one_per_directory, killed, unprivileged, not_started, command_line):
         t.group(part)
     t.finish()
 

@@ -4,6 +4,7 @@
 import base64
 import json
 import pathlib
+import socket
 import sys
 import threading
 import time
@@ -56,6 +57,8 @@ def order(t, d):
         r = found[-1][1]
         t.check(r["status"] == "error" and r["exit_code"] == 2 and "stdout" not in r and
                 "output" not in r and "execution_time" in r, "the result leaves the texts out", r)
+        t.check(r["reason"] == "exit" and r["limits_hit"] == [] and r["usage"]["output_bytes"] == 8 and
+                r["usage"]["processes_peak"] == 1, "and has the verdict and its figures", r)
 
 
 def utf8(t, d):
@@ -105,6 +108,16 @@ def leaving(t, d):
         connection.sock.close() if not header else connection.close()
         d.wait(lambda: d.running() == 0, "cancelled", 5)
         t.check(time.monotonic() - began < 2, f"closing a {name} ends its run")
+    with d.socket() as sock:
+        body = json.dumps({"language": "python", "code": "sleep 60000\n"}).encode()
+        sock.sendall(b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" %
+                     len(body) + body)
+        d.wait(lambda: d.running() == 1, "running")
+        sock.shutdown(socket.SHUT_WR)
+        d.wait(lambda: d.running() == 0, "cancelled", 5)
+        told = sock.makefile("rb").read()
+        t.check(b" 503 " in told.splitlines()[0] and b'"error":"cancelled"' in told,
+                "closing the sending half ends it too, and the client is told", told)
     connection, answer = open_stream(d, "flood 900000\nsleep 60000")
     d.wait(lambda: d.running() == 1, "running")
     answer.read(1000)

@@ -22,13 +22,14 @@ import pathlib
 import re
 import secrets
 import select
-import shutil
 import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from scratch import Scratch  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT_MAX_BYTES = 64 << 20
@@ -93,10 +94,10 @@ def artefacts():
 def make_disk(path, directory):
     """Writes an erofs image of a host directory's files (links followed), for large inputs that the
     machine should see as regular files: mount -t erofs /dev/machine/NAME DIR."""
-    with tempfile.TemporaryDirectory(prefix="csb-machine-", dir=pathlib.Path(path).parent) as tmp:
-        tree = pathlib.Path(tmp) / "tree"
+    with Scratch("disk", pathlib.Path(path).parent) as tmp:
+        tree = tmp / "tree"
         subprocess.run(["cp", "-rL", "--reflink=auto", directory, tree], check=True)
-        image = pathlib.Path(tmp) / "image"
+        image = tmp / "image"
         subprocess.run(["mkfs.erofs", "--quiet", image, tree], check=True,
                        stdout=subprocess.DEVNULL)
         image.rename(path)
@@ -128,6 +129,7 @@ class Machine:
         self.verbose = bool(os.environ.get("CSB_MACHINE_VERBOSE")) if verbose is None else verbose
         self.out_mib = out_mib
         self.dir = None
+        self._scratch = None
         self._qemu = None
         self._channel = None
         self._root = None
@@ -163,7 +165,8 @@ class Machine:
             raise MachineError("the machine is on already")
         paths = artefacts()
         if self.dir is None:
-            self.dir = pathlib.Path(tempfile.mkdtemp(prefix="csb-machine-"))
+            self._scratch = Scratch("machine")
+            self.dir = self._scratch.path
         self._token = b"@" + secrets.token_hex(12).encode()
         self._buffer = bytearray()
         self._start_at = None
@@ -215,7 +218,7 @@ class Machine:
         """Switches off and removes everything. May be called twice."""
         self.power_cut()
         if self.dir is not None:
-            shutil.rmtree(self.dir, ignore_errors=True)
+            self._scratch.close()
             self.dir = None
             self._root = None
 

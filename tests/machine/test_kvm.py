@@ -11,10 +11,10 @@ import os
 import pathlib
 import re
 import sys
-import tempfile
 
 from machine import Disk, Machine, artefacts, make_disk
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -162,7 +162,7 @@ def service(tap, directory, disk, user):
 def main():
     tap = Tap()
     artefacts()
-    with tempfile.TemporaryDirectory(prefix="csb-kvm-") as directory:
+    with Scratch("kvm") as directory:
         disk = image_disk(directory)
         for name, function, *arguments in (
                 ("drivers", conformance, disk), ("root", service, directory, disk, "root"),

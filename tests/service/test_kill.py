@@ -10,7 +10,8 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import Service, cgroup_dirs, mounts, survivors, wait_until  # noqa: E402
+from service import (ISOLATION, Service, all_cgroups, cgroup_dirs, mounts,  # noqa: E402
+                     processes, small_table, survivors, wait_until)
 from tap import Tap  # noqa: E402
 
 SLEEPER = "print('started', flush=True)\nimport time\ntime.sleep(60)"
@@ -53,11 +54,6 @@ def figures(service):
             "fds": service.open_fds(service.daemon_pid())}
 
 
-def newest_vm_of_run(service):
-    """The VM with most CPU time of late cannot be told from outside; all of them are killed."""
-    return service.pids("qemu")
-
-
 def check_recovers(tap, service, what, kill):
     before = figures(service)
     pending = Pending(service).begin()
@@ -78,6 +74,25 @@ def check_recovers(tap, service, what, kill):
               (before["fds"], after["fds"]))
 
 
+def agent_pids(service):
+    """Those of agents that are in no jail of their own making: as the launcher's grandchildren."""
+    table = processes()
+    inits = {pid for pid, (ppid, _, _) in table.items() if ppid in service.pids("csb-launch")}
+    return [pid for pid, (ppid, _, _) in table.items() if ppid in inits]
+
+
+def kill_agent(service):
+    for pid in agent_pids(service):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_agent_jail(service):
+    launcher = service.pids("csb-launch")
+    for pid, (ppid, _, _) in processes().items():
+        if ppid in launcher:
+            os.kill(pid, signal.SIGKILL)
+
+
 def kill_vms(service):
     for pid in service.pids("qemu"):
         os.kill(pid, signal.SIGKILL)
@@ -85,6 +100,30 @@ def kill_vms(service):
 
 def kill_launcher(service):
     os.kill(service.pids("csb-launch")[0], signal.SIGKILL)
+
+
+def check_stuck_launcher(tap, service):
+    """One that is stopped answers nothing: runs go on, and it is replaced when it is next needed."""
+    launcher = service.pids("csb-launch")[0]
+    os.kill(launcher, signal.SIGSTOP)
+    try:
+        answer = service.run("python", "print(6 * 7)")
+        tap.check(answer["output"] == "42\n", "launcher stopped: runs go on", answer)
+        start = time.monotonic()
+        status, health = service.get("/health")
+        tap.check(time.monotonic() - start < 3 and health["confinement"] is not None,
+                  "launcher stopped: /health answers", (status, health))
+        kill_agent(service)
+        tap.check(wait_until(lambda: launcher not in service.pids("csb-launch"), 60),
+                  "launcher stopped: it is killed when it does not answer")
+    finally:
+        try:
+            os.kill(launcher, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+    settled(service)
+    answer = service.run("python", "print(6 * 7)")
+    tap.check(answer["output"] == "42\n", "launcher stopped: the pool recovers by itself", answer)
 
 
 def crash_agent(tap, service):
@@ -127,9 +166,14 @@ def main():
     tap = Tap()
     mounts_before = mounts()
     groups_before = cgroup_dirs()
-    service = Service(POOL_SIZE=3)
+    service = Service(POOL_SIZE=3, RUNTIMES_DIR=small_table())
     with service:
-        tap.group(lambda t: check_recovers(t, service, "VM", kill_vms))
+        if ISOLATION == "process":
+            tap.group(lambda t: check_recovers(t, service, "agent", kill_agent))
+            tap.group(lambda t: check_recovers(t, service, "agent's jail", kill_agent_jail))
+            tap.group(lambda t: check_stuck_launcher(t, service))
+        else:
+            tap.group(lambda t: check_recovers(t, service, "VM", kill_vms))
         tap.group(lambda t: check_recovers(t, service, "launcher", kill_launcher))
         tap.group(lambda t: crash_agent(t, service))
         tap.group(lambda t: check_daemon(t, service))
@@ -139,7 +183,7 @@ def main():
     tap.check(code == 0, "SIGTERM ends it with exit code 0", code)
     tap.check(not survivors(family), "nothing runs after the end", survivors(family))
     tap.check(mounts() == mounts_before, "no mount is left", (mounts_before, mounts()))
-    tap.check(cgroup_dirs() == groups_before, "no group is left", cgroup_dirs())
+    tap.check(cgroup_dirs() == groups_before and not all_cgroups(), "no group is left", all_cgroups())
     tap.finish()
 
 

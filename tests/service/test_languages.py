@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The main job: programs of each language through the real service in real microVMs."""
+"""The main job: programs of each language through the real service in real sandboxes."""
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import CSB, SOURCE, Service  # noqa: E402
+from service import CSB, ISOLATION, Service, small_table  # noqa: E402
 from tap import Tap  # noqa: E402
 
 FIRST = [
@@ -33,7 +32,8 @@ def test_first_programs(tap, service):
         tap.check(fields[:4] == ["request_id", "success", "output", "execution_time"],
                   f"{language}: the first fields come first", fields)
         tap.check(uuid.UUID(answer.get("request_id", "")).version == 4, f"{language}: id is a UUID v4")
-        tap.check(answer["isolation"] == "microvm" and answer["accel"] in ("tcg", "kvm"),
+        tap.check(answer["isolation"] == ISOLATION
+                  and answer["accel"] in (("none",) if ISOLATION == "process" else ("tcg", "kvm")),
                   f"{language}: says which boundary ran it", answer)
 
 
@@ -111,21 +111,17 @@ def test_command_line(tap, service):
     tap.check(done.returncode == 128 + 15, "csb run shows a death by signal as a shell does", done)
     done = subprocess.run([str(CSB), "doctor"], env={**env, **service.settings}, capture_output=True,
                           text=True)
-    tap.check(done.returncode == 0 and "healthy at" in done.stdout and "kvm" in done.stdout,
+    tap.check(done.returncode == 0 and "healthy at" in done.stdout and "process" in done.stdout,
               "csb doctor finds nothing broken", done)
 
 
 def test_added_runtime(tap):
     """A new language needs a file, not code."""
-    with tempfile.TemporaryDirectory() as tmp:
-        shutil.copytree(SOURCE / "runtimes", tmp, dirs_exist_ok=True)
-        pathlib.Path(tmp, "awk.runtime").write_text(
-            "name = AWK\nversion = 1.3.4\nextension = awk\nrun = /usr/bin/awk -f main.awk\n")
-        with Service(RUNTIMES_DIR=tmp, POOL_SIZE=1) as service:
-            answer = service.run("awk", "{ s += $1 } END { print s }", stdin="1\n2\n39\n")
-            tap.check(answer["success"] and answer["output"] == "42\n", "awk runs by a file alone",
-                      answer)
-            tap.check("awk" in service.get("/languages")[1]["languages"], "and is listed")
+    with Service(RUNTIMES_DIR=small_table(), POOL_SIZE=1) as service:
+        answer = service.run("awk", "{ s += $1 } END { print s }", stdin="1\n2\n39\n")
+        tap.check(answer["success"] and answer["output"] == "42\n", "awk runs by a file alone",
+                  answer)
+        tap.check("awk" in service.get("/languages")[1]["languages"], "and is listed")
 
 
 def main():

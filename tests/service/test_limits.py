@@ -22,7 +22,7 @@ GREEDY = [
     ("stopped itself", "python", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
      {"timeout": 2}, "timeout", "timeout"),
     ("CPU limit", "python", "while True: pass", {"timeout": 20, "limits": {"cpu_ms": 1000}},
-     "timeout", "cpu"),
+     "timeout", "cpu_timeout"),
     ("memory bomb", "python", "b = []\nwhile True: b.append(bytearray(16 << 20))",
      {"timeout": 60, "limits": {"memory_bytes": 128 * MIB}}, "memory", "memory"),
     ("fork bomb", "python", "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",

@@ -4,184 +4,7 @@
 // through the channel's client with the host's python3 and sh. Needs root. Arguments: the agent,
 // the directory of shims; or the path of a unix socket behind which an agent is served, such as the
 // port of a virtual machine.
-#include "base/buf.h"
-#include "base/clock.h"
-#include "base/fd.h"
-#include "channel/agent_wire.h"
-#include "channel/channel.h"
-
-#include "tap.h"
-
-#include <fcntl.h>
-#include <jansson.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define PYTHON      "/usr/bin/python3"
-#define DEADLINE_MS 60000
-#define MIB         (1024 * 1024)
-
-static struct channel_loop *loop;
-static struct channel *channel;
-static pid_t agent_pid;
-
-// What a test may change about a run.
-struct job {
-    const char *code; // content of main.py
-    const char *input;
-    const char *prepared;
-    json_t *argv;                 // taken; NULL: python3 main.py
-    json_t *args;                 // taken
-    json_t *env;                  // taken
-    json_t *compile;              // taken: argv of a compile step
-    const char *path2, *content2; // a second file
-    int wall_ms, cpu_ms, processes;
-    json_int_t memory, output, disk;
-    int cancel_ms;
-    int stall_ms; // before the answer is read
-};
-
-struct outcome {
-    int status;
-    struct buf out, err, compile;
-    json_t *result;
-    uint64_t took_ms;
-};
-
-static json_t *limits_json(const struct job *j)
-{
-    return json_pack("{s:i, s:i, s:I, s:i, s:I, s:I}", "wall_ms", j->wall_ms ? j->wall_ms : 10000,
-                     "cpu_ms", j->cpu_ms ? j->cpu_ms : 10000, "memory_bytes",
-                     j->memory ? j->memory : (json_int_t)256 * MIB, "processes",
-                     j->processes ? j->processes : 64, "output_bytes",
-                     j->output ? j->output : (json_int_t)MIB, "disk_bytes",
-                     j->disk ? j->disk : (json_int_t)64 * MIB);
-}
-
-static void build_body(const struct job *j, struct buf *body)
-{
-    const char *input = j->input ? j->input : "";
-    json_t *files =
-        json_pack("[{s:s, s:I}]", "path", "main.py", "size", (json_int_t)strlen(j->code));
-    if (j->path2)
-        json_array_append_new(files, json_pack("{s:s, s:I}", "path", j->path2, "size",
-                                               (json_int_t)strlen(j->content2)));
-    json_t *compile = json_null();
-    if (j->compile)
-        compile =
-            json_pack("{s:o, s:{}, s:o}", "argv", j->compile, "env", "limits", limits_json(j));
-    json_t *run = json_pack("{s:o, s:o, s:o, s:o}", "argv",
-                            j->argv ? j->argv : json_pack("[s, s]", PYTHON, "main.py"), "args",
-                            j->args ? j->args : json_array(), "env",
-                            j->env ? j->env : json_object(), "limits", limits_json(j));
-    json_t *head =
-        json_pack("{s:s?, s:o, s:I, s:o, s:o}", "prepared", j->prepared, "files", files,
-                  "stdin_size", (json_int_t)strlen(input), "compile", compile, "run", run);
-    char *text = json_dumps(head, JSON_COMPACT);
-    buf_append_be32(body, (uint32_t)strlen(text));
-    buf_append(body, text, strlen(text));
-    buf_append(body, j->code, strlen(j->code));
-    if (j->path2)
-        buf_append(body, j->content2, strlen(j->content2));
-    buf_append(body, input, strlen(input));
-    free(text);
-    json_decref(head);
-}
-
-// Sorts the frames of a whole answer.
-static void take_frames(const struct buf *all, struct outcome *o)
-{
-    size_t at = 0;
-
-    while (at + 5 <= all->len) {
-        const uint8_t *p = all->data + at;
-        size_t len = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
-        if (len > all->len - at - 5)
-            break;
-        if (p[0] == AGENT_FRAME_STDOUT)
-            buf_append(&o->out, p + 5, len);
-        else if (p[0] == AGENT_FRAME_STDERR)
-            buf_append(&o->err, p + 5, len);
-        else if (p[0] == AGENT_FRAME_COMPILE_OUT)
-            buf_append(&o->compile, p + 5, len);
-        else if (p[0] == AGENT_FRAME_RESULT)
-            o->result = json_loadb((const char *)p + 5, len, 0, NULL);
-        at += 5 + len;
-    }
-}
-
-static void outcome_release(struct outcome *o)
-{
-    buf_release(&o->out);
-    buf_release(&o->err);
-    buf_release(&o->compile);
-    json_decref(o->result);
-    memset(o, 0, sizeof(*o));
-}
-
-static struct outcome run(struct job j)
-{
-    struct outcome o = {0};
-    struct err err = ERR_INIT;
-    _cleanup_buf_ struct buf body = BUF_INIT;
-    _cleanup_buf_ struct buf all = BUF_INIT;
-    struct channel_stream *s = NULL;
-    uint64_t start = clock_mono_ns();
-    char part[65536];
-    ssize_t n = 0;
-
-    build_body(&j, &body);
-    struct channel_request req = {"POST", "/run", body.data, body.len};
-    uint64_t deadline = clock_deadline_ms(j.cancel_ms ? (uint64_t)j.cancel_ms : DEADLINE_MS);
-    if (channel_send(channel, &req, &s, &err) < 0 ||
-        channel_status(s, clock_deadline_ms(DEADLINE_MS), &o.status, &err) < 0)
-        printf("# %s\n", err.message);
-    struct timespec stall = clock_to_timespec((unsigned)j.stall_ms * NS_PER_MS);
-    nanosleep(&stall, NULL);
-    while (s != NULL && (n = channel_read(s, part, sizeof(part), deadline, &err)) > 0)
-        buf_append(&all, part, (size_t)n);
-    channel_stream_close(s);
-    o.took_ms = (clock_mono_ns() - start) / NS_PER_MS;
-    if (o.status == 200)
-        take_frames(&all, &o);
-    return o;
-}
-
-static const char *text_of(struct buf *b)
-{
-    return b->len == 0 ? "" : buf_cstr(b);
-}
-
-static const char *reason(const struct outcome *o)
-{
-    const char *r = json_string_value(json_object_get(o->result, "reason"));
-
-    return r ? r : "(no result)";
-}
-
-static long long number(const struct outcome *o, const char *key)
-{
-    return json_integer_value(json_object_get(o->result, key));
-}
-
-static int call(const char *method, const char *path, const char *body, char **ret)
-{
-    struct channel_request req = {method, path, (const uint8_t *)body, body ? strlen(body) : 0};
-    struct err err = ERR_INIT;
-    size_t len = 0;
-    int status = -1;
-
-    if (channel_call(channel, &req, AGENT_JSON_MAX, clock_deadline_ms(DEADLINE_MS), &status, ret,
-                     &len, &err) < 0) {
-        printf("# %s\n", err.message);
-        *ret = NULL;
-    }
-    return status;
-}
+#include "agent_harness.h"
 
 static void test_endpoints(void)
 {
@@ -264,7 +87,7 @@ static void test_endings(void)
 static void test_limits(void)
 {
     struct outcome o = run((struct job){.code = "while True: pass", .cpu_ms = 300});
-    CHECK_STR(reason(&o), "cpu");
+    CHECK_STR(reason(&o), "cpu_timeout");
     CHECK(o.took_ms < 3000);
     outcome_release(&o);
 
@@ -414,32 +237,6 @@ static void test_fresh(void)
     outcome_release(&o);
 }
 
-static int count_processes(const char *needle)
-{
-    char command[128];
-    char line[64] = "";
-    int fds[2], status;
-    pid_t pid;
-    char *argv[] = {(char *)(uintptr_t)"sh", (char *)(uintptr_t)"-c", command, NULL};
-    char *envp[] = {NULL};
-    posix_spawn_file_actions_t actions;
-
-    snprintf(command, sizeof(command), "cat /proc/[0-9]*/cmdline 2>/dev/null | grep -a -c %s",
-             needle);
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return -1;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-    if (posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, envp) != 0)
-        return -1;
-    posix_spawn_file_actions_destroy(&actions);
-    close(fds[1]);
-    ssize_t n = read(fds[0], line, sizeof(line) - 1);
-    close(fds[0]);
-    waitpid(pid, &status, 0);
-    return n > 0 ? (int)strtol(line, NULL, 10) : -1;
-}
-
 static void test_cancel(void)
 {
     struct outcome o =
@@ -454,21 +251,6 @@ static void test_cancel(void)
     outcome_release(&o);
     // The grep and its shell carry the word too, in one command line each.
     CHECK(count_processes("cancel-me-1f3[b]") <= 0);
-}
-
-static int prepare(const char *id, const char *argv, int ready_ms)
-{
-    char body[512];
-    _cleanup_free_ char *answer = NULL;
-
-    snprintf(body, sizeof(body),
-             "{\"id\":\"%s\",\"argv\":%s,\"env\":{\"PYTHONPATH\":\"/csb/python\"},"
-             "\"ready_ms\":%d}",
-             id, argv, ready_ms);
-    int status = call("POST", "/prepare", body, &answer);
-    if (status != 200)
-        printf("# %s\n", answer ? answer : "");
-    return status;
 }
 
 static const char trace_code[] = "import sys\n"
@@ -549,39 +331,12 @@ static void test_prepared_compiler(void)
 static bool connect_agent(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct err err = ERR_INIT;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
     if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
         return false;
-    (void)fd_set_nonblock(fd, 1);
-    return channel_loop_new(&loop, &err) == 0 && channel_open(loop, fd, &channel, &err) == 0;
-}
-
-static bool start_agent(char *agent, char *shims)
-{
-    struct err err = ERR_INIT;
-    int fds[2];
-    char *argv[] = {agent,
-                    (char *)(uintptr_t)"--fd",
-                    (char *)(uintptr_t)"9",
-                    (char *)(uintptr_t)"--shims",
-                    shims,
-                    NULL};
-    char *envp[] = {NULL};
-    posix_spawn_file_actions_t actions;
-
-    if (fd_socketpair(SOCK_STREAM, fds) < 0)
-        return false;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fds[1], 9);
-    int rc = posix_spawn(&agent_pid, agent, &actions, NULL, argv, envp);
-    posix_spawn_file_actions_destroy(&actions);
-    fd_close(&fds[1]);
-    (void)fd_set_nonblock(fds[0], 1);
-    return rc == 0 && channel_loop_new(&loop, &err) == 0 &&
-           channel_open(loop, fds[0], &channel, &err) == 0;
+    return open_channel(fd);
 }
 
 int main(int argc, char **argv)
@@ -596,7 +351,8 @@ int main(int argc, char **argv)
         tap_skip("jail", "needs root and " PYTHON);
         return tap_done();
     }
-    if (!CHECK(argc == 2 ? connect_agent(argv[1]) : start_agent(argv[1], argv[2])))
+    if (!CHECK(argc == 2 ? connect_agent(argv[1])
+                         : open_channel(spawn_agent(argv[1], "--fd", SOCK_STREAM, argv[2]))))
         return tap_done();
     test_endpoints();
     test_hello();

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Decoding of /run and /prepare.
+// Decoding of /run and /prepare, and the verdict on a step.
 #include "agent/spec.h"
+#include "agent/verdict.h"
 
 #include "tap.h"
+
+#include <signal.h>
 
 #define LIMITS                                                                                     \
     "{\"wall_ms\":1000,\"cpu_ms\":900,\"memory_bytes\":1048576,\"processes\":10,"                  \
@@ -102,6 +105,74 @@ static void test_refused(void)
                    5));
 }
 
+static void test_artifact(void)
+{
+    const char *text = "{\"files\":[{\"path\":\"a\",\"size\":0},"
+                       "{\"path\":\"main\",\"size\":1,\"executable\":true}],\"stdin_size\":0,"
+                       "\"artifact\":{\"path\":\"out/main\",\"max_bytes\":1000}," RUN "}";
+    struct run_spec spec;
+    struct err err = ERR_INIT;
+
+    if (CHECK(run_spec_parse(text, strlen(text), 1, &spec, &err) == 0)) {
+        CHECK(!spec.files[0].executable && spec.files[1].executable);
+        CHECK_STR(spec.artifact, "out/main");
+        CHECK_INT(spec.artifact_max, 1000);
+        run_spec_release(&spec);
+    }
+    CHECK(accepts("{" FILES ",\"artifact\":null," RUN "}", 5));
+    CHECK(!accepts("{" FILES ",\"artifact\":\"main\"," RUN "}", 5));
+    CHECK(!accepts("{" FILES ",\"artifact\":{\"path\":\"../a\",\"max_bytes\":1}," RUN "}", 5));
+    CHECK(!accepts("{" FILES ",\"artifact\":{\"path\":\"a\",\"max_bytes\":0}," RUN "}", 5));
+    CHECK(!accepts("{" FILES ",\"artifact\":{\"path\":\"a\",\"max_bytes\":8388609}," RUN "}", 5));
+    CHECK(!accepts("{" FILES ",\"artifact\":{\"path\":\"a\"}," RUN "}", 5));
+}
+
+// Rows of docs/API.md, Verdicts.
+static void test_verdicts(void)
+{
+    enum {
+        MEMORY = STEP_BIT(STEP_MEMORY),
+        PROCESSES = STEP_BIT(STEP_PROCESSES),
+        DISK = STEP_BIT(STEP_DISK),
+        TIMEOUT = STEP_BIT(STEP_TIMEOUT),
+    };
+    static const struct {
+        enum step_reason seen;
+        int code, sig;
+        unsigned hit;
+        bool full;
+        enum step_reason reason;
+        int sig_told;
+        unsigned hit_told;
+    } rows[] = {
+        {STEP_EXIT, 0, 0, 0, false, STEP_EXIT, 0, 0},
+        {STEP_EXIT, 1, 0, 0, false, STEP_EXIT, 0, 0},
+        {STEP_SIGNAL, -1, SIGSEGV, 0, false, STEP_SIGNAL, SIGSEGV, 0},
+        {STEP_EXIT, 0, 0, MEMORY | PROCESSES, true, STEP_EXIT, 0, MEMORY | PROCESSES | DISK},
+        {STEP_EXIT, 1, 0, 0, true, STEP_DISK, 0, DISK},
+        {STEP_SIGNAL, -1, SIGBUS, 0, true, STEP_DISK, SIGBUS, DISK},
+        {STEP_EXIT, 1, 0, PROCESSES, false, STEP_PROCESSES, 0, PROCESSES},
+        {STEP_EXIT, 1, 0, PROCESSES, true, STEP_PROCESSES, 0, PROCESSES | DISK},
+        {STEP_EXIT, 137, 0, MEMORY | PROCESSES, true, STEP_MEMORY, 0, MEMORY | PROCESSES | DISK},
+        {STEP_SIGNAL, -1, SIGKILL, MEMORY, false, STEP_MEMORY, 0, MEMORY},
+        {STEP_SIGNAL, -1, SIGABRT, MEMORY, false, STEP_MEMORY, SIGABRT, MEMORY},
+        {STEP_SIGNAL, -1, SIGKILL, 0, false, STEP_SIGNAL, SIGKILL, 0},
+        {STEP_TIMEOUT, -1, 0, TIMEOUT | MEMORY, true, STEP_TIMEOUT, 0, TIMEOUT | MEMORY | DISK},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct step_result r = {.reason = rows[i].seen,
+                                .exit_code = rows[i].code,
+                                .signal = rows[i].sig,
+                                .limits_hit = rows[i].hit};
+
+        verdict_settle(&r, rows[i].full);
+        CHECK_MSG(r.reason == rows[i].reason && r.exit_code == rows[i].code &&
+                      r.signal == rows[i].sig_told && r.limits_hit == rows[i].hit_told,
+                  "verdict %zu", i);
+    }
+}
+
 static void test_prepare(void)
 {
     const char *text = "{\"id\":\"py\",\"argv\":[\"/bin/a\"],\"env\":{\"P\":\"1\"},"
@@ -126,6 +197,8 @@ int main(void)
     test_fields();
     test_paths();
     test_refused();
+    test_artifact();
+    test_verdicts();
     test_prepare();
     return tap_done();
 }

@@ -73,6 +73,26 @@ static void test_err(void)
     CHECK_INT(e.sys, ENOENT);
     CHECK_STR(err_code_name(ERR_GONE), "gone");
     CHECK_INT(err_set(NULL, ERR_BUSY, "x"), -1);
+
+    // What is too long is cut between characters.
+    char text[6];
+    err_copy_text(text, sizeof(text), "abc\xc3\xa9z");
+    CHECK_STR(text, "abc\xc3\xa9");
+    err_copy_text(text, sizeof(text), "abcd\xc3\xa9");
+    CHECK_STR(text, "abcd");
+    err_copy_text(text, sizeof(text), "ab\xf0\x9f\x98\x80");
+    CHECK_STR(text, "ab");
+    err_copy_text(text, sizeof(text), "");
+    CHECK_STR(text, "");
+    for (int shift = 0; shift < 2; shift++) {
+        char long_text[300];
+        (void)snprintf(long_text, sizeof(long_text), "%.*s", shift, "x");
+        for (size_t i = strlen(long_text); i + 3 < sizeof(long_text); i += 2)
+            memcpy(long_text + i, "\xc3\xa9", 3);
+        (void)err_set(&e, ERR_INVALID, "%s", long_text);
+        CHECK_INT(strlen(e.message), shift == 0 ? 254 : 255);
+        CHECK((unsigned char)e.message[strlen(e.message) - 1] == 0xa9);
+    }
 }
 
 static int count_entry(void *arg, unsigned line, const char *key, const char *value,

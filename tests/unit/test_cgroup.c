@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -179,6 +180,125 @@ static void test_sweep(struct cgroup_root *root)
     cgroup_free(other);
 }
 
+// The first hierarchy's directory of the group.
+static int group_dir(const struct cgroup *cg)
+{
+    const char *const *paths = cgroup_procs_paths(cg);
+    char path[4096];
+
+    if (paths == NULL)
+        return dup(cgroup_dirfd(cg));
+    (void)snprintf(path, sizeof(path), "%.*s", (int)(strrchr(paths[0], '/') - paths[0]), paths[0]);
+    return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+// Whoever was given a group makes others in it, and processes in those. All of it goes.
+static void test_delegated(struct cgroup_root *root)
+{
+    struct cgroup *cg = group(root, "given", (struct cgroup_limits){0});
+    int dir = cg == NULL ? -1 : group_dir(cg);
+    pid_t pid;
+    int r;
+
+    if (!CHECK(dir >= 0))
+        return;
+    CHECK_INT(cgroup_delegate(cg, geteuid(), getegid()), 0);
+    CHECK(mkdirat(dir, "a", 0755) == 0 && mkdirat(dir, "a/b", 0755) == 0 &&
+          mkdirat(dir, "c", 0755) == 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(fd_write_file(dir, "a/b/cgroup.procs", "0") < 0 ? 99 : sleeper());
+    for (int i = 0; i < 500; i++) {
+        char *text = NULL;
+        size_t len = 0;
+
+        if (fd_read_file(dir, "a/b/cgroup.procs", 4096, &text, &len) == 0)
+            free(text);
+        if (len > 0)
+            break;
+        (void)poll(NULL, 0, 10);
+    }
+    r = cgroup_try_remove(cg);
+    CHECK_MSG(r == -EBUSY || r == 0, "a try does not wait: %d", r);
+    CHECK(waitpid(pid, &r, 0) == pid && WIFSIGNALED(r));
+    for (int i = 0; i < 500 && (r = cgroup_try_remove(cg)) == -EBUSY; i++)
+        (void)poll(NULL, 0, 10);
+    CHECK_INT(r, 0);
+    CHECK(faccessat(dir, "a", F_OK, 0) < 0);
+    fd_close(&dir);
+    cgroup_free(cg);
+    // The same of a former owner's.
+    cg = group(root, "given", (struct cgroup_limits){0});
+    dir = cg == NULL ? -1 : group_dir(cg);
+    if (!CHECK(dir >= 0))
+        return;
+    CHECK(mkdirat(dir, "a", 0755) == 0 && mkdirat(dir, "a/b", 0755) == 0);
+    cgroup_root_sweep(root, "given");
+    CHECK(faccessat(dir, "a", F_OK, 0) < 0);
+    fd_close(&dir);
+    cgroup_free(cg);
+}
+
+// A group that served once serves again as if new; and goes without anybody waiting.
+static void test_reuse(struct cgroup_root *root)
+{
+    struct cgroup *cg = group(root, "again", (struct cgroup_limits){.processes = 5});
+    struct cgroup_usage u;
+    struct cgroup_usage after;
+    int status = 0;
+    pid_t pid;
+    int r;
+
+    if (cg == NULL)
+        return;
+    pid = start(cg, hog);
+    (void)waitpid(pid, &status, 0);
+    pid = start(cg, forks);
+    (void)waitpid(pid, &status, 0);
+    CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 1 && u.cpu_system_ns > 0);
+    CHECK(u.memory_peak_bytes > 32 * MIB);
+    CHECK_INT(cgroup_reset(cg), -EBUSY);
+    CHECK_INT(cgroup_kill(cg), 0);
+    for (int i = 0; i < 200 && !cgroup_is_empty(cg); i++)
+        (void)poll(NULL, 0, 10);
+    r = cgroup_reset(cg);
+    if (r != -EOPNOTSUPP) {
+        CHECK_INT(r, 0);
+        CHECK(cgroup_usage(cg, &after) == 0 && after.pids_refused == 0 && after.oom_kills == 0);
+        CHECK(after.memory_peak_bytes < 8 * MIB);
+        CHECK(after.cpu_user_ns + after.cpu_system_ns < u.cpu_user_ns + u.cpu_system_ns);
+    }
+    CHECK(cgroup_try_free(&cg) == 0 && cg == NULL);
+}
+
+static void test_freeze(struct cgroup_root *root)
+{
+    struct cgroup *cg = group(root, "ice", (struct cgroup_limits){0});
+    struct cgroup_usage before;
+    struct cgroup_usage after;
+    pid_t pid;
+    int r;
+
+    if (cg == NULL)
+        return;
+    pid = start(cg, spinner);
+    (void)poll(NULL, 0, 50);
+    r = cgroup_freeze(cg, true);
+    if (cgroup_root_version(root) == CGROUP_V1) {
+        CHECK_INT(r, -EOPNOTSUPP);
+    } else {
+        CHECK_INT(r, 0);
+        (void)cgroup_usage(cg, &before);
+        (void)poll(NULL, 0, 100);
+        (void)cgroup_usage(cg, &after);
+        CHECK_INT(after.cpu_user_ns, before.cpu_user_ns);
+        CHECK_INT(cgroup_freeze(cg, false), 0);
+    }
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, 0);
+    cgroup_free(cg);
+}
+
 static void test_bad_names(struct cgroup_root *root)
 {
     static const char *const bad[] = {"", "..", "a/b", ".x", "-x"};
@@ -232,7 +352,10 @@ int main(void)
         test_memory(root);
         test_processes(root);
         test_cpu(root);
+        test_reuse(root);
+        test_freeze(root);
         test_sweep(root);
+        test_delegated(root);
     }
     cgroup_root_close(root);
     return tap_done();

@@ -51,7 +51,6 @@ static void test_refused(void)
     check_refused("api_host", "0.0.0.0", "API_HOST");
     check_refused("api_host", "::", "API_HOST");
     check_refused("api_host", "host.example", "API_HOST");
-    check_refused("isolation", "process", "ISOLATION");
     check_refused("isolation", "", "ISOLATION");
     check_refused("isolation", "vm", "ISOLATION");
     check_refused("accel", "hvf", "ACCEL");
@@ -63,6 +62,30 @@ static void test_refused(void)
     check_refused("pool_max", "2", "POOL_MAX");
     check_refused("kernel_path", longer, "KERNEL_PATH");
     check_refused("nonsense", "1", "nonsense");
+}
+
+static void test_tree(void)
+{
+    static const char *const trees[][2] = {
+        {"/a/b/rootfs.erofs", "/a/b/rootfs"}, {"root.img", "rootfs"}, {"/r", "/rootfs"}};
+    struct err err = ERR_INIT;
+    struct config c;
+
+    for (size_t i = 0; i < sizeof(trees) / sizeof(trees[0]); i++) {
+        config_init(&c);
+        CHECK_INT(config_set(&c, "rootfs_path", trees[i][0], &err), 0);
+        CHECK_INT(config_finish(&c, &err), 0);
+        CHECK_STR(c.rootfs_tree, trees[i][1]);
+    }
+    config_init(&c);
+    CHECK_INT(config_set(&c, "rootfs_tree", "/x", &err), 0);
+    CHECK_INT(config_finish(&c, &err), 0);
+    CHECK_STR(c.rootfs_tree, "/x");
+    // The memory of a guest is none of process isolation's affairs.
+    config_init(&c);
+    CHECK_INT(config_set(&c, "isolation", "process", &err), 0);
+    CHECK_INT(config_set(&c, "vm_memory_mb", "512", &err), 0);
+    CHECK_INT(config_finish(&c, &err), 0);
 }
 
 static void test_accepted(void)
@@ -111,6 +134,7 @@ int main(void)
 {
     test_defaults();
     test_refused();
+    test_tree();
     test_accepted();
     test_sources();
     return tap_done();

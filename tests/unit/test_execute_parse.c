@@ -69,6 +69,47 @@ static void test_least(void)
     execute_request_release(&x);
 }
 
+// Each limit has a default of the configuration's, and a request's own value in its place.
+static void test_limits(void)
+{
+    static const struct {
+        const char *name;
+        enum config_limit limit;
+        size_t offset;
+    } rows[] = {
+        {"wall_ms", CONFIG_LIMIT_WALL_MS, offsetof(struct run_limits, wall_ms)},
+        {"cpu_ms", CONFIG_LIMIT_CPU_MS, offsetof(struct run_limits, cpu_ms)},
+        {"memory_bytes", CONFIG_LIMIT_MEMORY_BYTES, offsetof(struct run_limits, memory_bytes)},
+        {"processes", CONFIG_LIMIT_PROCESSES, offsetof(struct run_limits, processes)},
+        {"output_bytes", CONFIG_LIMIT_OUTPUT_BYTES, offsetof(struct run_limits, output_bytes)},
+        {"disk_bytes", CONFIG_LIMIT_DISK_BYTES, offsetof(struct run_limits, disk_bytes)},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct config_range *range = &config.limits[rows[i].limit];
+        uint64_t wanted[] = {range->def, range->min, range->max};
+        struct execute_request x;
+        struct err err;
+
+        if (rows[i].limit == CONFIG_LIMIT_CPU_MS) // of the wall clock's, by default
+            wanted[0] = config.limits[CONFIG_LIMIT_WALL_MS].def * config.vm_cpus;
+        for (int k = 0; k < 3; k++) {
+            char body[256];
+            uint64_t got = 0;
+
+            (void)snprintf(body, sizeof(body),
+                           "{\"language\":\"python\",\"code\":\"x\",\"limits\":{\"%s\":%llu}}",
+                           k == 0 ? "wall_ms" : rows[i].name,
+                           (unsigned long long)(k == 0 ? 30000 : wanted[k]));
+            CHECK_INT(parse(body, &x, &err), 0);
+            memcpy(&got, (const char *)&x.run.limits + rows[i].offset, sizeof(got));
+            CHECK_MSG(got == wanted[k], "%s: %llu is %llu", rows[i].name, (unsigned long long)got,
+                      (unsigned long long)wanted[k]);
+            execute_request_release(&x);
+        }
+    }
+}
+
 static void check_refused(const char *body, const char *field)
 {
     struct execute_request x;
@@ -143,6 +184,7 @@ int main(int argc, char **argv)
     }
     test_full();
     test_least();
+    test_limits();
     test_refused();
     test_disk();
     test_origin();

@@ -82,7 +82,7 @@ static void test_frames_bad(void)
     (void)buf_append(&b, "\x09\xff\xff\xff\xff", 5);
     CHECK_INT(decode(&b, 1, 2, &out, &finished), -EPROTO);
     buf_clear(&b);
-    (void)buf_append(&b, "\x04", 1);
+    (void)buf_append(&b, "\x05", 1);
     CHECK_INT(decode(&b, 0, 0, &out, &finished), -EPROTO);
     buf_clear(&b);
     (void)buf_append(&b, "\x00", 1);

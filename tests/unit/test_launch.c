@@ -161,8 +161,7 @@ static void test_malformed(int sock)
 
     make_vm_fds(&v);
     REFUSE_FIELD(magic, 0);
-    REFUSE_FIELD(version, 2);
-    REFUSE_FIELD(reserved, 1);
+    REFUSE_FIELD(version, 1);
     REFUSE_FIELD(op, 0);
     REFUSE_FIELD(op, 77);
     REFUSE_FIELD(op, LAUNCH_OP_HELLO); // with descriptors
@@ -425,6 +424,100 @@ static void test_killed_launcher(void)
     CHECK_INT(stop(&next), 0);
 }
 
+#define FREEZER "/sys/fs/cgroup/freezer/csb-launch-test"
+
+// A frozen process of a v1 freezer does not even die of SIGKILL, as one that sleeps in the kernel.
+static bool freeze(pid_t pid)
+{
+    char text[16];
+
+    (void)snprintf(text, sizeof(text), "%d", (int)pid);
+    return (mkdir(FREEZER, 0755) == 0 || errno == EEXIST) &&
+           fd_write_file(AT_FDCWD, FREEZER "/cgroup.procs", text) == 0 &&
+           fd_write_file(AT_FDCWD, FREEZER "/freezer.state", "FROZEN") == 0;
+}
+
+// What cannot be killed holds nobody up.
+static void test_stuck_vmm(void)
+{
+    struct launch_request kill_it = {.magic = LAUNCH_MAGIC,
+                                     .version = LAUNCH_VERSION,
+                                     .op = LAUNCH_OP_KILL,
+                                     .serial = 77,
+                                     .id = 1};
+    struct launcher l;
+    struct launch_reply reply;
+    struct vm_fds stuck, other;
+    uint64_t t0;
+    int pidfd = -1, other_pidfd = -1, fd;
+
+    if (!launch(&l) || !spawn(l.sock, 1, &stuck, &reply, &pidfd))
+        return;
+    (void)greeted(&stuck);
+    if (!freeze(reply.pid)) {
+        printf("# no v1 freezer here\n");
+    } else {
+        t0 = clock_mono_ns();
+        CHECK_INT(fd_send_msg(l.sock, &kill_it, sizeof(kill_it), NULL, 0), 0);
+        CHECK(spawn(l.sock, 2, &other, &reply, &other_pidfd));
+        kill_it.id = 2;
+        kill_it.serial = 78;
+        CHECK(exchange(l.sock, &kill_it, sizeof(kill_it), NULL, 0, &reply, &fd) &&
+              reply.serial == 78 && reply.code == 0);
+        CHECK_MSG(clock_mono_ns() - t0 < 4 * NS_PER_S, "another is started and killed meanwhile");
+        CHECK(ended(other_pidfd, 0) && !ended(pidfd, 0));
+        CHECK(fd_wait(l.sock, POLLIN, clock_deadline_ms(8000)) > 0);
+        CHECK(fd_recv_msg(l.sock, &reply, sizeof(reply), NULL, 0, &(size_t){0}) > 0);
+        CHECK_INT(reply.serial, 77);
+        CHECK_INT(reply.code, ERR_TIMEOUT);
+        (void)fd_write_file(AT_FDCWD, FREEZER "/freezer.state", "THAWED");
+        CHECK(ended(pidfd, 5000));
+        kill_it.id = 1;
+        CHECK(exchange(l.sock, &kill_it, sizeof(kill_it), NULL, 0, &reply, &fd) && reply.code == 0);
+        CHECK_INT(groups_left(), 0);
+        close_vm_fds(&other);
+        fd_close(&other_pidfd);
+    }
+    CHECK_INT(stop(&l), 0);
+    (void)rmdir(FREEZER);
+    close_vm_fds(&stuck);
+    fd_close(&pidfd);
+}
+
+static void count_stuck(void *arg)
+{
+    (*(int *)arg)++;
+}
+
+// A launcher that does not answer: others get their answers' lack in time, and it is told of.
+static void test_stopped_launcher(void)
+{
+    struct launcher l;
+    struct launch_client *c = NULL;
+    struct launch_info info;
+    struct err err = ERR_INIT;
+    uint64_t t0;
+    int told = 0;
+
+    if (!launch(&l) || launch_client_new(fd_steal(&l.sock), &c, &err) < 0)
+        return;
+    launch_client_on_stuck(c, count_stuck, &told);
+    CHECK_INT(launch_hello(c, &info, &err), 0);
+    (void)kill(l.pid, SIGSTOP);
+    t0 = clock_mono_ns();
+    CHECK(launch_hello_by(c, clock_deadline_ms(300), &info, &err) < 0);
+    CHECK_INT(err.code, ERR_TIMEOUT);
+    CHECK(clock_mono_ns() - t0 < NS_PER_S);
+    CHECK_INT(told, 0);
+    (void)kill(l.pid, SIGCONT);
+    CHECK_INT(launch_hello(c, &info, &err), 0);
+    (void)kill(l.pid, SIGKILL);
+    CHECK(launch_hello(c, &info, &err) < 0 && err.code == ERR_GONE);
+    CHECK_INT(told, 0); // it is gone already
+    launch_client_free(c);
+    (void)stop(&l);
+}
+
 static void test_kvm_probe(void)
 {
     struct launcher l;
@@ -506,6 +599,8 @@ int main(int argc, char **argv)
     } else {
         test_life();
         test_killed_launcher();
+        test_stuck_vmm();
+        test_stopped_launcher();
         test_kvm_probe();
     }
     (void)unlink(file_path);

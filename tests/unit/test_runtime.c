@@ -96,6 +96,7 @@ int main(void)
                 "bad.runtime: 'run' must begin with the program's path");
     check_fails("run = /b\nextension = b\nprepare = /b\nwarm_clone = yes\n",
                 "bad.runtime: warm_clone needs warm and prepare");
+    check_fails("run = /b\nextension = b\nzygote = yes\n", "bad.runtime: zygote needs prepare");
     check_fails("warm_clone = 1\n", "bad.runtime:1: expected yes or no");
     test_load();
     put("zz.runtime", "extension = z\nrun = /z\naliases = awk\n");

@@ -71,23 +71,43 @@ static int make_dirs(struct launch_harness *h, struct err *err)
     return h->state_fd < 0 ? err_sys(err, errno, "open %s", path) : 0;
 }
 
-static int spawn(struct launch_harness *h, const char *program, int sock, struct err *err)
+static size_t add(const char **args, size_t n, const char *name, const char *value)
+{
+    args[n] = name;
+    args[n + 1] = value;
+    return n + 2;
+}
+
+static int spawn(struct launch_harness *h, bool agents, const char *program, int sock,
+                 struct err *err)
 {
     const char *qemu = getenv("CSB_QEMU");
     char run_dir[sizeof(h->dir) + 8];
     char label[32];
     char number[8];
-    const char *args[] = {
-        program,     "--fd",       number,     "--qemu",        qemu == NULL ? DEFAULT_QEMU : qemu,
-        "--kernel",  h->kernel,    "--initrd", h->initrd,       "--rootfs",
-        h->rootfs,   "--uid-base", UID_BASE,   "--cgroup-name", label,
-        "--run-dir", run_dir,      "--label",  label,           NULL};
+    const char *args[24] = {program};
     struct proc_fd fds[1] = {{.from = sock, .to = SOCKET_FD}};
+    size_t n = 1;
     int r;
 
     (void)snprintf(number, sizeof(number), "%d", SOCKET_FD);
     (void)snprintf(label, sizeof(label), "csb-test-%d", (int)getpid());
     (void)snprintf(run_dir, sizeof(run_dir), "%s/run", h->dir);
+    n = add(args, n, "--fd", number);
+    n = add(args, n, "--uid-base", UID_BASE);
+    n = add(args, n, "--cgroup-name", label);
+    n = add(args, n, "--run-dir", run_dir);
+    n = add(args, n, "--label", label);
+    if (agents) {
+        n = add(args, n, "--agent", h->agent);
+        n = add(args, n, "--runtimes", h->runtimes);
+        n = add(args, n, "--tree", h->tree);
+    } else {
+        n = add(args, n, "--qemu", qemu == NULL ? DEFAULT_QEMU : qemu);
+        n = add(args, n, "--kernel", h->kernel);
+        n = add(args, n, "--initrd", h->initrd);
+        n = add(args, n, "--rootfs", h->rootfs);
+    }
     r = proc_spawn(&(struct proc_spec){.path = program,
                                        .argv = (char *const *)(uintptr_t)args,
                                        .fds = fds,
@@ -97,22 +117,44 @@ static int spawn(struct launch_harness *h, const char *program, int sock, struct
     return r < 0 ? err_sys(err, r, "cannot start %.150s", program) : 0;
 }
 
-int launch_harness_start(struct launch_harness *h, struct err *err)
+static int named_path(char ret[PATH_MAX], const char *variable, struct err *err)
+{
+    const char *path = getenv(variable);
+
+    if (path == NULL || access(path, R_OK) < 0)
+        return err_set(err, ERR_UNSUPPORTED, "%s does not name a file", variable);
+    (void)snprintf(ret, PATH_MAX, "%s", path);
+    return 0;
+}
+
+static int find_files(struct launch_harness *h, bool agents, struct err *err)
+{
+    if (agents)
+        return image_path(h->tree, "rootfs", err) < 0 ||
+                       named_path(h->agent, "CSB_AGENT", err) < 0 ||
+                       named_path(h->runtimes, "CSB_RUNTIMES", err) < 0
+                   ? -1
+                   : 0;
+    return image_path(h->kernel, "vmlinuz", err) < 0 ||
+                   image_path(h->initrd, "initrd.img", err) < 0 ||
+                   image_path(h->rootfs, "rootfs.erofs", err) < 0
+               ? -1
+               : 0;
+}
+
+int launch_harness_start(struct launch_harness *h, bool agents, struct err *err)
 {
     char program[PATH_MAX];
     int pair[2];
     int r;
 
     *h = (struct launch_harness){.state_fd = -1};
-    if (launcher_path(program, err) < 0)
-        return -1;
-    if (image_path(h->kernel, "vmlinuz", err) < 0 || image_path(h->initrd, "initrd.img", err) < 0 ||
-        image_path(h->rootfs, "rootfs.erofs", err) < 0 || make_dirs(h, err) < 0)
+    if (launcher_path(program, err) < 0 || find_files(h, agents, err) < 0 || make_dirs(h, err) < 0)
         return -1;
     r = fd_socketpair(SOCK_SEQPACKET, pair);
     if (r < 0)
         return err_sys(err, r, "socketpair");
-    r = spawn(h, program, pair[1], err);
+    r = spawn(h, agents, program, pair[1], err);
     fd_close(&pair[1]);
     if (r < 0) {
         fd_close(&pair[0]);

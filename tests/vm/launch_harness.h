@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A csb-launch of the test's own, with the built image: for tests that start VMs. Paths come from
-// the environment: CSB_LAUNCH (default: beside the test), CSB_IMAGE_DIR (with vmlinuz, initrd.img
-// and rootfs.erofs) and CSB_QEMU (default: Debian's).
+// A csb-launch of the test's own, with the built image: for tests that start VMs or agents. Paths
+// come from the environment: CSB_LAUNCH (default: beside the test), CSB_IMAGE_DIR (with vmlinuz,
+// initrd.img and rootfs.erofs; for agents with the directory rootfs) and CSB_QEMU (default:
+// Debian's); for agents CSB_AGENT and CSB_RUNTIMES.
 #ifndef CSB_TESTS_VM_LAUNCH_HARNESS_H
 #define CSB_TESTS_VM_LAUNCH_HARNESS_H
 
 #include "base/err.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct launch_client;
@@ -18,11 +20,13 @@ struct launch_harness {
     struct launch_client *client;
     char dir[64]; // temporary: "run" for csb-launch, "state" for the driver
     int state_fd; // of "state"
-    char kernel[PATH_MAX], initrd[PATH_MAX], rootfs[PATH_MAX];
+    char kernel[PATH_MAX], initrd[PATH_MAX], rootfs[PATH_MAX]; // for VMs
+    char tree[PATH_MAX], agent[PATH_MAX], runtimes[PATH_MAX];  // for agents
 };
 
-// ERR_UNSUPPORTED when the environment names no image or no launcher: a reason to skip.
-int launch_harness_start(struct launch_harness *h, struct err *err);
+// For VMs, or for agents. ERR_UNSUPPORTED when the environment names no image or no launcher: a
+// reason to skip.
+int launch_harness_start(struct launch_harness *h, bool agents, struct err *err);
 // Ends csb-launch and removes the directory. Returns csb-launch's wait status.
 int launch_harness_stop(struct launch_harness *h);
 

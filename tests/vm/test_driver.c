@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The conformance suite of drivers: what driver.h promises, checked against the driver named by the
-// first argument, "fake" or "qemu" (the default). ACCEL in the environment ("auto", "kvm", "tcg")
-// is the qemu driver's accelerator, default "tcg"; CSB_TEST_SUITE is the suite's name for skips;
-// CSB_TIMEOUT_MULTIPLIER stretches the deadlines for a slow machine.
+// first argument, "fake", "process", "process-user" (the same as an ordinary user, which root
+// becomes for it) or "qemu" (the default). ACCEL in the environment ("auto",
+// "kvm", "tcg") is the qemu driver's accelerator, default "tcg"; CSB_TEST_SUITE is the suite's name
+// for skips; CSB_TIMEOUT_MULTIPLIER stretches the deadlines for a slow machine.
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
@@ -11,13 +12,17 @@
 #include "base/parse.h"
 #include "channel/channel.h"
 #include "driver/driver.h"
+#include "launch/launch.h"
 #include "launch_harness.h"
 #include "tap.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,7 +38,7 @@ static struct driver_config config = {.state_dir_fd = -1};
 static struct channel_loop *loop;
 static struct launch_harness harness;
 static int warmed; // times the warm-up was called
-static bool is_vm; // sandboxes are processes below the launcher
+static bool is_vm; // sandboxes are, or are in, processes below the launcher
 static uint64_t patience = 1;
 
 static uint64_t deadline_in(uint64_t ms)
@@ -135,6 +140,11 @@ static void stop(struct sandbox *sb)
 {
     channel_close(sb->ch);
     ops->destroy(sb->s);
+}
+
+static bool shared(void)
+{
+    return (ops->caps & DRIVER_CAP_SHARED) != 0;
 }
 
 static int count_fds(void)
@@ -240,9 +250,12 @@ static void test_clone(struct driver_template *t)
     CHECK_INT(err.code, ERR_INVALID);
     CHECK(!died(sb.s, 0));
     CHECK(ops->usage(sb.s, &usage, &err) == 0);
-    CHECK_MSG(usage.private_bytes > 1 << 10 && usage.private_bytes < 512 << 20,
+    // What all share is nobody's own.
+    CHECK_MSG(shared() ? usage.private_bytes == 0
+                       : usage.private_bytes > 1 << 10 && usage.private_bytes < 512 << 20,
               "private memory is %llu KiB", (unsigned long long)usage.private_bytes >> 10);
-    CHECK_MSG(usage.cpu_ns > 0, "CPU time is %llu us", (unsigned long long)usage.cpu_ns / 1000);
+    CHECK_MSG(shared() || usage.cpu_ns > 0, "CPU time is %llu us",
+              (unsigned long long)usage.cpu_ns / 1000);
     stop(&sb);
 }
 
@@ -347,6 +360,121 @@ static void test_death(struct driver_template *t)
     stop(&sb);
 }
 
+// The agent proper: the child of its jail's init.
+static long pid_of_agent(struct driver_sandbox *s)
+{
+    long init = pid_of_vm(s);
+    char path[64];
+    char *text;
+    size_t len;
+    long pid = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%ld/task/%ld/children", init, init);
+    if (fd_read_file(AT_FDCWD, path, 4096, &text, &len) < 0)
+        return 0;
+    pid = strtol(text, NULL, 10);
+    free(text);
+    return pid;
+}
+
+#define STUCK_CLONES 16
+
+// One that hangs is found out and replaced.
+static void test_stuck_agent(struct driver_template *t)
+{
+    struct sandbox taken[STUCK_CLONES];
+    struct sandbox next;
+    struct err err = ERR_INIT;
+    int n = 0;
+
+    if (!shared() || !CHECK(start(t, &taken[n++])))
+        return;
+    if (pid_of_agent(taken[0].s) <= 1) {
+        printf("# the kernel does not tell the agent's pid\n");
+    } else {
+        CHECK(healthy(taken[0].ch));
+        CHECK(kill((pid_t)pid_of_agent(taken[0].s), SIGSTOP) == 0);
+        for (; n < STUCK_CLONES; n++) {
+            taken[n] = (struct sandbox){0};
+            if (ops->clone(driver, t, deadline_in(CLONE_MS), &taken[n].s, &err) < 0)
+                break;
+        }
+        CHECK_INT(err.code, ERR_TIMEOUT);
+        CHECK(died(taken[0].s, 5000));
+        if (CHECK(start(t, &next))) {
+            CHECK(healthy(next.ch));
+            stop(&next);
+        }
+    }
+    for (int i = 0; i < n; i++)
+        stop(&taken[i]);
+}
+
+// What a launcher of agents refuses, and what it says of a second agent of an id.
+static void test_launcher(void)
+{
+    int log[2] = {-1, -1}, control[2] = {-1, -1};
+    struct launch_vm vm = {
+        .id = 5, .accel = LAUNCH_ACCEL_TCG, .mode = LAUNCH_MODE_BOOT, .memory_mib = 128, .cpus = 1};
+    struct launch_agent agent = {.id = 6};
+    struct launch_info info;
+    struct err err = ERR_INIT;
+    int pidfd = -1, other = -1;
+
+    if (!shared() || !CHECK(pipe2(log, O_CLOEXEC) == 0) ||
+        !CHECK(fd_socketpair(SOCK_SEQPACKET, control) == 0))
+        return;
+    CHECK_INT(launch_hello(config.launch, &info, &err), 0);
+    printf("# confinement of agents %#x, cgroup v%u; %s\n", info.agent_confinement,
+           info.cgroup_version, info.agent_note);
+    CHECK(info.confinement == 0 && (info.agent_confinement & LAUNCH_CONFINED_USER) != 0);
+    CHECK(geteuid() != 0 || (info.agent_confinement & LAUNCH_CONFINED_RANGE) != 0);
+    for (int i = 0; i < LAUNCH_FD_COUNT; i++)
+        vm.fds[i] = control[1];
+    CHECK(launch_spawn(config.launch, &vm, &pidfd, &err) < 0 && pidfd < 0);
+    agent.fds[LAUNCH_AGENT_FD_CONTROL] = log[1]; // no socket
+    agent.fds[LAUNCH_AGENT_FD_LOG] = log[1];
+    CHECK(launch_spawn_agent(config.launch, &agent, &pidfd, &err) < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    agent.fds[LAUNCH_AGENT_FD_CONTROL] = control[1];
+    agent.memory_mib = 1;
+    CHECK(launch_spawn_agent(config.launch, &agent, &pidfd, &err) < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    agent.memory_mib = 1024;
+    CHECK_INT(launch_spawn_agent(config.launch, &agent, &pidfd, &err), 0);
+    CHECK(launch_spawn_agent(config.launch, &agent, &other, &err) < 0 && other < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    CHECK_INT(fd_wait(pidfd, POLLIN, 0), 0);
+    CHECK_INT(launch_kill(config.launch, 6, &err), 0);
+    CHECK(fd_wait(pidfd, POLLIN, 0) > 0);
+    fd_close(&pidfd);
+    for (int i = 0; i < 2; i++) {
+        fd_close(&log[i]);
+        fd_close(&control[i]);
+    }
+}
+
+// When one dies, all that shared its agent have, and the next is as good as new.
+static void test_shared_death(struct driver_template *t)
+{
+    struct sandbox a, b, next;
+
+    if (!shared() || !CHECK(start(t, &a)) || !CHECK(start(t, &b)))
+        return;
+    CHECK(healthy(a.ch) && healthy(b.ch));
+    CHECK(pid_of_vm(a.s) > 1 && kill((pid_t)pid_of_vm(a.s), SIGKILL) == 0);
+    CHECK(died(a.s, 5000) && died(b.s, 5000));
+    if (CHECK(start(t, &next))) {
+        CHECK(healthy(next.ch) && !died(next.s, 0));
+        stop(&b);
+        CHECK(healthy(next.ch));
+        stop(&next);
+    } else {
+        stop(&b);
+    }
+    stop(&a);
+}
+
 static void test_pause(struct driver_template *t)
 {
     struct err err = ERR_INIT;
@@ -404,6 +532,9 @@ static void run_suite(void)
         test_independence(t);
         test_destroy_while_busy(t);
         test_death(t);
+        test_shared_death(t);
+        test_stuck_agent(t);
+        test_launcher();
         test_pause(t);
         test_no_leaks(t);
     }
@@ -412,17 +543,17 @@ static void run_suite(void)
     ops->close(driver);
 }
 
-static bool use_qemu(void)
+static bool use_launcher(bool process)
 {
     const char *accel = getenv("ACCEL");
     const char *suite = getenv("CSB_TEST_SUITE");
     struct err err = ERR_INIT;
 
-    ops = &driver_qemu;
+    ops = process ? &driver_process : &driver_qemu;
     is_vm = true;
-    if (launch_harness_start(&harness, &err) < 0) {
+    if (launch_harness_start(&harness, process, &err) < 0) {
         if (err.code == ERR_UNSUPPORTED)
-            tap_skip(suite == NULL ? "vm" : suite, err.message);
+            tap_skip(suite != NULL ? suite : process ? "process" : "vm", err.message);
         else
             tap_ok(false, "the launcher starts: %s", err.message);
         return false;
@@ -434,27 +565,44 @@ static bool use_qemu(void)
         .initrd_path = harness.initrd,
         .rootfs_path = harness.rootfs,
         .accel = accel == NULL ? "tcg" : accel,
+        .tree_path = harness.tree,
+        .agent_path = harness.agent,
+        .runtimes_path = harness.runtimes,
     };
     return true;
 }
 
+#define NOBODY 65534
+
+// For good, and for all that is started.
+static bool become_ordinary(void)
+{
+    if (geteuid() != 0)
+        return true;
+    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
+}
+
 int main(int argc, char **argv)
 {
+    const char *what = argc < 2 ? "qemu" : argv[1];
     struct err err = ERR_INIT;
-    bool qemu = argc < 2 || strcmp(argv[1], "fake") != 0;
+    bool real = strcmp(what, "fake") != 0;
 
     (void)signal(SIGPIPE, SIG_IGN);
     if (getenv("CSB_TIMEOUT_MULTIPLIER") != NULL)
         (void)parse_u64(getenv("CSB_TIMEOUT_MULTIPLIER"), 1, 100, &patience); // stays 1
+    if (strcmp(what, "process-user") == 0 && !CHECK(become_ordinary()))
+        return tap_done();
     ops = &driver_fake;
     // Before any thread: csb-launch is forked.
-    if (!qemu || use_qemu()) {
+    if (!real || use_launcher(strncmp(what, "process", 7) == 0)) {
         if (!CHECK(channel_loop_new(&loop, &err) == 0))
             return tap_done();
         run_suite();
         channel_loop_free(loop);
     }
-    if (qemu && harness.pid > 0)
+    if (real && harness.pid > 0)
         CHECK_INT(launch_harness_processes(&harness), 0);
     (void)launch_harness_stop(&harness);
     return tap_done();

@@ -10,7 +10,7 @@
 
 struct input_stream {
     struct call *call;
-    struct buf in;   // what came; from `taken` on it was not taken
+    struct buf in; // what came; from `taken` on it was not taken
     size_t taken;
     uint64_t serial; // of the process; 0: none selected yet
     bool ended;      // the client said all

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which pages of a zygote every program uses. After a fork the first write to a page is an
+// exception and a copy, the first look at a page of a file an exception, and an interpreter makes
+// hundreds on the way through a program that does nothing. The zygote has such a program run by a
+// child of its own; at that child's end, the private pages that it alone maps are those it wrote
+// to, and the files' pages that are mapped at all those it read. Each later program has them copied
+// and mapped in a few calls when it is forked, which is before it is given anything to run.
+#include "jail/zygote_internal.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define EXPORT     __attribute__((visibility("default")))
+
+#define RANGES_MAX 1024
+#define PAGES_MAX  8192 // 32 MiB: more is not what an interpreter touches for nothing
+#define GAP_MAX    1    // a page between two written ones is taken along
+#define MAPS_BYTES (1u << 20)
+#define BATCH      512
+
+#ifndef MADV_POPULATE_WRITE // Linux 5.14
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+// Of /proc/PID/pagemap.
+#define PAGE_PRESENT   (1ull << 63)
+#define PAGE_EXCLUSIVE (1ull << 56)
+
+EXPORT void csb_zygote_learn(void);
+
+struct range {
+    uintptr_t start;
+    size_t pages;
+    int advice; // MADV_POPULATE_*
+};
+
+// Shared between the zygote and the child that it learns from.
+struct table {
+    size_t count;
+    size_t pages;
+    struct range ranges[RANGES_MAX];
+};
+
+static struct table *table;
+static bool learning; // in the child too
+static uintptr_t page_size;
+
+static void add_page(uintptr_t at, int advice)
+{
+    struct range *last = table->count > 0 ? &table->ranges[table->count - 1] : NULL;
+
+    if (table->pages == PAGES_MAX)
+        return;
+    table->pages++;
+    if (last != NULL && last->advice == advice && at >= last->start &&
+        at <= last->start + (last->pages + GAP_MAX) * page_size) {
+        last->pages = (at - last->start) / page_size + 1;
+        return;
+    }
+    if (table->count < RANGES_MAX)
+        table->ranges[table->count++] = (struct range){at, 1, advice};
+}
+
+static void look_at(int pagemap, uintptr_t start, uintptr_t end, int advice)
+{
+    const uint64_t used =
+        advice == MADV_POPULATE_WRITE ? PAGE_PRESENT | PAGE_EXCLUSIVE : PAGE_PRESENT;
+    uint64_t entries[BATCH];
+
+    while (start < end) {
+        size_t want = (end - start) / page_size < BATCH ? (end - start) / page_size : BATCH;
+        ssize_t n = pread(pagemap, entries, want * sizeof(entries[0]),
+                          (off_t)(start / page_size * sizeof(entries[0])));
+
+        if (n < (ssize_t)sizeof(entries[0]))
+            return;
+        n /= (ssize_t)sizeof(entries[0]);
+        for (ssize_t i = 0; i < n; i++)
+            if ((entries[i] & used) == used)
+                add_page(start + (uintptr_t)i * page_size, advice);
+        start += (uintptr_t)n * page_size;
+    }
+}
+
+static uintptr_t hex(const char **p)
+{
+    uintptr_t v = 0;
+
+    for (;; ++*p) {
+        if (**p >= '0' && **p <= '9')
+            v = v * 16 + (uintptr_t)(**p - '0');
+        else if (**p >= 'a' && **p <= 'f')
+            v = v * 16 + (uintptr_t)(**p - 'a' + 10);
+        else
+            return v;
+    }
+}
+
+// "55d0-55e0 rw-p ...": all that is private. The child is about to end: whatever this
+// does to its memory matters no more.
+__attribute__((destructor)) static void record(void)
+{
+    _cleanup_free_ char *maps = NULL;
+    _cleanup_fd_ int pagemap = -1;
+
+    if (!learning)
+        return;
+    pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (pagemap < 0 || fd_read_file(AT_FDCWD, "/proc/self/maps", MAPS_BYTES, &maps, NULL) < 0)
+        return;
+    for (const char *p = maps; *p != '\0';) {
+        uintptr_t start = hex(&p);
+        uintptr_t end;
+
+        p += *p == '-';
+        end = hex(&p);
+        if (p[0] == ' ' && p[1] == 'r' && p[4] == 'p')
+            look_at(pagemap, start, end, p[2] == 'w' ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+        p += strcspn(p, "\n");
+        p += *p == '\n';
+    }
+}
+
+void csb_zygote_learn(void)
+{
+    void *at =
+        mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (at == MAP_FAILED)
+        return;
+    table = at;
+    page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    learning = true;
+}
+
+void zygote_pages_learned(void)
+{
+    learning = false;
+}
+
+// A range that is not mapped here, or a kernel that cannot do this, costs nothing but the call.
+void zygote_pages_copy(void)
+{
+    if (table == NULL)
+        return;
+    for (size_t i = 0; i < table->count; i++)
+        (void)madvise((void *)table->ranges[i].start, table->ranges[i].pages * page_size,
+                      table->ranges[i].advice);
+    (void)munmap(table, sizeof(*table));
+    table = NULL;
+}

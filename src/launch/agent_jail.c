@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works. The agent's files are copied when the launcher starts, so that all agents of its
+// life are the same whatever is built meanwhile. A jail is built by root of the agent's user
+// namespace, who is a stranger to the host and may be unable to walk to the root tree or to the
+// copies; so a launcher that is root binds both to places that all can reach, in a mount namespace
+// of its own, which the kernel takes down with it.
+#include "launch/agent_jail.h"
+
+#include "launch/agent_files.h"
+
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define STAGE     "/mnt" // there on every host; covered in our own mount namespace
+#define NOFILE    65536
+#define RUN_BYTES (16ull << 20) // directories of the runs, which are file systems of their own
+#define TMP_BYTES (64ull << 20)
+#define INODES    65536
+
+#define CAP(name) (1ull << CAP_##name)
+
+// What the agent does with them: moves into and makes namespaces and mounts (SYS_ADMIN,
+// SYS_CHROOT), gives programs their ids and files (SETUID, SETGID, SETFCAP, CHOWN, FOWNER,
+// DAC_OVERRIDE), takes their capabilities (SETPCAP), ends them (KILL), raises loopbacks
+// (NET_ADMIN), sets their limits (SYS_RESOURCE). All of them only over what belongs to its user
+// namespace.
+#define AGENT_CAPS                                                                                 \
+    (CAP(SYS_ADMIN) | CAP(SYS_CHROOT) | CAP(SETUID) | CAP(SETGID) | CAP(SETFCAP) | CAP(CHOWN) |    \
+     CAP(FOWNER) | CAP(DAC_OVERRIDE) | CAP(SETPCAP) | CAP(KILL) | CAP(NET_ADMIN) |                 \
+     CAP(SYS_RESOURCE))
+
+static struct jail_mount *add_mount(struct agent_jail *j, enum jail_mount_kind kind,
+                                    const char *source, const char *target)
+{
+    struct jail_mount *m = &j->mounts[j->plan.mount_count++];
+
+    *m = (struct jail_mount){.kind = kind, .source = source, .target = target, .fd = -1};
+    return m;
+}
+
+// The agent makes groups for its runs below its own.
+static void plan_cgroup(const struct cgroup *cgroup, struct agent_jail *j)
+{
+    const char *const *procs = cgroup_procs_paths(cgroup);
+
+    j->plan.cgroup_fd = cgroup_dirfd(cgroup);
+    j->plan.cgroup_v1_procs = procs;
+    if (j->plan.cgroup_fd >= 0)
+        add_mount(j, JAIL_MOUNT_CGROUP2, NULL, "/sys/fs/cgroup");
+    for (size_t i = 0; procs != NULL && procs[i] != NULL && i < 4; i++) {
+        const char *end = strrchr(procs[i], '/');
+
+        (void)snprintf(j->sources[i], sizeof(j->sources[i]), "%.*s", (int)(end - procs[i]),
+                       procs[i]);
+        (void)snprintf(j->targets[i], sizeof(j->targets[i]), "/sys/fs/cgroup/%s",
+                       cgroup_v1_controller(cgroup, i));
+        add_mount(j, JAIL_MOUNT_BIND, j->sources[i], j->targets[i]);
+    }
+}
+
+static void plan_root(const struct agent_host *host, struct agent_jail *j)
+{
+    struct jail_mount *m;
+
+    j->plan.root = host->tree;
+    add_mount(j, JAIL_MOUNT_PROC, NULL, "/proc")->unmasked = 1;
+    add_mount(j, JAIL_MOUNT_DEV, NULL, "/dev");
+    m = add_mount(j, JAIL_MOUNT_TMPFS, NULL, "/run");
+    m->size_bytes = RUN_BYTES;
+    m->inodes = INODES;
+    m->mode = 0755;
+    m = add_mount(j, JAIL_MOUNT_TMPFS, NULL, "/tmp");
+    m->size_bytes = TMP_BYTES;
+    m->inodes = INODES;
+    m->mode = 01777;
+    m->exec = 1;
+    m = add_mount(j, JAIL_MOUNT_BIND, host->files, "/csb");
+    m->read_only = 1;
+    m->exec = 1;
+}
+
+static void plan_namespaces(const struct agent_host *host, struct agent_jail *j)
+{
+    struct jail_plan *p = &j->plan;
+
+    p->ns = JAIL_NS_USER | JAIL_NS_PID | JAIL_NS_MOUNT | JAIL_NS_NET | JAIL_NS_IPC | JAIL_NS_UTS |
+            JAIL_NS_CGROUP;
+    if (host->root) {
+        p->uid_map = &host->uids;
+        p->gid_map = &host->gids;
+        p->uid_map_count = p->gid_map_count = 1;
+    }
+}
+
+void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
+                     struct agent_jail *ret)
+{
+    static const char *const argv[] = {"/csb/csb-agent", "--serve", "3",        "--root",   "/",
+                                       "--shims",        "/csb",    "--spaces", "/run/csb", NULL};
+    static const char *const envp[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
+                                       "/sbin:/bin",
+                                       "HOME=/", "LANG=C.UTF-8", NULL};
+    struct jail_plan *p = &ret->plan;
+
+    *ret = (struct agent_jail){.plan = JAIL_PLAN_INIT};
+    plan_namespaces(host, ret);
+    plan_root(host, ret);
+    if (cgroup != NULL)
+        plan_cgroup(cgroup, ret);
+    p->mounts = ret->mounts;
+    p->keep_caps = AGENT_CAPS;
+    p->hostname = "sandbox";
+    p->cwd = "/";
+    ret->rlimits[0] = (struct jail_rlimit){RLIMIT_CORE, 0};
+    ret->rlimits[1] = (struct jail_rlimit){RLIMIT_NOFILE, NOFILE};
+    p->rlimits = ret->rlimits;
+    p->rlimit_count = 2;
+    p->seccomp = JAIL_SECCOMP_AGENT;
+    p->no_new_privs = 1;
+    p->die_with_parent = 1;
+    p->new_session = 1;
+    p->argv = argv;
+    p->envp = envp;
+}
+
+static bool has_landlock(void)
+{
+    // Asked for its version.
+    return syscall(SYS_landlock_create_ruleset, NULL, 0, 1u) > 0;
+}
+
+// Runs the agent's version query in the jail that agents get.
+static int try_jail(struct agent_host *host, struct err *err)
+{
+    static const char *const argv[] = {"/csb/csb-agent", "--version", NULL};
+    _cleanup_fd_ int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct jail_fd fds[] = {
+        {null_fd, STDIN_FILENO}, {null_fd, STDOUT_FILENO}, {null_fd, STDERR_FILENO}};
+    struct jail_child child = JAIL_CHILD_INIT;
+    struct agent_jail j;
+    int r;
+
+    if (null_fd < 0)
+        return err_sys(err, errno, "open /dev/null");
+    agent_jail_plan(host, NULL, &j);
+    j.plan.fds = fds;
+    j.plan.fd_count = 3;
+    j.plan.argv = argv;
+    r = jail_spawn(&j.plan, &child, err);
+    jail_child_release(&child);
+    return r;
+}
+
+static uint32_t all_of(const struct agent_host *host)
+{
+    uint32_t bits = LAUNCH_CONFINED_NET | LAUNCH_CONFINED_ROOT | LAUNCH_CONFINED_SECCOMP |
+                    LAUNCH_CONFINED_PID | LAUNCH_CONFINED_USER;
+
+    if (host->root)
+        bits |= LAUNCH_CONFINED_UID | LAUNCH_CONFINED_RANGE;
+    if (has_landlock())
+        bits |= LAUNCH_CONFINED_LANDLOCK;
+    return bits;
+}
+
+static int bind_at(int dir, const char *target, struct err *err)
+{
+    char source[64];
+
+    (void)snprintf(source, sizeof(source), "/proc/self/fd/%d", dir);
+    if (mkdir(target, 0755) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "make %s", target);
+    if (mount(source, target, NULL, MS_BIND, NULL) < 0)
+        return err_sys(err, errno, "bind to %s", target);
+    return 0;
+}
+
+// Root's: binds the tree and the files where everybody can walk to.
+static int stage(struct agent_host *host, struct err *err)
+{
+    _cleanup_fd_ int tree = -1;
+    _cleanup_fd_ int files = -1;
+
+    // What the host unmounts is to go here, too, and what is mounted here is to stay here.
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        return err_sys(err, errno, "make a mount namespace");
+    // Opened before the tmpfs, which may cover them.
+    tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (tree < 0)
+        return err_sys(err, errno, "open %.150s", host->tree);
+    files = open(host->files, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (files < 0)
+        return err_sys(err, errno, "open %.150s", host->files);
+    if (mount("csb-agents", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=0755") < 0)
+        return err_sys(err, errno, "mount a tmpfs on " STAGE);
+    // The umask of the launcher would keep strangers out.
+    (void)umask(022);
+    if (bind_at(tree, STAGE "/tree", err) < 0 || bind_at(files, STAGE "/csb", err) < 0)
+        return -1;
+    (void)umask(077);
+    (void)snprintf(host->tree, sizeof(host->tree), STAGE "/tree");
+    (void)snprintf(host->files, sizeof(host->files), STAGE "/csb");
+    return 0;
+}
+
+static void choose_ids(struct agent_host *host, uid_t uid_base)
+{
+    // Those above the VMMs'.
+    uint32_t first = uid_base + AGENT_IDS;
+
+    host->root = geteuid() == 0;
+    host->uids = host->gids = (struct jail_id_map){0, first, AGENT_IDS};
+    if (!host->root) {
+        host->uids = (struct jail_id_map){0, geteuid(), 1};
+        host->gids = (struct jail_id_map){0, getegid(), 1};
+    }
+}
+
+int agent_host_open(struct agent_host *host, const struct agent_host_config *config,
+                    struct err *err)
+{
+    struct err why = ERR_INIT;
+
+    *host = (struct agent_host){0};
+    choose_ids(host, config->uid_base);
+    if (realpath(config->tree, host->tree) == NULL)
+        return err_sys(err, errno, "the root tree %.150s (`make` makes it)", config->tree);
+    if (agent_files_copy(config, host->files, err) < 0)
+        return -1;
+    if ((host->root && stage(host, &why) < 0) || try_jail(host, &why) < 0) {
+        (void)snprintf(host->note, sizeof(host->note), "no agent can be started: %.120s",
+                       why.message);
+        return 0;
+    }
+    host->confinement = all_of(host);
+    if (!host->root)
+        (void)snprintf(host->note, sizeof(host->note),
+                       "not started as root: all runs share one uid of the host");
+    return 0;
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The outer jail of an agent that runs programs on this host's own kernel: root of a user namespace
+// in which it can make the programs' jails, with the image's tree as its root and nothing of the
+// host's but that, its control group, and its sessions.
+#ifndef CSB_LAUNCH_AGENT_JAIL_H
+#define CSB_LAUNCH_AGENT_JAIL_H
+
+#include "cgroup/cgroup.h"
+#include "jail/jail.h"
+#include "launch/launch.h"
+
+#include <limits.h>
+#include <stdbool.h>
+
+#define AGENT_IDS        65536u // a user namespace's worth of ids, for agents all the same
+#define AGENT_MOUNTS_MAX 16
+
+struct agent_host {
+    bool root;                     // of this host: the agent gets ids of its own
+    struct jail_id_map uids, gids; // of an agent's user namespace
+    char tree[PATH_MAX];           // the root tree
+    char files[PATH_MAX];          // what an agent sees as /csb
+    char note[160];                // what an agent lacks on this host, or why none can be started
+    uint32_t confinement; // what agents get, without LAUNCH_CONFINED_CGROUP; 0: none starts
+};
+
+struct agent_host_config {
+    const char *agent;    // the program csb-agent; wait.so and zygote.so are found near it
+    const char *runtimes; // the table of runtimes, whose directories hold the shims
+    const char *tree;     // the root tree, a directory
+    const char *run_dir;  // ours, for copies of those files
+    uid_t uid_base;
+};
+
+// Copies the agent's files, and tries what agents need. What the host does not allow is no error
+// but said in `note` and `confinement`. As root, makes a mount namespace for the calling process.
+// Blocks up to a second. -1 when files are missing.
+int agent_host_open(struct agent_host *host, const struct agent_host_config *config,
+                    struct err *err);
+
+// One agent's jail. Filled by agent_jail_plan(); must not be moved, the plan points into it.
+struct agent_jail {
+    struct jail_mount mounts[AGENT_MOUNTS_MAX];
+    char sources[4][PATH_MAX]; // of control groups version 1
+    char targets[4][64];
+    struct jail_rlimit rlimits[2];
+    struct jail_plan plan;
+};
+
+// The plan but for its descriptors: control socket as 3, messages as 1 and 2.
+void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
+                     struct agent_jail *ret);
+
+#endif
