@@ -26,7 +26,18 @@
 //                  until a RESULT frame, which is last; or AGENT_STATUS_GONE when the prepared
 //                  interpreter is no more, and nothing ran. RST_STREAM by the daemon kills the run.
 //
-// Errors are 4xx/5xx with JSON {"error": word, "message": sentence}.
+//   /envd/...      The data plane of a long-lived sandbox (agent/envd/envd.h), where the agent has
+//                  one: in a virtual machine and with --envd; else 404. The daemon forwards a
+//                  client's request with its method, its path and query after /envd, its body, and
+//                  of its headers AGENT_ENVD_HEADERS and all x-metadata-*. Bodies either way have
+//                  no bound and are held back by flow control. Of the answer's headers
+//                  content-type, content-length, content-encoding, content-range and vary are the
+//                  client's; an answer that is broken off (RST_STREAM) must be broken off for him
+//                  too. A client that goes away is RST_STREAM by the daemon: processes go on. POST
+//                  /envd/init is the daemon's own: {"envVars": {name: value}, "defaultUser": name,
+//                  "defaultWorkdir": path}, each optional; 204.
+//
+// Errors are 4xx/5xx with JSON {"error": word, "message": sentence}; below /envd they are E2B's.
 //
 // HEAD of /run:
 //   {"prepared": id or null,         use that prepared interpreter (once), for the compile step
@@ -98,6 +109,11 @@
 // The control socket of an agent that serves a host (SOCK_SEQPACKET): this byte with the descriptor
 // of a stream socket begins a session on it. The end of the socket ends the agent.
 #define AGENT_CONTROL_SESSION 'S'
+
+// Of the requests below /envd.
+#define AGENT_ENVD_HEADERS                                                                         \
+    "content-type", "content-encoding", "accept-encoding", "range", "authorization",               \
+        "connect-timeout-ms", "keepalive-ping-interval"
 
 enum agent_frame {
     AGENT_FRAME_STDOUT = 1,

@@ -195,11 +195,30 @@ static void fail_range(struct call *c, uint64_t size)
     call_finish(c);
 }
 
+// The size as far as it can be trusted: of a small file as much as can be read, since some of the
+// kernel's say more than they hold, and nothing (0) of those that say nothing.
+static uint64_t true_size(const struct download *d, const struct stat *st)
+{
+    uint8_t *piece = d->call->envd->piece;
+    size_t have = 0;
+    ssize_t n = 1;
+
+    if (st->st_size <= 0)
+        return 0;
+    if (st->st_size >= ENVD_PIECE_BYTES)
+        return (uint64_t)st->st_size;
+    while (have < ENVD_PIECE_BYTES && n > 0) {
+        n = pread(d->fd, piece + have, ENVD_PIECE_BYTES - have, (off_t)have);
+        have += n > 0 ? (size_t)n : 0;
+    }
+    return have;
+}
+
 // The headers, by what is to be sent. False: answered otherwise.
 static bool begin(struct download *d, const struct stat *st)
 {
     struct call *c = d->call;
-    uint64_t size = st->st_size > 0 ? (uint64_t)st->st_size : 0;
+    uint64_t size = true_size(d, st);
     uint64_t first = 0;
     char length[24], range[72];
     struct server_header headers[4] = {{"vary", "Accept-Encoding"}};

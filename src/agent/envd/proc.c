@@ -41,6 +41,9 @@ static int open_group(struct envd *e, struct rpc_error *err)
         return 0;
     if (cgroup_new(e->agent->cgroups, "envd", &limits, &e->cgroup, &why) < 0)
         return rpc_set(err, RPC_INTERNAL, "%s", why.message);
+    // These are many programs: one that takes too much memory goes alone.
+    if (cgroup_dirfd(e->cgroup) >= 0)
+        (void)fd_write_file(cgroup_dirfd(e->cgroup), "memory.oom.group", "0");
     return 0;
 }
 
