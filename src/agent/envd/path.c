@@ -14,8 +14,11 @@ static int add_names(char to[PATH_MAX], size_t *len, const char *path)
         path += strspn(path, "/");
         n = strcspn(path, "/");
         if (n == 2 && path[0] == '.' && path[1] == '.') {
-            while (*len > 0 && to[--*len] != '/')
-                ;
+            while (*len > 0) {
+                --*len;
+                if (to[*len] == '/')
+                    break;
+            }
         } else if (n > 0 && !(n == 1 && path[0] == '.')) {
             if (*len + 1 + n >= PATH_MAX)
                 return -ENAMETOOLONG;
