@@ -164,8 +164,10 @@ static _Noreturn void child(const struct spawn_plan *p)
     place_stdio(p);
     join_groups(p);
     (void)umask(022);
-    if (p->oom_score != NULL)
-        (void)fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", p->oom_score);
+    if (p->ordinary) {
+        (void)setpriority(PRIO_PROCESS, 0, 0);
+        (void)fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", "0");
+    }
     raise_open_files();
     become_user(p);
     if (chdir(p->cwd) < 0)

@@ -23,7 +23,7 @@ struct spawn_plan {
     bool terminal; // stdio[0] is the side of a pseudo terminal that becomes the controlling one
     int cgroup_fd; // cgroup v2 directory, or -1
     const char *const *cgroup_v1_procs; // cgroup.procs files, NULL-terminated, or NULL
-    const char *oom_score;              // for /proc/self/oom_score_adj; NULL: the caller's stays
+    bool ordinary; // priority and oom_score_adj are 0, whatever the caller's are
 };
 
 // Starts the program in a session of its own with signals at their defaults and umask 022. Does not

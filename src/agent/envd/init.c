@@ -14,11 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define JSON_TYPE "application/json; charset=utf-8"
+#define JSON_TYPE      "application/json; charset=utf-8"
+#define AGENT_PRIORITY (-15)
 
 void init_health(struct call *c)
 {
@@ -229,6 +231,8 @@ void init_prepare_machine(void)
     for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
         if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
             log_warn("link %s: %s", links[i][1], strerror(errno));
-    // When memory is out, a program is to go and not the agent. Programs get their own score back.
+    // When memory is out, a program is to go and not the agent; and many that run are not to keep
+    // the agent from running. Programs get the ordinary values back.
     (void)fd_write_file(AT_FDCWD, "/proc/self/oom_score_adj", "-999");
+    (void)setpriority(PRIO_PROCESS, 0, AGENT_PRIORITY);
 }

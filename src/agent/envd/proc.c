@@ -19,22 +19,31 @@
 #include <unistd.h>
 
 #define TTY_GROUP      5 // Debian's, as pseudo terminals are given to it elsewhere
-#define MEMORY_RESERVE (48ull << 20)
+#define MEMORY_RESERVE (64ull << 20)
+#define TASK_BYTES     (1ull << 20) // of a small one
 
-// What is left for the agent and the kernel when programs take all they may.
-static uint64_t memory_limit(const struct envd *e)
+// Of a virtual machine's memory an eighth is left for the kernel and the agent, and as many tasks
+// may be as it can hold: a program that forks without end is to meet its limit before the machine
+// does. Elsewhere whoever made the surroundings has set the limits.
+static struct cgroup_limits group_limits(const struct envd *e)
 {
+    struct cgroup_limits limits = {.processes = PROC_TASKS_MAX};
     struct sysinfo info;
 
     if (!e->agent->config.vm || sysinfo(&info) < 0)
-        return 0;
+        return limits;
     uint64_t total = (uint64_t)info.totalram * info.mem_unit;
-    return total > 4 * MEMORY_RESERVE ? total - MEMORY_RESERVE : 0;
+    uint64_t reserve = total / 8 > MEMORY_RESERVE ? total / 8 : MEMORY_RESERVE;
+    if (total > 2 * reserve)
+        limits.memory_bytes = total - reserve;
+    if (total / TASK_BYTES < PROC_TASKS_MAX)
+        limits.processes = total / TASK_BYTES;
+    return limits;
 }
 
 static int open_group(struct envd *e, struct rpc_error *err)
 {
-    struct cgroup_limits limits = {.processes = PROC_TASKS_MAX, .memory_bytes = memory_limit(e)};
+    struct cgroup_limits limits = group_limits(e);
     struct err why = ERR_INIT;
 
     if (e->cgroup != NULL || e->agent->cgroups == NULL)
@@ -113,7 +122,7 @@ static int spawn(struct proc *p, const struct proc_spec *spec)
         .stdio = {-1, -1, -1},
         .terminal = spec->terminal,
         .cgroup_fd = group == NULL ? -1 : cgroup_dirfd(group),
-        .oom_score = p->envd->agent->config.vm ? "0" : NULL,
+        .ordinary = p->envd->agent->config.vm,
         .cgroup_v1_procs = group == NULL ? NULL : cgroup_procs_paths(group),
     };
     int rc = spec->terminal ? make_terminal(p, spec, plan.stdio)
