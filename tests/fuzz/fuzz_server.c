@@ -15,10 +15,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 enum {
-    DO_MAGIC = 1, // send the connection preface first
-    DO_ECHO = 2,  // answers are what was sent; else short
-    DO_EARLY = 4, // answers begin with the request, else after its end
-    DO_LARGE = 8, // answers are larger than the queue
+    DO_MAGIC = 1,  // send the connection preface first
+    DO_ECHO = 2,   // answers are what was sent; else short
+    DO_EARLY = 4,  // answers begin with the request, else after its end
+    DO_LARGE = 8,  // answers are larger than the queue
+    DO_HOLD = 16,  // bodies are held back until another comes, or they end
+    DO_RESET = 32, // answers are broken off
 };
 
 #define BODY_MAX 10000
@@ -64,6 +66,20 @@ static void answer(struct counters *c, struct server_stream *s)
     }
 }
 
+static void look_at_headers(const struct server_stream *s)
+{
+    const char *name, *value;
+    size_t total = 0;
+
+    for (size_t at = 0; server_stream_header_at(s, &at, &name, &value);) {
+        if (server_stream_header(s, name) == NULL)
+            abort();
+        total += strlen(name) + strlen(value);
+    }
+    if (total > (16u << 10))
+        abort();
+}
+
 static void on_request(void *arg, struct server_stream *s, const char *method, const char *path)
 {
     struct counters *c = arg;
@@ -73,6 +89,9 @@ static void on_request(void *arg, struct server_stream *s, const char *method, c
         abort();
     server_stream_set_user(s, job);
     c->requests++;
+    look_at_headers(s);
+    if (c->what & DO_HOLD)
+        server_stream_hold(s, true);
     if (c->what & DO_EARLY)
         answer(c, s);
 }
@@ -83,6 +102,8 @@ static void on_body(void *arg, struct server_stream *s, const uint8_t *data, siz
     struct job *job = server_stream_user(s);
 
     job->body += len;
+    if (c->what & DO_HOLD)
+        server_stream_hold(s, job->body % 2 == 0);
     if (job->body > BODY_MAX)
         abort();
     if (c->what & DO_ECHO)
@@ -95,6 +116,10 @@ static void on_end(void *arg, struct server_stream *s)
 
     if (!(c->what & DO_EARLY))
         answer(c, s);
+    if (c->what & DO_HOLD)
+        server_stream_hold(s, false);
+    if (c->what & DO_RESET)
+        server_stream_reset(s);
     if ((c->what & (DO_ECHO | DO_LARGE)) == DO_ECHO)
         server_finish(s);
 }

@@ -8,13 +8,14 @@
 
 static void test_endpoints(void)
 {
-    _cleanup_free_ char *a = NULL, *b = NULL, *c = NULL, *d = NULL, *e = NULL;
+    _cleanup_free_ char *a = NULL, *b = NULL, *c = NULL, *d = NULL, *e = NULL, *f = NULL;
 
     CHECK_INT(call("GET", "/health", NULL, &a), 200);
     CHECK(a != NULL && strstr(a, "\"protocol\":1") != NULL);
     CHECK_INT(call("GET", "/stats", NULL, &b), 200);
     CHECK(b != NULL && strstr(b, "memory_total_bytes") != NULL);
     CHECK_INT(call("GET", "/nothing", NULL, &c), 404);
+    CHECK_INT(call("GET", "/envd/health", NULL, &f), 404); // not without being told so
     CHECK_INT(call("POST", "/sync", "{\"time_ns\":1}", &d), 400);
     CHECK_INT(call("POST", "/run", "abc", &e), 400);
 }
