@@ -406,6 +406,38 @@ static void test_nothing_left(void)
               "descriptors: %d, before %d", after.descriptors, before.descriptors);
 }
 
+static pid_t find_zygote(void)
+{
+    char path[64];
+    _cleanup_free_ char *children = NULL;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)agent_pid, (int)agent_pid);
+    if (fd_read_file(AT_FDCWD, path, 1 << 20, &children, NULL) < 0)
+        return -1;
+    for (char *p = children; *p != '\0';) {
+        _cleanup_free_ char *name = NULL;
+        long pid = strtol(p, &p, 10);
+        p += *p == ' ';
+        snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+        if (fd_read_file(AT_FDCWD, path, 64, &name, NULL) == 0 && strcmp(name, "python3\n") == 0)
+            return (pid_t)pid;
+    }
+    return -1;
+}
+
+// A zygote that is killed, or does not answer, fails no request.
+static void test_zygote_lost(void)
+{
+    pid_t pid = find_zygote();
+
+    CHECK(pid > 0 && kill(pid, SIGKILL) == 0);
+    for (int i = 0; i < 3; i++) {
+        _cleanup_free_ char *text = prepared_run("print('still here')");
+        CHECK_STR(text, "still here\n");
+    }
+    CHECK_MSG(await_zygote(), "there is another zygote");
+}
+
 // A run finds its network as no run has ever been there, and no one else's user id.
 static void test_slots(void)
 {
@@ -475,6 +507,7 @@ int main(int argc, char **argv)
         test_slots();
         test_nothing_left();
         test_replacement();
+        test_zygote_lost();
     }
     channel_close(session);
     test_end();
