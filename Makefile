@@ -13,7 +13,7 @@ DAEMON := $(RELEASE)/src/daemon/codesandboxd
 AGENT := $(RELEASE)/src/agent/csb-agent
 WERROR := $(if $(CI),true,false)
 # Suites whose tests may not be skipped.
-MUST_RUN ?= unit,fuzz,jail,integration,process,vm,machine
+MUST_RUN ?= unit,fuzz,jail,integration,process,vm,honest,machine
 SUITE ?=
 
 ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
@@ -55,7 +55,7 @@ run-dev: all
 check:
 	@tools/check-layers
 	@tools/check-source
-	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh
+	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh tests/honest/*.sh
 	@tools/check-tidy $(RELEASE)
 
 test:
