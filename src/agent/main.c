@@ -183,8 +183,9 @@ int main(int argc, char **argv)
     char spaces[64], cgroup[64];
 
     log_init("csb-agent", LOG_LEVEL_INFO);
-    // The first process of a container is told what to do; of a virtual machine it is not.
-    if (getpid() == 1 && argc == 1)
+    // The first process of a container is told what to do by options. To that of a virtual machine
+    // the kernel passes the words of its command line that it did not know itself.
+    if (getpid() == 1 && (argc == 1 || argv[1][0] != '-'))
         main_vm();
     snprintf(spaces, sizeof(spaces), "/run/csb-agent.%d", (int)getpid());
     snprintf(cgroup, sizeof(cgroup), "csb-agent.%d", (int)getpid());
