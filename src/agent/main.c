@@ -28,7 +28,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DRAIN_MS 3000 // for the jails that are left at the end
+#define GROUPS_KEPT 32
+#define DRAIN_MS    3000 // for the jails that are left at the end
 
 static struct agent agent;
 
@@ -86,6 +87,9 @@ static int open_cgroups(const char *name, struct err *err)
         return err_wrap(err, "cgroups");
     if (cgroup_root_version(agent.cgroups) == CGROUP_NONE)
         log_warn("no control groups: %s", note);
+    // In a virtual machine few groups are made; where many runs follow each other, they share them.
+    if (!agent.config.vm)
+        cgroup_root_reuse(agent.cgroups, GROUPS_KEPT);
     return 0;
 }
 
