@@ -494,7 +494,12 @@ int main(int argc, char **argv)
         tap_skip("jail", "needs root and " PYTHON);
         return tap_done();
     }
-    control = spawn_agent(argv[1], "--serve", SOCK_SEQPACKET, argv[2]);
+    // Relative to the build's directory when the build runs this.
+    char *shims = realpath(argv[2], NULL);
+    if (!CHECK(shims != NULL))
+        return tap_done();
+    control = spawn_agent(argv[1], "--serve", SOCK_SEQPACKET, shims);
+    free(shims);
     if (!CHECK(control >= 0))
         return tap_done();
     test_sessions();
