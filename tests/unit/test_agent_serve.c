@@ -459,7 +459,6 @@ static void test_slots(void)
 
     CHECK(strncmp(first, "[['0', '0']]\n1 1\n", 17) == 0);
     CHECK(strncmp(second, "[['0', '0']]\n1 1\n", 17) == 0);
-    printf("# %s# %s", first, second);
     CHECK(uid1 != NULL && uid2 != NULL);
     CHECK_MSG(strcmp(first, second) != 0, "and each has a user id of its own");
 }
