@@ -21,7 +21,7 @@ SENTINELS = [f"{d}/{n}" for d in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/run/
              for n in ("bean", "owned", "csb-security-escape")]
 RSS_GROWTH = 40 << 20
 LOG_GROWTH = 64 << 10
-DISK_LOSS = 1 << 30     # other programs use the disk as well
+DISK_LOSS = 4 << 30     # other programs use the disk as well
 STATE_GROWTH = 1 << 20
 AGENTS_GROUP = "/csb-agent."
 SPARE_GROUPS = 4 * 64   # empty control groups that the agent keeps, in each hierarchy of version 1
