@@ -38,7 +38,7 @@
 #define CALM_MS        1000
 #define GONE_POLL_MS   250
 #define STARTS_KEPT    64
-#define BACKOFF_MIN_MS 100
+#define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000
 
 struct bucket {
