@@ -149,6 +149,12 @@ def warm_up(inside):
     """The service keeps what as many runs at once have needed: sandboxes, network namespaces."""
     with concurrent.futures.ThreadPoolExecutor(WIDTH) as pool:
         list(pool.map(lambda _: inside.run("import time; time.sleep(0.3)", 20), range(4 * WIDTH)))
+    # Then the pool goes back to its size.
+    quiet_since, last = time.monotonic(), host(inside)
+    while time.monotonic() - quiet_since < 3:
+        time.sleep(0.3)
+        if (facts := host(inside)) != last:
+            quiet_since, last = time.monotonic(), facts
 
 
 def main():
