@@ -2,7 +2,8 @@
 # The front door. Meson does the building (meson.build), image/*.sh the guest image.
 #
 #   make run      install what is missing, build all, serve on http://127.0.0.1:8000
-#   make test     all that, and every test
+#   make test     all that, and every test (SUITE=unit: one suite)
+#   make bench    measures (BENCH="--isolation microvm --count 10": options of tests/bench/bench.py)
 
 BUILD ?= build
 IMAGE := $(BUILD)/image
@@ -12,7 +13,7 @@ DAEMON := $(RELEASE)/src/daemon/codesandboxd
 AGENT := $(RELEASE)/src/agent/csb-agent
 WERROR := $(if $(CI),true,false)
 # Suites whose tests may not be skipped.
-MUST_RUN ?= unit,fuzz,jail,integration,process,vm,machine
+MUST_RUN ?= unit,fuzz,jail,integration,process,vm,honest,machine
 SUITE ?=
 
 ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
@@ -54,7 +55,7 @@ run-dev: all
 check:
 	@tools/check-layers
 	@tools/check-source
-	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh
+	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh tests/honest/*.sh
 	@tools/check-tidy $(RELEASE)
 
 test:
@@ -63,7 +64,8 @@ test:
 
 bench: all
 	@tools/deps.sh test
-	@$(ENVIRONMENT) tests/bench/bench.py --daemon $(DAEMON) --image $(IMAGE) --out $(BUILD)/bench
+	@$(ENVIRONMENT) tests/bench/bench.py --daemon $(DAEMON) --image $(IMAGE) --out $(BUILD)/bench \
+		$(BENCH)
 
 clean:
 	rm -rf $(BUILD)

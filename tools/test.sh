@@ -49,7 +49,7 @@ run() {
 
 # What fails here is done again, and reported, by what needs it.
 prepare() {
-    (build_sanitizer asan address,undefined && build_sanitizer tsan thread) \
+    (build_sanitizer asan address,undefined; build_sanitizer tsan thread) \
         >"$build/prepare-sanitizers.log" 2>&1 &
     jobs=$!
     tests/machine/build.sh "$CSB_MACHINE_DIR" >"$build/prepare-machine.log" 2>&1 &

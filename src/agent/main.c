@@ -31,7 +31,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DRAIN_MS 3000 // for the jails that are left at the end
+#define GROUPS_KEPT 32
+#define DRAIN_MS    3000 // for the jails that are left at the end
 
 static struct agent agent;
 
@@ -100,6 +101,9 @@ static int open_cgroups(const char *name, struct err *err)
         return err_wrap(err, "cgroups");
     if (cgroup_root_version(agent.cgroups) == CGROUP_NONE)
         log_warn("no control groups: %s", note);
+    // In a virtual machine few groups are made; where many runs follow each other, they share them.
+    if (!agent.config.vm)
+        cgroup_root_reuse(agent.cgroups, GROUPS_KEPT);
     return 0;
 }
 
@@ -199,8 +203,9 @@ int main(int argc, char **argv)
     char spaces[64], cgroup[64];
 
     log_init("csb-agent", LOG_LEVEL_INFO);
-    // The first process of a container is told what to do; of a virtual machine it is not.
-    if (getpid() == 1 && argc == 1)
+    // The first process of a container is told what to do by options. To that of a virtual machine
+    // the kernel passes the words of its command line that it did not know itself.
+    if (getpid() == 1 && (argc == 1 || argv[1][0] != '-'))
         main_vm();
     snprintf(spaces, sizeof(spaces), "/run/csb-agent.%d", (int)getpid());
     snprintf(cgroup, sizeof(cgroup), "csb-agent.%d", (int)getpid());

@@ -28,6 +28,8 @@ struct prepared {
     struct prepared_set *set;
     struct agent *agent;
     char id[65];
+    struct prepare_spec spec; // until it is ready
+    bool said_ready;          // it is, but its zygote has not told of it yet
     bool ready;
     struct step *step;
     struct space space;
@@ -48,6 +50,7 @@ static void prepared_free(struct prepared *p)
     step_free(p->step);
     space_free(&p->space);
     fd_close(&p->control_fd);
+    prepare_spec_release(&p->spec);
     free(p);
 }
 
@@ -76,6 +79,14 @@ static void died(struct prepared *p)
     prepared_free(p);
 }
 
+static void become_ready(struct prepared *p)
+{
+    p->ready = true;
+    prepare_spec_release(&p->spec);
+    step_rebase(p->step);
+    tell(p, NULL);
+}
+
 static void on_control(void *arg, uint32_t events)
 {
     struct prepared *p = arg;
@@ -85,13 +96,16 @@ static void on_control(void *arg, uint32_t events)
     (void)events;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n == 1 && byte == 'R' && !p->ready) {
-        p->ready = true;
-        step_rebase(p->step);
-        tell(p, NULL);
+    if (!step_is_started(p->step)) {
+        // Its zygote's word comes too, and may be another.
+        p->said_ready = n == 1 && byte == 'R';
+        loop_del(&p->agent->loop, &p->control);
         return;
     }
-    died(p);
+    if (n == 1 && byte == 'R' && !p->ready)
+        become_ready(p);
+    else
+        died(p);
 }
 
 static void on_timeout(void *arg)
@@ -104,9 +118,11 @@ static void on_timeout(void *arg)
     prepared_free(p);
 }
 
-static int spawn(struct prepared *p, const struct prepare_spec *spec, struct err *err)
+static void on_forked(void *arg, bool ok);
+
+static int spawn(struct prepared *p, bool zygote, struct err *err)
 {
-    const struct spec_command *command = &spec->command;
+    const struct spec_command *command = &p->spec.command;
     int sock[2];
     const struct spec_limits *limits =
         command->limits.memory_bytes != 0 ? &command->limits : &default_limits;
@@ -114,7 +130,8 @@ static int spawn(struct prepared *p, const struct prepare_spec *spec, struct err
                              .envp = (const char *const *)command->envp,
                              .limits = step_cgroup_limits(limits),
                              .space = &p->space,
-                             .zygote = spec->zygote};
+                             .forked = zygote ? on_forked : NULL,
+                             .arg = p};
 
     if (space_new(p->agent->config.spaces, &p->agent->slots, limits->disk_bytes, &p->space, err) <
         0)
@@ -126,7 +143,43 @@ static int spawn(struct prepared *p, const struct prepare_spec *spec, struct err
     how.control_fd = sock[1];
     rc = step_spawn(p->agent, &how, &p->step, err);
     fd_close(&sock[1]);
-    return rc;
+    if (rc == 0 &&
+        (rc = loop_add(&p->agent->loop, &p->control, p->control_fd, EPOLLIN, on_control, p)) < 0)
+        err_sys(err, rc, "watch the control socket");
+    return rc < 0 ? -1 : 0;
+}
+
+// The zygote could not: all is made anew, without one.
+static void start_again(struct prepared *p)
+{
+    struct err err = ERR_INIT;
+
+    loop_del(&p->agent->loop, &p->control);
+    step_free(p->step);
+    p->step = NULL;
+    space_free(&p->space);
+    fd_close(&p->control_fd);
+    if (spawn(p, false, &err) < 0) {
+        tell(p, &err);
+        prepared_free(p);
+    }
+}
+
+static void on_forked(void *arg, bool ok)
+{
+    struct prepared *p = arg;
+    int rc = 0;
+
+    if (!ok) {
+        start_again(p);
+        return;
+    }
+    if (p->control.ready == NULL)
+        rc = loop_add(&p->agent->loop, &p->control, p->control_fd, EPOLLIN, on_control, p);
+    if (rc < 0)
+        died(p);
+    else if (p->said_ready)
+        become_ready(p);
 }
 
 static struct prepared **find(struct prepared_set *set, const char *id)
@@ -145,8 +198,8 @@ static struct prepared **free_slot(struct prepared_set *set)
     return NULL;
 }
 
-int prepared_start(struct prepared_set *set, const struct prepare_spec *spec,
-                   prepared_ready_fn ready, void *arg, struct err *err)
+int prepared_start(struct prepared_set *set, struct prepare_spec *spec, prepared_ready_fn ready,
+                   void *arg, struct err *err)
 {
     struct prepared **slot = free_slot(set);
 
@@ -162,17 +215,15 @@ int prepared_start(struct prepared_set *set, const struct prepare_spec *spec,
     p->control_fd = -1;
     p->space = (struct space)SPACE_INIT;
     snprintf(p->id, sizeof(p->id), "%s", spec->id);
-    int rc = spawn(p, spec, err);
-    if (rc == 0 &&
-        (rc = loop_add(&p->agent->loop, &p->control, p->control_fd, EPOLLIN, on_control, p)) < 0)
-        err_sys(err, rc, "watch the control socket");
-    if (rc < 0) {
+    p->spec = *spec;
+    *spec = (struct prepare_spec){0};
+    if (spawn(p, p->spec.zygote, err) < 0) {
         prepared_free(p);
         return -1;
     }
     p->on_ready = ready;
     p->arg = arg;
-    loop_timer_set(&p->agent->loop, &p->timer, clock_deadline_ms(spec->ready_ms), on_timeout, p);
+    loop_timer_set(&p->agent->loop, &p->timer, clock_deadline_ms(p->spec.ready_ms), on_timeout, p);
     *slot = p;
     return 0;
 }

@@ -22,10 +22,11 @@ struct prepared_set {
 // ERR_GONE); it is freed then.
 typedef void (*prepared_ready_fn)(void *arg, const struct err *err);
 
-// Starts one. `ready` is called from the loop, not before this returns. ERR_BUSY when there are
-// AGENT_PREPARED_MAX, ERR_INVALID when the id is taken.
-int prepared_start(struct prepared_set *set, const struct prepare_spec *spec,
-                   prepared_ready_fn ready, void *arg, struct err *err);
+// Starts one; the content of `spec` is taken once its id is known to be free. `ready` is called
+// from the loop, not before this returns. ERR_BUSY when there are AGENT_PREPARED_MAX, ERR_INVALID
+// when the id is taken.
+int prepared_start(struct prepared_set *set, struct prepare_spec *spec, prepared_ready_fn ready,
+                   void *arg, struct err *err);
 
 // The asker went away: its callback is not called any more and the interpreter is given up.
 void prepared_forget(struct prepared_set *set, void *arg);

@@ -344,6 +344,29 @@ static int furnish(struct step *s, const struct step_spawn *how, struct err *err
     return make_cgroup(s, &how->limits, err);
 }
 
+static void on_forked(void *arg, const struct jail_child *child)
+{
+    struct step *s = arg;
+
+    s->request = NULL;
+    if (child != NULL)
+        s->child = *child;
+    s->forked(s->forked_arg, child != NULL);
+}
+
+static int start_jail(struct step *s, const struct jail_plan *plan, const struct step_spawn *how,
+                      struct err *err)
+{
+    if (how->forked != NULL) {
+        s->forked = how->forked;
+        s->forked_arg = how->arg;
+        s->request = zygote_ask(s->agent, plan, on_forked, s);
+        if (s->request != NULL)
+            return 0;
+    }
+    return jail_spawn(plan, &s->child, err);
+}
+
 static int spawn(struct step *s, const struct step_spawn *how, struct err *err)
 {
     struct step_plan plan;
@@ -364,10 +387,7 @@ static int spawn(struct step *s, const struct step_spawn *how, struct err *err)
             parts.fallback = &how->limits;
         plan_make(s->agent, &parts, &plan);
         s->started_ns = clock_mono_ns();
-        if (how->zygote)
-            rc = zygote_spawn(s->agent, &plan.jail, &s->child);
-        if (rc < 0)
-            rc = jail_spawn(&plan.jail, &s->child, err);
+        rc = start_jail(s, &plan.jail, how, err);
     }
     for (int i = 0; i < 3; i++)
         fd_close(&theirs[i]);
@@ -441,6 +461,11 @@ void step_rebase(struct step *s)
     usage_now(s, &s->base);
 }
 
+bool step_is_started(const struct step *s)
+{
+    return s->request == NULL;
+}
+
 void step_resume(struct step *s)
 {
     if (!s->paused)
@@ -466,7 +491,10 @@ void step_free(struct step *s)
         s->grave->child = s->child;
         s->grave->cgroup = s->cgroup;
         s->grave->netns = s->netns;
-        grave_bury(s->grave);
+        if (s->request != NULL)
+            zygote_abandon(s->request, s->grave);
+        else
+            grave_bury(s->grave);
     }
     free(s);
 }

@@ -58,6 +58,9 @@ struct step {
     struct grave *grave; // takes the jail with all it holds
     struct cgroup *cgroup;
     struct netns *netns;
+    struct zygote_request *request; // not answered yet
+    void (*forked)(void *arg, bool ok);
+    void *forked_arg;
     struct cgroup_limits cgroup_limits; // as set
     int in_fd, out_fd[2];
     struct loop_source in, out[2], exit;
@@ -82,10 +85,14 @@ struct step_spawn {
     struct cgroup_limits limits;
     const struct space *space;
     int control_fd; // becomes AGENT_CONTROL_FD of the program; or -1
-    bool zygote;    // forked from a zygote if there is one
+    // Where a zygote forks the program, if one can, step_spawn() returns before it has, and this is
+    // called from the loop when it has (then the step can be armed), or has not (then it can only
+    // be freed). NULL: it is executed.
+    void (*forked)(void *arg, bool ok);
+    void *arg;
 };
 
-// Starts the process. *ret is owned by the caller.
+// Starts the process, or has it started: see step_spawn.forked. *ret is owned by the caller.
 int step_spawn(struct agent *agent, const struct step_spawn *how, struct step **ret,
                struct err *err);
 
@@ -96,6 +103,9 @@ void step_rebase(struct step *s);
 // `input` is borrowed until the step is done. The sink is not called before this returns.
 int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *input,
              size_t input_len, const struct step_sink *sink, struct err *err);
+
+// False while a zygote is still to start it.
+bool step_is_started(const struct step *s);
 
 void step_resume(struct step *s);
 

@@ -20,14 +20,25 @@
 #include <unistd.h>
 
 #define START_MS     10000 // from the start to readiness
+#define ANSWER_MS    10000 // from one answer to the next
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 60000
 #define ZYGOTE_FD    3
 #define ZYGOTE_ENV   "CSB_ZYGOTE_FD=3"
 
+struct zygote_request {
+    struct grave *grave; // of an asker that is gone, or NULL
+    void (*done)(void *arg, const struct jail_child *child);
+    void *arg;
+    struct zygote_request *next;
+};
+
 // One process.
 struct process {
     struct zygote *family;
+    struct zygote_request *asked; // in the order of their answers
+    size_t asked_count;
+    struct process *next_retired;
     struct grave *grave; // reaps it
     struct jail_child child;
     int sock;   // our end
@@ -44,8 +55,9 @@ struct zygote {
     char **envp;
     struct process *ready;
     struct process *starting;
-    uint64_t retry_ns; // none is started before
-    uint64_t retry_ms; // the next pause after a failure
+    struct process *retired; // others have their place; they end when they have answered
+    uint64_t retry_ns;       // none is started before
+    uint64_t retry_ms;       // the next pause after a failure
     struct zygote *next;
 };
 
@@ -92,6 +104,12 @@ static void process_free(struct process *p)
 {
     struct loop *loop = &p->family->agent->loop;
 
+    for (struct process **at = &p->family->retired; *at != NULL; at = &(*at)->next_retired) {
+        if (*at == p) {
+            *at = p->next_retired;
+            break;
+        }
+    }
     loop_del(loop, &p->source);
     loop_timer_clear(loop, &p->timer);
     if (p->grave != NULL) {
@@ -101,6 +119,82 @@ static void process_free(struct process *p)
     fd_close(&p->sock);
     fd_close(&p->log_fd);
     free(p);
+}
+
+// One request is over, with a jail or without.
+static void conclude(struct zygote_request *r, const struct jail_child *child)
+{
+    if (r->grave == NULL) {
+        r->done(r->arg, child);
+    } else {
+        if (child != NULL)
+            r->grave->child = *child;
+        grave_bury(r->grave);
+    }
+    free(r);
+}
+
+// It answers no more. What it was asked is told so; that may ask again.
+static void process_failed(struct process *p, const char *why)
+{
+    struct zygote *z = p->family;
+    struct zygote_request *r = p->asked;
+
+    log_warn("a zygote of %s: %s", z->argv[0], why);
+    if (z->ready == p)
+        z->ready = NULL;
+    process_free(p);
+    while (r != NULL) {
+        struct zygote_request *next = r->next;
+        conclude(r, NULL);
+        r = next;
+    }
+}
+
+static void on_no_answer(void *arg)
+{
+    process_failed(arg, "no answer");
+}
+
+static void retire(struct process *p)
+{
+    if (p->asked == NULL) {
+        process_free(p);
+        return;
+    }
+    p->next_retired = p->family->retired;
+    p->family->retired = p;
+}
+
+static void on_answer(void *arg, uint32_t events)
+{
+    struct process *p = arg;
+    struct loop *loop = &p->family->agent->loop;
+    struct zygote_request *r = p->asked;
+    struct jail_child child = JAIL_CHILD_INIT;
+    struct err err = ERR_INIT;
+
+    (void)events;
+    if (r == NULL) { // nothing was asked: it ended
+        process_failed(p, "it ended");
+        return;
+    }
+    int rc = jail_zygote_receive(p->sock, &child, &err);
+    if (rc < 0 && (err.code == ERR_GONE || err.code == ERR_PROTOCOL || err.sys == EMSGSIZE)) {
+        process_failed(p, err.message);
+        return;
+    }
+    if (rc < 0)
+        log_warn("a zygote of %s: %s", p->family->argv[0], err.message);
+    p->asked = r->next;
+    p->asked_count--;
+    if (p->asked == NULL)
+        loop_timer_clear(loop, &p->timer);
+    else
+        loop_timer_set(loop, &p->timer, clock_deadline_ms(ANSWER_MS), on_no_answer, p);
+    if (p != p->family->ready && p->asked == NULL)
+        process_free(p);
+    conclude(r, rc < 0 ? NULL : &child);
 }
 
 static void start_failed(struct process *p, const char *why)
@@ -141,14 +235,13 @@ static void on_word(void *arg, uint32_t events)
         start_failed(p, "ended before it was ready");
         return;
     }
-    // From now on it speaks only when spoken to; its end shows then.
-    loop_del(&z->agent->loop, &p->source);
+    p->source.ready = on_answer;
     loop_timer_clear(&z->agent->loop, &p->timer);
     p->started_ns = clock_mono_ns();
     z->retry_ms = 0;
     z->starting = NULL;
     if (z->ready != NULL)
-        process_free(z->ready);
+        retire(z->ready);
     z->ready = p;
 }
 
@@ -226,12 +319,26 @@ static bool same_list(char **a, char **b)
     return a[i] == NULL && b[i] == NULL;
 }
 
+// What it was still asked belongs to graves: who asked is gone.
+static void end_process(struct process *p)
+{
+    struct zygote_request *r = p == NULL ? NULL : p->asked;
+
+    if (p != NULL)
+        process_free(p);
+    while (r != NULL) {
+        struct zygote_request *next = r->next;
+        conclude(r, NULL);
+        r = next;
+    }
+}
+
 static void family_free(struct zygote *z)
 {
-    if (z->starting != NULL)
-        process_free(z->starting);
-    if (z->ready != NULL)
-        process_free(z->ready);
+    end_process(z->starting);
+    end_process(z->ready);
+    while (z->retired != NULL)
+        end_process(z->retired);
     free_list(z->argv);
     free_list(z->envp);
     free(z);
@@ -282,29 +389,55 @@ static struct zygote *find(struct agent *agent, const struct jail_plan *plan)
     return found;
 }
 
-int zygote_spawn(struct agent *agent, const struct jail_plan *plan, struct jail_child *ret)
+static int send_request(struct process *p, const struct jail_plan *plan)
 {
     struct err err = ERR_INIT;
 
+    if (p->asked_count >= ZYGOTE_ASKED_MAX)
+        return -1;
+    if (jail_zygote_send(p->sock, plan, &err) == 0)
+        return 0;
+    if (err.code == ERR_GONE)
+        process_failed(p, err.message);
+    else
+        log_warn("a zygote of %s: %s", p->family->argv[0], err.message);
+    return -1;
+}
+
+struct zygote_request *zygote_ask(struct agent *agent, const struct jail_plan *plan,
+                                  void (*done)(void *arg, const struct jail_child *child),
+                                  void *arg)
+{
     struct zygote *z = agent->can_zygote ? find(agent, plan) : NULL;
+    struct zygote_request *r = NULL;
 
     if (z == NULL)
-        return -1;
+        return NULL;
     struct process *p = z->ready;
     if (p == NULL || p->forks >= ZYGOTE_FORKS ||
         clock_mono_ns() - p->started_ns >= ZYGOTE_AGE_MS * NS_PER_MS)
         start(z);
-    if (p == NULL)
-        return -1;
-    p->forks++;
-    if (jail_zygote_spawn(p->sock, plan, ret, &err) == 0)
-        return 0;
-    log_warn("a zygote of %s: %s", z->argv[0], err.message);
-    if (err.code == ERR_GONE || err.code == ERR_PROTOCOL || err.code == ERR_TIMEOUT) {
-        z->ready = NULL;
-        process_free(p);
+    if (p == NULL || (r = calloc(1, sizeof(*r))) == NULL)
+        return NULL;
+    if (send_request(p, plan) < 0) {
+        free(r);
+        return NULL;
     }
-    return -1;
+    p->forks++;
+    r->done = done;
+    r->arg = arg;
+    struct zygote_request **last = &p->asked;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = r;
+    if (p->asked_count++ == 0)
+        loop_timer_set(&agent->loop, &p->timer, clock_deadline_ms(ANSWER_MS), on_no_answer, p);
+    return r;
+}
+
+void zygote_abandon(struct zygote_request *request, struct grave *grave)
+{
+    request->grave = grave;
 }
 
 void zygotes_free(struct agent *agent)

@@ -24,8 +24,9 @@
 #define PROCS_BYTES        (1u << 20)
 #define EMPTY_DEADLINE_MS  1000
 #define FREEZE_DEADLINE_MS 1000
-#define DEPTH_MAX          64 // of groups below one of ours
-#define DELEGATED_DEPTH    8  // on v2, where the kernel holds it
+#define SPARE_BYTES        (2u << 20) // what a group may still be charged for to be used again
+#define DEPTH_MAX          64         // of groups below one of ours
+#define DELEGATED_DEPTH    8          // on v2, where the kernel holds it
 #define DELEGATED_GROUPS   8192
 
 uint64_t cgroup_read_number(int dir, const char *file)
@@ -121,17 +122,6 @@ int cgroup_root_open(const char *mount, const char *name, struct cgroup_root **r
 enum cgroup_version cgroup_root_version(const struct cgroup_root *root)
 {
     return root->version;
-}
-
-void cgroup_root_close(struct cgroup_root *root)
-{
-    if (root == NULL)
-        return;
-    for (size_t i = 0; i < root->hier_count; i++) {
-        fd_close(&root->hiers[i].dirfd);
-        (void)rmdir(root->hiers[i].path);
-    }
-    free(root);
 }
 
 // Sends SIGKILL to every process listed. Returns how many there were, or -errno.
@@ -268,6 +258,8 @@ static int make_group_dir(struct cgroup *cg, size_t i)
     return asprintf(&cg->procs[i], "%s/%s/cgroup.procs", h->path, cg->name) < 0 ? -ENOMEM : 0;
 }
 
+static void remove_and_free(struct cgroup *cg);
+
 int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_limits *limits,
                struct cgroup **ret, struct err *err)
 {
@@ -276,6 +268,14 @@ int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_l
 
     if (!parse_is_name(name, CGROUP_NAME_MAX - 1))
         return err_set(err, ERR_INVALID, "\"%s\" is no name for a control group", name);
+    if (root->spare_count > 0) {
+        cg = root->spares[--root->spare_count];
+        if (cgroup_set_limits(cg, limits, err) == 0) {
+            *ret = cg;
+            return 0;
+        }
+        remove_and_free(cg);
+    }
     cg = calloc(1, sizeof(*cg));
     if (cg == NULL)
         return err_sys(err, ENOMEM, "make control group %s", name);
@@ -465,10 +465,21 @@ static void free_object(struct cgroup *cg)
     free(cg);
 }
 
-void cgroup_free(struct cgroup *cg)
+// Keeps the group for the next one, if it is as good as new: caches that were charged to it would
+// be the next one's, and the dead that nobody reaped yet count as processes.
+static bool keep_spare(struct cgroup *cg)
 {
-    if (cg == NULL)
-        return;
+    struct cgroup_root *root = cg->root;
+
+    if (root->spare_count == root->spare_max || cgroup_reset(cg) < 0 ||
+        cg->base.memory_bytes > SPARE_BYTES || cg->base.processes > 0)
+        return false;
+    root->spares[root->spare_count++] = cg;
+    return true;
+}
+
+static void remove_and_free(struct cgroup *cg)
+{
     (void)cgroup_kill(cg);
     for (size_t i = 0; i < cg->root->hier_count; i++)
         if (cg->dirs[i] >= 0)
@@ -476,14 +487,42 @@ void cgroup_free(struct cgroup *cg)
     free_object(cg);
 }
 
+void cgroup_free(struct cgroup *cg)
+{
+    if (cg != NULL && !keep_spare(cg))
+        remove_and_free(cg);
+}
+
 int cgroup_try_free(struct cgroup **cg)
 {
-    int r = *cg == NULL ? 0 : cgroup_try_remove(*cg);
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    if (*cg != NULL)
+    if (*cg != NULL && !keep_spare(*cg)) {
+        r = cgroup_try_remove(*cg);
+        if (r < 0)
+            return r;
         free_object(*cg);
+    }
     *cg = NULL;
     return 0;
+}
+
+void cgroup_root_reuse(struct cgroup_root *root, size_t max)
+{
+    if (root->version != CGROUP_NONE)
+        root->spare_max = max < CGROUP_SPARES_MAX ? max : CGROUP_SPARES_MAX;
+    while (root->spare_count > root->spare_max)
+        remove_and_free(root->spares[--root->spare_count]);
+}
+
+void cgroup_root_close(struct cgroup_root *root)
+{
+    if (root == NULL)
+        return;
+    cgroup_root_reuse(root, 0);
+    for (size_t i = 0; i < root->hier_count; i++) {
+        fd_close(&root->hiers[i].dirfd);
+        (void)rmdir(root->hiers[i].path);
+    }
+    free(root);
 }

@@ -42,6 +42,9 @@ struct cgroup_root {
     const struct cgroup_ops *ops;
     size_t hier_count;
     struct cgroup_hier hiers[CGROUP_HIERS_MAX];
+    struct cgroup *spares[CGROUP_SPARES_MAX];
+    size_t spare_count;
+    size_t spare_max;
 };
 
 struct cgroup {

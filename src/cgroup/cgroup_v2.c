@@ -209,8 +209,10 @@ static int v2_reset_peak(int dir, int *peak_fd)
 
     if (fd < 0)
         fd = openat(dir, "memory.peak", O_RDWR | O_CLOEXEC);
+    // Root, too, cannot open for writing what has no way to be written: EINVAL.
     if (fd < 0)
-        return errno == EACCES || errno == EPERM || errno == ENOENT ? -EOPNOTSUPP : -errno;
+        return errno == EACCES || errno == EPERM || errno == EINVAL || errno == ENOENT ? -EOPNOTSUPP
+                                                                                       : -errno;
     *peak_fd = fd;
     if (pwrite(fd, "reset", 5, 0) < 0)
         return errno == EINVAL || errno == EBADF ? -EOPNOTSUPP : -errno;

@@ -69,11 +69,12 @@ void server_stream_set_body_max(struct server_stream *s, uint64_t body_max)
 bool server_stream_header_at(const struct server_stream *s, size_t *at, const char **ret_name,
                              const char **ret_value)
 {
-    const char *name = (const char *)s->headers.data + *at;
+    const char *name;
     const char *value;
 
     if (*at >= s->headers.len)
         return false;
+    name = (const char *)s->headers.data + *at;
     value = name + strlen(name) + 1;
     *ret_name = name;
     *ret_value = value;

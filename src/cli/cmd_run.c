@@ -14,6 +14,7 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,13 +246,22 @@ static int exit_code_of(const json_t *result)
     return 1;
 }
 
+// Says what the exit code does not: a limit, a signal, a compiler that refused.
 static void explain(const json_t *result)
 {
     const char *status = json_string_value(json_object_get(result, "status"));
+    const char *reason = json_string_value(json_object_get(result, "reason"));
+    bool limit = reason != NULL && strcmp(reason, "exit") != 0 && strcmp(reason, "signal") != 0 &&
+                 (status == NULL || strcmp(reason, status) != 0);
 
-    if (status == NULL || strcmp(status, "ok") == 0 || strcmp(status, "error") == 0)
+    if (status == NULL || strcmp(status, "ok") == 0)
         return;
-    (void)fprintf(stderr, "csb run: %s\n", status);
+    if (strcmp(status, "error") == 0)
+        status = limit ? reason : NULL;
+    if (status != NULL && limit && status != reason)
+        (void)fprintf(stderr, "csb run: %s: %s\n", status, reason);
+    else if (status != NULL)
+        (void)fprintf(stderr, "csb run: %s\n", status);
 }
 
 static int on_event(void *arg, const char *event, const char *data)

@@ -15,7 +15,7 @@
 
 #define REPLY_DEADLINE_MS 10000
 
-static int send_plan(int zygote_fd, const struct jail_plan *plan, struct err *err)
+int jail_zygote_send(int zygote_fd, const struct jail_plan *plan, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_CAPPED(JAIL_PLAN_TEXT_MAX);
     struct jail_plan p = *plan;
@@ -83,22 +83,14 @@ static int take_reply(const struct zygote_reply *reply, int *fds, size_t fd_coun
     return 0;
 }
 
-int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_child *ret,
-                      struct err *err)
+int jail_zygote_receive(int zygote_fd, struct jail_child *ret, struct err *err)
 {
-    uint64_t deadline = clock_deadline_ms(REPLY_DEADLINE_MS);
     struct zygote_reply reply = {0};
     int fds[ZYGOTE_REPLY_FDS] = {-1, -1, -1};
     size_t fd_count = 0;
-    ssize_t n;
-    int r = send_plan(zygote_fd, plan, err);
+    ssize_t n = fd_recv_msg(zygote_fd, &reply, sizeof(reply), fds, ZYGOTE_REPLY_FDS, &fd_count);
+    int r;
 
-    if (r < 0)
-        return r;
-    r = fd_wait(zygote_fd, POLLIN, deadline);
-    if (r == 0)
-        return err_set(err, ERR_TIMEOUT, "the zygote did not reply in time");
-    n = r < 0 ? r : fd_recv_msg(zygote_fd, &reply, sizeof(reply), fds, ZYGOTE_REPLY_FDS, &fd_count);
     if (n == 0 || n == -ECONNRESET)
         return err_set(err, ERR_GONE, "the zygote ended");
     if (n < 0)
@@ -110,4 +102,18 @@ int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_c
     for (size_t i = 0; i < ZYGOTE_REPLY_FDS; i++)
         fd_close(&fds[i]);
     return r;
+}
+
+int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_child *ret,
+                      struct err *err)
+{
+    int r = jail_zygote_send(zygote_fd, plan, err);
+
+    if (r < 0)
+        return r;
+    r = fd_wait(zygote_fd, POLLIN, clock_deadline_ms(REPLY_DEADLINE_MS));
+    if (r == 0)
+        return err_set(err, ERR_TIMEOUT, "the zygote did not reply in time");
+    return r < 0 ? err_sys(err, r, "wait for the zygote")
+                 : jail_zygote_receive(zygote_fd, ret, err);
 }

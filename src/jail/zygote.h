@@ -22,6 +22,12 @@
 int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_child *ret,
                       struct err *err);
 
+// The same in two steps, for who does not wait: replies come in the order of the requests, one for
+// each that was sent, when zygote_fd is readable. Sending blocks only when the socket is full of
+// requests (some forty).
+int jail_zygote_send(int zygote_fd, const struct jail_plan *plan, struct err *err);
+int jail_zygote_receive(int zygote_fd, struct jail_child *ret, struct err *err);
+
 // Zygote's side, what zygote.so exports. `fd` is its end of the socket. In the zygote it serves
 // requests and returns -1 when the agent closed its end or broke the protocol: the process must
 // then _exit(). In a jail it returns AGENT_CONTROL_FD (3) when the plan has a descriptor of that

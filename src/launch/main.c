@@ -118,7 +118,7 @@ static int configure(const char *const v[OPT_COUNT], struct launch_config *c, ch
     if (!parse_is_name(v[OPT_LABEL], NAME_MAX_LEN))
         return err_set(err, ERR_INVALID, "--label: not a plain name");
     if (v[OPT_QEMU] != NULL && realpath(v[OPT_QEMU], qemu) == NULL)
-        return err_sys(err, errno, "--qemu: %.150s", v[OPT_QEMU]);
+        return err_sys(err, errno, "QEMU_PATH: %.150s (Debian: qemu-system-x86)", v[OPT_QEMU]);
     *c = (struct launch_config){
         .sock = (int)fd,
         .qemu = v[OPT_QEMU] == NULL ? NULL : qemu,

@@ -38,7 +38,7 @@
 #define CALM_MS        1000
 #define GONE_POLL_MS   250
 #define STARTS_KEPT    64
-#define BACKOFF_MIN_MS 100
+#define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000
 
 struct bucket {
@@ -661,6 +661,17 @@ static int queue_up(struct pool *p, size_t bucket, const struct pool_wait *wait,
     return r;
 }
 
+// How many are to be ready in all. Never more than may live: a crowd's demand beyond that would be
+// decaying for minutes.
+static uint32_t wanted(const struct pool *p)
+{
+    uint32_t sum = 0;
+
+    for (size_t i = 0; i < p->bucket_count; i++)
+        sum += p->buckets[i].base + p->buckets[i].boost;
+    return sum;
+}
+
 int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wait *wait,
                  struct sandbox **ret, struct err *err)
 {
@@ -675,7 +686,8 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     } else {
         if (rt != NULL && p->buckets[bucket].ready_count == 0 &&
-            p->buckets[bucket].boost < p->running + p->waiter_count + 1)
+            p->buckets[bucket].boost < p->running + p->waiter_count + 1 &&
+            wanted(p) < p->config.max)
             p->buckets[bucket].boost++;
         if (p->waiters == NULL)
             s = take_for(p, bucket);
@@ -753,8 +765,8 @@ void pool_status(struct pool *p, struct pool_status *ret)
     for (size_t i = 0; i < p->bucket_count; i++) {
         st.ready += p->buckets[i].ready_count;
         st.starting += p->buckets[i].starting;
-        st.target += p->buckets[i].base + p->buckets[i].boost;
     }
+    st.target = wanted(p) < p->config.max ? wanted(p) : p->config.max;
     st.running = p->running;
     st.queued = p->waiter_count;
     st.created = p->created;

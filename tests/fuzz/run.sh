@@ -35,6 +35,12 @@ channel_client)
     sources="src/channel/channel.c src/channel/channel_session.c src/channel/channel_stream.c"
     libs="-lnghttp2 -lpthread"
     ;;
+agent_spec) sources="src/agent/spec.c" libs="-ljansson" ;;
+result)
+    sources="src/sandbox/agent_client.c src/channel/channel.c src/channel/channel_session.c
+        src/channel/channel_stream.c src/json/read.c src/json/utf8.c src/base/id.c"
+    libs="-ljansson -lnghttp2 -lpthread -lm"
+    ;;
 plan)
     sources="src/jail/plan_text.c src/jail/plan_text_read.c src/jail/jail_check.c src/base/parse.c"
     libs=""

@@ -4,12 +4,13 @@
 import base64
 import json
 import pathlib
+import subprocess
 import sys
 import time
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from daemon import Daemon  # noqa: E402
+from daemon import BUILD, Daemon  # noqa: E402
 from tap import Tap  # noqa: E402
 
 USAGE = {"wall_ms", "cpu_ms", "cpu_user_ms", "cpu_system_ms", "memory_peak_bytes",
@@ -85,6 +86,24 @@ def verdicts(t, d):
     api = (pathlib.Path(__file__).resolve().parents[2] / "docs/API.md").read_text()
     reasons = {row[3] for row in VERDICTS} | {"internal"}
     t.check(all(f"| `{reason}` | " in api for reason in reasons), "docs/API.md lists every reason")
+
+
+# code, language: exit code of csb run, and what it adds to standard error.
+COMMANDS = [
+    ("exit 0", "python", 0, ""), ("exit 3", "python", 3, ""), ("signal 15", "python", 143, "csb run: killed\n"),
+    ("hit disk\nexit 4", "python", 4, "csb run: disk\n"),
+    ("hit processes\nsignal 6", "python", 134, "csb run: killed: processes\n"),
+    ("spin", "python", 124, "csb run: timeout: cpu_timeout\n"), ("oom", "python", 1, "csb run: memory\n"),
+    ("reject no", "rust", 1, "csb run: compile_error\n"),
+]
+
+
+def command_line(t, d):
+    for code, language, exit_code, words in COMMANDS:
+        done = subprocess.run([str(BUILD / "src/cli/csb"), "run", "-l", language, "-"], input=code + "\n",
+                              env={"CSB_URL": f"http://127.0.0.1:{d.port}"}, capture_output=True, text=True)
+        t.check(done.returncode == exit_code and done.stderr.endswith(words) and
+                ("csb run" in done.stderr) is (words != ""), f"csb run of {code!r}", done)
 
 
 def cache(t, d):
@@ -300,7 +319,7 @@ def limits(t):
 def main():
     t = Tap()
     with Daemon(POOL_SIZE=3) as d:
-        for part in (results, verdicts, cache, text, failures, bad_input, good_input, bounds):
+        for part in (results, verdicts, command_line, cache, text, failures, bad_input, good_input, bounds):
             t.group(lambda tap, part=part: part(tap, d))
     t.group(limits)
     t.finish()

@@ -178,7 +178,7 @@ def not_started(t):
 def command_line(t):
     for args, env, name in (
             ([], {"API_PORT": "x"}, "API_PORT"), ([], {"API_PORT": "70000"}, "API_PORT"),
-            (["--pool-size=-1"], {}, "POOL_SIZE"), ([], {"ISOLATION": "process"}, "ISOLATION"),
+            (["--pool-size=-1"], {}, "POOL_SIZE"),
             ([], {"ISOLATION": "none"}, "ISOLATION"), ([], {"API_HOST": "0.0.0.0"}, "API_HOST"),
             ([], {"API_HOST": "example.com"}, "API_HOST"), ([], {"AGENT_PORT": "0"}, "AGENT_PORT"),
             (["--nonsense=1"], {}, "nonsense"), (["nonsense"], {}, "nonsense"),

@@ -21,9 +21,12 @@ SENTINELS = [f"{d}/{n}" for d in ("/tmp", "/var/tmp", "/dev/shm", "/run", "/run/
              for n in ("bean", "owned", "csb-security-escape")]
 RSS_GROWTH = 40 << 20
 LOG_GROWTH = 64 << 10
-DISK_LOSS = 1 << 30     # other programs use the disk as well
+DISK_LOSS = 4 << 30     # other programs use the disk as well
 STATE_GROWTH = 1 << 20
+AGENTS_GROUP = "/csb-agent."
+SPARE_GROUPS = 4 * 64   # empty control groups that the agent keeps, in each hierarchy of version 1
 SPARE_NETS = 66         # empty network namespaces that the agent keeps for the next runs
+SPARE = {"network namespaces": SPARE_NETS, "groups of the agent": SPARE_GROUPS}
 BOUNDED = {"daemon rss": RSS_GROWTH, "log bytes": LOG_GROWTH, "disk used": DISK_LOSS,
            "state bytes": STATE_GROWTH}
 # A memory limit that was reached is told there as well, with a trace; that is no trouble.
@@ -62,9 +65,9 @@ def links(directory):
 
 
 def kind(link):
-    """The sort of an open file, without its number; None for those of spare network namespaces, which
-    are counted by themselves."""
-    if link.startswith("net:[") or re.match(r"/proc/\d+/net/", link):
+    """The sort of an open file, without its number; None for those of spare network namespaces and of
+    spare control groups, which are counted by themselves."""
+    if link.startswith("net:[") or re.match(r"/proc/\d+/net/", link) or AGENTS_GROUP in link:
         return None
     numbered = link.startswith(("/proc", "/sys", "/memfd", "/run/csb"))
     return re.sub(r"\d+", "N", link) if numbered else re.sub(r"\[\d+\]", "", link)
@@ -120,7 +123,8 @@ class Host:
         for base, dirs, _ in os.walk("/sys/fs/cgroup"):
             if f"/{self.service.settings['CGROUP_NAME']}/" in base + "/":
                 found[re.sub(r"[0-9a-f]{6,}|\d+", "N", base)] += len(dirs)
-        return dict(found)
+        spare = sum(found.pop(name) for name in list(found) if AGENTS_GROUP in name)
+        return dict(found), spare
 
     def temporary(self):
         found = set()
@@ -161,6 +165,7 @@ class Host:
         members = self.members()
         roles = self.core(members)
         count, used = self.state()
+        groups, kept = self.groups()
         disk = os.statvfs(self.service.settings["STATE_DIR"])
         nets = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in members
                 if os.access(f"/proc/{pid}/ns/net", os.R_OK)}
@@ -168,7 +173,8 @@ class Host:
                  if link.startswith("net:")}
         return {
             "processes": dict(collections.Counter(members.values())),
-            "cgroups": self.groups(),
+            "cgroups": groups,
+            "groups of the agent": kept,
             "network namespaces": len(nets),
             "network links": sorted(os.listdir("/sys/class/net")),
             "mounts": {role: len(read(f"/proc/{pid}/mountinfo").splitlines())
@@ -199,8 +205,8 @@ def differences(before, after):
         if name in BOUNDED:
             if new > old + BOUNDED[name]:
                 found.append(f"{name}: {old} before, {new} after")
-        elif name == "network namespaces":
-            if new > max(old, SPARE_NETS):
+        elif name in SPARE:
+            if new > max(old, SPARE[name]):
                 found.append(f"{name}: {old} before, {new} after")
         elif name == "kernel log":
             found += [f"kernel: {line}" for line in new[len(old):]]

@@ -40,6 +40,7 @@ class World:
     root: bool          # the service was started by root
     confinement: dict
     secrets: tuple      # texts of the host that no answer may hold
+    weaker: set = dataclasses.field(default_factory=set)    # what is not enforced here
 
     @property
     def grace(self):
@@ -169,6 +170,16 @@ def any_of(*expects):
             except Wrong as wrong:
                 said.append(str(wrong))
         raise Wrong(" -- and not ".join(said))
+    return check
+
+
+def bounded(strict, weak, what):
+    """Where programs have no control group (`confinement` of /health says so), `weak` is what can be had,
+    and the test says that it is."""
+    def check(run):
+        if not run.world.cgroups:
+            run.world.weaker.add(what)
+        (strict if run.world.cgroups else weak)(run)
     return check
 
 

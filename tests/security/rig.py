@@ -20,7 +20,7 @@ CANARY = "print(6*7)"
 SECRET = "csb-canary-secret-5f1d8e"  # in the service's environment; no run may ever show it
 UID_BASE = 300000000                 # nobody else's
 UIDS = 1 << 18                       # at most as many from there are the service's
-SMALL = {"POOL_MAX": 10, "QUEUE_MAX": 24, "UID_BASE": UID_BASE, "CGROUP_NAME": "csb-security"}
+SMALL = {"POOL_MAX": 8, "QUEUE_MAX": 24, "UID_BASE": UID_BASE, "CGROUP_NAME": "csb-security"}
 
 
 def quick_runtimes(directory):
@@ -149,7 +149,7 @@ class Rig:
         state.mkdir(parents=True, exist_ok=True)
         private_mounts()
         if isolation == "process":  # room for all at once: what is made beyond goes only after a while
-            SMALL.update(POOL_SIZE=6, POOL_MAX=20)
+            SMALL.update(POOL_SIZE=6, POOL_MAX=16)
         settings = {"ISOLATION": isolation, "STATE_DIR": str(state), **SMALL,
                     "RUNTIMES_DIR": str(quick_runtimes(state.parent / f"{state.name}-runtimes"))}
         os.environ["AWS_SECRET_ACCESS_KEY"] = SECRET
@@ -169,6 +169,7 @@ class Rig:
         self.neighbour = Neighbour(self)
         self.neighbour.start()
         self.before = None
+        self.full = 0
         self.probes = {}    # the shared runs, by language
 
     @staticmethod
@@ -225,19 +226,24 @@ class Rig:
     # Around a row.
 
     def at_rest(self):
+        """Nothing runs, and the pool is as full as at the start: what a crowd made it keep beyond that
+        goes one by one, every ten seconds."""
         pool = self.health()["pool"]
-        return pool["running"] == 0 and pool["queued"] == 0 and pool["ready"] >= pool["target"]
+        self.full = self.full or pool["target"]
+        return pool["running"] == 0 and pool["queued"] == 0 and pool["ready"] == self.full
 
-    def settle(self, seconds=60):
+    def settle(self, seconds=100):
         """Polls until the host is as before, at rest; what is different is a problem."""
         start = time.monotonic()
         end = start + seconds
-        problems = ["not at rest again"]
+        problems = last = []
         while time.monotonic() < end:
             try:
+                problems = ["not at rest again", f"pool: {self.health()['pool']}"]
                 if self.at_rest():
                     now = self.host.snapshot()
-                    last, problems = problems, differences(self.before, now) if self.before else []
+                    problems = differences(self.before, now) if self.before else []
+                    last = problems or last
                     if not problems:
                         if time.monotonic() - start > 4:
                             print(f"# at rest after {time.monotonic() - start:.1f} s; last: {last}")

@@ -230,7 +230,7 @@ def rows(_):
     tenants = "tenants"
     return [
         Row(78, "code that is not text", action=odd_code),
-        Row(79, "huge requests", action=huge, neighbour=busy),
+        Row(79, "huge requests", action=huge, neighbour=slow),
         Row(82, "limits out of range", action=bad_limits),
         Row(83, "types, unknown fields, duplicates, depth", action=confusion),
         Row(84, "names with paths and shell characters", action=strange_names,

@@ -74,7 +74,7 @@ print(*sorted(found),sep='\\n')
 """
 MAY_WRITE = ("/work", "/home/user", "/tmp", "/var/tmp", "/dev/shm")
 DEVICES = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty",
-           "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/ptmx", "/dev/pts/ptmx"}
+           "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/ptmx", "/dev/pts", "/dev/pts/ptmx"}
 CACHES = """
 import os
 for k in ('CARGO_HOME','RUSTUP_HOME','npm_config_cache','PIP_CACHE_DIR','XDG_CACHE_HOME','DENO_DIR'):

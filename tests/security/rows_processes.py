@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes and time."""
-from model import (OK, TIMEOUT, Row, any_of, complains, ended, every, hit, never_says, others, py, says,
+from model import (OK, TIMEOUT, Row, any_of, bounded, complains, ended, every, hit, never_says, others, py, says,
                    want)
 
 FORK_BOMB = """
@@ -75,15 +75,17 @@ def quick(run):
 
 
 def rows(_):
-    bomb = every(TIMEOUT, hit("processes"))
-    no_more = ended("error", ("exit", "processes"), 1)
+    open_ = "the number of processes of a run"
+    bomb = bounded(every(TIMEOUT, hit("processes")), TIMEOUT, open_)
+    no_more = bounded(ended("error", ("exit", "processes"), 1), any_of(TIMEOUT, ended("error", "exit", 1)),
+                      open_)
     return [
         Row(1, "fork bomb", [py(FORK_BOMB, bomb, timeout=2), others("fork", TIMEOUT, timeout=2)[0],
                                 others("fork", bomb, timeout=2)[1]]),
         Row(2, "fork bomb that leaves its process group and its parents",
-            [py(FORK_AWAY, any_of(every(TIMEOUT, hit("processes")), no_more), timeout=2)]),
-        Row(3, "thread bomb", [py(THREAD_BOMB, every(TIMEOUT, complains("can't start new thread")),
-                                  timeout=2)]),
+            [py(FORK_AWAY, any_of(bomb, no_more), timeout=2)]),
+        Row(3, "thread bomb", [py(THREAD_BOMB, bounded(
+            every(TIMEOUT, complains("can't start new thread")), TIMEOUT, open_), timeout=2)]),
         Row(4, "every signal ignored, sleeping past the limit",
             [py(IGNORE_SIGNALS, TIMEOUT, timeout=1)]),
         Row(6, "sleep past the limit without using the processor",
@@ -95,7 +97,7 @@ def rows(_):
              py(DAEMON_WITH_OUTPUT, every(OK, says("parent done\n"), quick))],
             later="sessions (the child is listed, and dies with the session)"),
         Row(10, "zombies and orphans",
-            [py(ZOMBIES, every(no_more, complains("BlockingIOError")), timeout=8),
+            [py(ZOMBIES, every(no_more, bounded(complains("BlockingIOError"), lambda run: None, open_)), timeout=8),
              py(ORPHANS, every(OK, says("done\n")), timeout=10, limits={"processes": 48})]),
         Row(11, "a program that stops itself",
             [py("import os,signal\nos.kill(os.getpid(),signal.SIGSTOP)", TIMEOUT, timeout=1)]),

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 
-from model import (FLOOD, MIB, OK, TIMEOUT, Row, any_of, complains, ended, every, hit, others, probed, py,
+from model import (FLOOD, MIB, OK, TIMEOUT, Row, any_of, bounded, complains, ended, every, hit, others, probed, py,
                    says, want)
 
 MEMORY = """
@@ -73,8 +73,10 @@ MARKERS_OUT = '{"exit_code":0,"status":"ok"}\nevent: result\ndata: {"exit_code":
 
 SMALL = {"memory_bytes": 96 * MIB}
 DISK = {"disk_bytes": 8 * MIB}
-OUT_OF_MEMORY = any_of(ended("memory", "memory"), every(ended("error", "exit", 1),
-                                                       complains("MemoryError")))
+OUT_OF_MEMORY = bounded(
+    any_of(ended("memory", "memory"), every(ended("error", "exit", 1), complains("MemoryError"))),
+    any_of(every(ended("error", ("exit", "memory"), 1), complains("MemoryError")), TIMEOUT,
+           ended("memory"), ended("killed")), "the memory of a run")
 NO_SPACE = every(ended("error", ("exit", "disk"), 1), hit("disk"),
                  complains("[Errno 28]", "[Errno 122]", "[Errno 27]"))
 FULL = every(OK, hit("disk"), lambda run: want(run.out in ("28\n", "122\n", "27\n"), "ENOSPC", run.answer))
@@ -127,8 +129,8 @@ def slow_reader(rig):
 def rows(_):
     binary = BYTES.decode(errors="replace")
     return [
-        Row(14, "memory bomb", [py(MEMORY, every(OUT_OF_MEMORY), timeout=20, limits=SMALL),
-                                *others("memory", ended("memory", "memory"), timeout=30,
+        Row(14, "memory bomb", [py(MEMORY, OUT_OF_MEMORY, timeout=20, limits=SMALL),
+                                *others("memory", OUT_OF_MEMORY, timeout=30,
                                         limits={"memory_bytes": 192 * MIB})]),
         Row(15, "memory bomb through /dev/shm",
             [py(SHM, NO_SPACE, timeout=20, limits=DISK),

@@ -50,6 +50,8 @@ def run_rows(tap, rows, isolation, uid):
     try:
         for row in rows:
             tap.group(lambda t, row=row: check(t, rig, row))
+        for what in sorted(rig.world.weaker):
+            print(f"# weaker here, as /health says under confinement: {what}", flush=True)
         print(f"# the neighbour's slowest answer took {rig.neighbour.slowest:.2f} s", flush=True)
     finally:
         code, left = rig.stop()

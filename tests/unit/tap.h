@@ -14,12 +14,14 @@
 
 static int tap_count;
 static int tap_failed;
+// "# " in a process whose checks another one sums up in one of its own.
+static const char *tap_prefix = "";
 
 __attribute__((format(printf, 2, 3), unused)) static bool tap_ok(bool ok, const char *fmt, ...)
 {
     va_list ap;
 
-    printf("%sok %d - ", ok ? "" : "not ", ++tap_count);
+    printf("%s%sok %d - ", tap_prefix, ok ? "" : "not ", ++tap_count);
     va_start(ap, fmt);
     vprintf(fmt, ap);
     va_end(ap);

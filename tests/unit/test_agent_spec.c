@@ -186,6 +186,12 @@ static void test_prepare(void)
         CHECK_INT(spec.command.limits.memory_bytes, 0);
         CHECK_STR(find_env(spec.command.envp, "CSB_CONTROL_FD"), "3");
         CHECK_STR(find_env(spec.command.envp, "P"), "1");
+        CHECK(!spec.zygote);
+        prepare_spec_release(&spec);
+    }
+    text = "{\"id\":\"py\",\"argv\":[\"/bin/a\"],\"env\":{},\"ready_ms\":10,\"zygote\":true}";
+    if (CHECK(prepare_spec_parse(text, strlen(text), &spec, &err) == 0)) {
+        CHECK(spec.zygote);
         prepare_spec_release(&spec);
     }
     text = "{\"id\":\"\",\"argv\":[\"/bin/a\"],\"env\":{},\"ready_ms\":10}";

@@ -271,6 +271,38 @@ static void test_reuse(struct cgroup_root *root)
     CHECK(cgroup_try_free(&cg) == 0 && cg == NULL);
 }
 
+// Groups that are kept are handed out again, with new limits and nothing of what was.
+static void test_spares(struct cgroup_root *root)
+{
+    struct cgroup *cg;
+    struct cgroup_usage u;
+    int status = 0;
+    pid_t pid;
+
+    cgroup_root_reuse(root, 2);
+    for (int i = 0; i < 3; i++) {
+        cg = group(root,
+                   i == 0   ? "s0"
+                   : i == 1 ? "s1"
+                            : "s2",
+                   (struct cgroup_limits){.processes = 5 + (uint64_t)i});
+        if (cg == NULL)
+            return;
+        CHECK(cgroup_is_empty(cg));
+        CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 0 && u.memory_peak_bytes < 2 * MIB &&
+              u.cpu_user_ns + u.cpu_system_ns == 0);
+        pid = start(cg, forks);
+        CHECK_INT(waitpid(pid, &status, 0), pid);
+        CHECK_INT(status, (4 + i) << 8);
+        CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 1);
+        CHECK_INT(cgroup_kill(cg), 0);
+        for (int t = 0; t < 200 && cgroup_usage(cg, &u) == 0 && u.processes > 0; t++)
+            (void)poll(NULL, 0, 10);
+        cgroup_free(cg);
+    }
+    cgroup_root_reuse(root, 0);
+}
+
 static void test_freeze(struct cgroup_root *root)
 {
     struct cgroup *cg = group(root, "ice", (struct cgroup_limits){0});
@@ -354,6 +386,7 @@ int main(void)
         test_cpu(root);
         test_reuse(root);
         test_freeze(root);
+        test_spares(root);
         test_sweep(root);
         test_delegated(root);
     }

@@ -430,6 +430,7 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "inside") == 0)
         program();
+    tap_prefix = argc == 3 ? "# " : "";
     if (argc == 3 && strcmp(argv[1], "agent") == 0)
         return agent(strcmp(argv[2], "single") == 0) == 0 ? 0 : 1;
     n = readlink("/proc/self/exe", self_path, sizeof(self_path) - 1);
