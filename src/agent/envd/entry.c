@@ -187,15 +187,14 @@ static int set_one(int fd, const char *key, const char *value)
 
 int entry_set_metadata(int fd, const struct buf *pairs)
 {
-    const char *p = (const char *)pairs->data;
-    const char *end = p + pairs->len;
     int rc = 0;
 
     clear_metadata(fd);
-    while (p < end && rc == 0) {
-        const char *value = p + strlen(p) + 1;
-        rc = set_one(fd, p, value);
-        p = value + strlen(value) + 1;
+    for (size_t at = 0; at < pairs->len && rc == 0;) {
+        const char *key = (const char *)pairs->data + at;
+        const char *value = key + strlen(key) + 1;
+        rc = set_one(fd, key, value);
+        at += (size_t)(value - key) + strlen(value) + 1;
     }
     return rc;
 }

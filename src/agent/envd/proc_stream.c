@@ -70,14 +70,15 @@ static int take_message(struct input_stream *s, const struct proc_message *m, st
 // Takes one envelope. 1: it did, 0: it is not complete, -1 with *e set.
 static int take_envelope(struct input_stream *s, struct rpc_error *e)
 {
-    const uint8_t *p = s->in.data + s->taken;
     size_t have = s->in.len - s->taken;
+    const uint8_t *p;
     struct proc_message m = {0};
     size_t len;
     int rc = 0;
 
     if (have < RPC_HEADER_BYTES)
         return 0;
+    p = s->in.data + s->taken;
     len = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
     if (p[0] & RPC_FLAG_GZIP)
         return rpc_set(e, RPC_UNIMPLEMENTED, "compressed messages are not supported");
