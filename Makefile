@@ -3,6 +3,7 @@
 #
 #   make run      install what is missing, build all, serve on http://127.0.0.1:8000
 #   make test     all that, and every test (SUITE=unit: one suite)
+#   make test-full  and what emulated processors take an hour more for
 #   make bench    measures (BENCH="--isolation microvm --count 10": options of tests/bench/bench.py)
 
 BUILD ?= build
@@ -22,8 +23,8 @@ ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
 	RUNTIMES_DIR=$${RUNTIMES_DIR:-runtimes} \
 	STATE_DIR=$${STATE_DIR:-$(BUILD)/state}
 
-.PHONY: all deps image download-kernel build-rootfs build-agent build-api run run-dev test check \
-	bench clean
+.PHONY: all deps image download-kernel build-rootfs build-agent build-api run run-dev test \
+	test-full check bench clean
 
 all: build-api build-agent image
 
@@ -61,6 +62,9 @@ check:
 test:
 	@tools/deps.sh test
 	@+MAKE="$(MAKE)" BUILD=$(BUILD) MUST_RUN=$(MUST_RUN) tools/test.sh $(SUITE)
+
+test-full:
+	@CSB_TEST_FULL=1 $(MAKE) --no-print-directory test
 
 bench: all
 	@tools/deps.sh test

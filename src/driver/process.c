@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "driver/driver.h"
+#include "driver/last_words.h"
 #include "driver/process_key.h"
 #include "launch/launch.h"
 
@@ -138,23 +139,13 @@ static bool is_alive(const struct agent *a)
 // The last thing the agent printed, as an explanation of *err.
 static void blame(const struct agent *a, struct err *err)
 {
-    char text[4096];
-    ssize_t n;
-    size_t len, start;
+    char text[LAST_WORDS_BYTES + 1];
+    const char *said;
 
     (void)fd_wait(a->pidfd, POLLIN, clock_deadline_ms(BLAME_WAIT_MS));
-    n = read(a->log, text, sizeof(text));
-    if (n <= 0)
-        return;
-    len = (size_t)n;
-    while (len > 0 && text[len - 1] == '\n')
-        len--;
-    start = len > LOG_TAIL_BYTES ? len - LOG_TAIL_BYTES : 0;
-    for (size_t i = start; i < len; i++)
-        if (text[i] < ' ' || text[i] > '~')
-            text[i] = ' ';
-    (void)err_set(err, ERR_GONE, "the agent ended; its last words: %.*s", (int)(len - start),
-                  text + start);
+    said = last_words(a->log, LOG_TAIL_BYTES, text);
+    if (said != NULL)
+        (void)err_set(err, ERR_GONE, "the agent ended; its last words: %s", said);
 }
 
 // The log is a pipe that does not block the agent when it is full: what does not fit is lost.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/clock.h"
 #include "base/fd.h"
+#include "driver/last_words.h"
 #include "driver/qemu_internal.h"
 #include "driver/qmp.h"
 
@@ -103,23 +104,15 @@ void qemu_vm_end(struct driver *d, struct qemu_vm *vm)
 
 int qemu_vm_blame(struct qemu_vm *vm, struct err *err)
 {
-    char text[4096];
-    ssize_t n = -1;
-    size_t len, start;
+    char text[LAST_WORDS_BYTES + 1];
+    const char *said;
     bool ended;
 
     if (vm->log_fd < 0 || err == NULL || err->code != ERR_GONE)
         return -1;
     ended = fd_wait(vm->pidfd, POLLIN, clock_deadline_ms(BLAME_WAIT_MS)) > 0;
-    n = read(vm->log_fd, text, sizeof(text));
-    if (n <= 0)
+    said = last_words(vm->log_fd, LOG_TAIL_BYTES, text);
+    if (said == NULL)
         return ended ? err_wrap(err, "the virtual machine ended without a word") : -1;
-    len = (size_t)n;
-    while (len > 0 && text[len - 1] == '\n')
-        len--;
-    start = len > LOG_TAIL_BYTES ? len - LOG_TAIL_BYTES : 0;
-    for (size_t i = start; i < len; i++)
-        if (text[i] < ' ' || text[i] > '~')
-            text[i] = ' ';
-    return err_set(err, ERR_GONE, "QEMU ended: %.*s", (int)(len - start), text + start);
+    return err_set(err, ERR_GONE, "QEMU ended: %s", said);
 }

@@ -113,13 +113,13 @@ class Program:
         return body
 
 
-def load(only, names):
+def load(only, names, every):
     programs = []
     for language in EXTENSIONS:
         root = os.path.join(HERE, language)
         if (only and language not in only) or not os.path.isdir(root):
             continue
-        for name in sorted(os.listdir(root)):
+        for name in sorted(os.listdir(root))[::every]:
             if not names or any(n in f"{language}/{name}" for n in names):
                 if os.path.isdir(os.path.join(root, name)):
                     programs.append(Program(language, name))
@@ -440,6 +440,8 @@ def options():
     ap.add_argument("--native-env", action="append", metavar="KEY=VALUE",
                     help="for native runs, where the runtime table sets one that shows")
     ap.add_argument("--only", action="append", metavar="LANG", choices=sorted(EXTENSIONS))
+    ap.add_argument("--every", type=int, default=1, metavar="N",
+                    help="only one in N programs of each language")
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--cache", metavar="FILE", help="keep native results here between runs")
     ap.add_argument("--native-only", action="store_true",
@@ -471,7 +473,7 @@ def run_one(opts, native, cache, program):
 
 def main():
     opts = options()
-    programs = load(opts.only, opts.names)
+    programs = load(opts.only, opts.names, opts.every)
     sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
     print("TAP version 13")
     print(f"1..{len(programs)}")

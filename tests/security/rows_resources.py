@@ -73,9 +73,11 @@ MARKERS_OUT = '{"exit_code":0,"status":"ok"}\nevent: result\ndata: {"exit_code":
 
 SMALL = {"memory_bytes": 96 * MIB}
 DISK = {"disk_bytes": 8 * MIB}
+# What Python and V8 say when they are refused memory.
+REFUSED = complains("MemoryError", "allocation failed")
 OUT_OF_MEMORY = bounded(
-    any_of(ended("memory", "memory"), every(ended("error", "exit", 1), complains("MemoryError"))),
-    any_of(every(ended("error", ("exit", "memory"), 1), complains("MemoryError")), TIMEOUT,
+    any_of(ended("memory", "memory"), every(ended("error", "exit", 1), REFUSED)),
+    any_of(every(ended("error", ("exit", "memory"), 1), REFUSED), TIMEOUT,
            ended("memory"), ended("killed")), "the memory of a run")
 NO_SPACE = every(ended("error", ("exit", "disk"), 1), hit("disk"),
                  complains("[Errno 28]", "[Errno 122]", "[Errno 27]"))

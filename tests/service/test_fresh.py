@@ -8,12 +8,12 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import ISOLATION, Service  # noqa: E402
+from service import FULL, ISOLATION, Service  # noqa: E402
 from tap import Tap  # noqa: E402
 
 RUNS = 300
 # One in this many runs is TypeScript; an emulated Deno start costs several Python ones.
-TYPESCRIPT_EVERY = 4
+TYPESCRIPT_EVERY = 4 if FULL or ISOLATION == "process" else 12
 
 PYTHON = """
 import os, random, uuid, json, secrets, tempfile, time

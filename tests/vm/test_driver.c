@@ -411,7 +411,7 @@ static void test_stuck_agent(struct driver_template *t)
 }
 
 // What a launcher of agents refuses, and what it says of a second agent of an id.
-static void test_launcher(void)
+static void test_launcher(struct driver_template *t)
 {
     int log[2] = {-1, -1}, control[2] = {-1, -1};
     struct launch_vm vm = {
@@ -421,6 +421,7 @@ static void test_launcher(void)
     struct err err = ERR_INIT;
     int pidfd = -1, other = -1;
 
+    (void)t;
     if (!shared() || !CHECK(pipe2(log, O_CLOEXEC) == 0) ||
         !CHECK(fd_socketpair(SOCK_SEQPACKET, control) == 0))
         return;
@@ -518,29 +519,50 @@ static void test_no_leaks(struct driver_template *t)
         CHECK_INT(launch_harness_processes(&harness), processes);
 }
 
+// What is tried with a template, in this order.
+static const struct {
+    const char *name;
+    void (*run)(struct driver_template *t);
+} tests[] = {
+    {"clone", test_clone},
+    {"independence", test_independence},
+    {"destroy while busy", test_destroy_while_busy},
+    {"death", test_death},
+    {"shared death", test_shared_death},
+    {"stuck agent", test_stuck_agent},
+    {"launcher", test_launcher},
+    {"pause", test_pause},
+    {"no leaks", test_no_leaks},
+};
+
+static void tell(const char *what, uint64_t *since_ns)
+{
+    uint64_t now = clock_mono_ns();
+
+    printf("# %s: %llu ms\n", what, (unsigned long long)((now - *since_ns) / NS_PER_MS));
+    *since_ns = now;
+}
+
 static void run_suite(void)
 {
+    uint64_t since = clock_mono_ns();
     struct err err = ERR_INIT;
     struct driver_template *t;
 
     test_probe();
     if (!CHECK_MSG(ops->open(&config, &driver, &err) == 0, "open %s", err.message))
         return;
+    tell("open", &since);
     t = test_templates();
-    if (t != NULL) {
-        test_clone(t);
-        test_independence(t);
-        test_destroy_while_busy(t);
-        test_death(t);
-        test_shared_death(t);
-        test_stuck_agent(t);
-        test_launcher();
-        test_pause(t);
-        test_no_leaks(t);
+    tell("templates", &since);
+    for (size_t i = 0; t != NULL && i < sizeof(tests) / sizeof(tests[0]); i++) {
+        tests[i].run(t);
+        tell(tests[i].name, &since);
     }
     test_failed_warm_up();
     ops->template_free(t);
     ops->close(driver);
+    tell("failed warm-up and close", &since);
 }
 
 static bool use_launcher(bool process)
