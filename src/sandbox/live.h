@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The sandboxes that clients own: made from a template, found by id, ended by their owner or when
+// their time is over. How it works is told in live.c.
+//
+// A `struct live` is one running (or paused) sandbox, held by counted references. What it is
+// connected to never changes: a sandbox that is resumed is a new `struct live` under the same id.
+// Any thread may call any function; only those that say so block.
+#ifndef CSB_SANDBOX_LIVE_H
+#define CSB_SANDBOX_LIVE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct channel;
+struct engine;
+struct live;
+struct live_table;
+struct store;
+
+#define LIVE_ID_LEN    21 // 'i' and 20 of [a-z0-9]
+#define LIVE_TOKEN_LEN 40 // of an access token: lower-case hex digits
+#define LIVE_KEY_MAX   64 // bytes of a key's id, its NUL among them
+
+// Finding one.
+
+// A reference to the sandbox of that id, or NULL when there is none. Give it back.
+struct live *live_find(struct live_table *t, const char *id);
+
+// Gives a reference back; with the last one of an ended sandbox its channel is closed. NULL is
+// allowed.
+void live_unref(struct live *l);
+
+// One more reference to the same; returns `l`.
+struct live *live_ref(struct live *l);
+
+// The channel to its agent, valid as long as a reference is held; NULL when it does not run. When
+// it is killed meanwhile the session is shut: streams end with ERR_GONE.
+struct channel *live_channel(struct live *l);
+
+// All three are borrowed from the reference and never change. live_token() is what X-Access-Token
+// must be, NULL when none is needed. live_traffic_token() is what e2b-traffic-access-token must be
+// on ports other than the agent's, NULL when none is needed.
+const char *live_id(const struct live *l);
+const char *live_token(const struct live *l);
+const char *live_traffic_token(const struct live *l);
+
+// A reference to the first sandbox for which `matches` says true, or NULL. `matches` is called
+// under the table's lock: it computes, and neither blocks nor calls back into this module. Paused
+// sandboxes and those without a token are not asked.
+typedef bool (*live_match_fn)(void *arg, const char *id, const char *token);
+struct live *live_match_signature(struct live_table *t, live_match_fn matches, void *arg);
+
+// Owning one.
+
+enum live_state { LIVE_RUNNING, LIVE_PAUSED, LIVE_ENDED };
+enum live_on_timeout { LIVE_KILL, LIVE_PAUSE };
+
+struct live_pair {
+    const char *name;
+    const char *value;
+};
+
+// All of it is borrowed for the call.
+struct live_spec {
+    const char *key;      // id of the key that owns it; "" where there are no keys
+    const char *template; // its public name: "base"
+    const struct live_pair *metadata;
+    size_t metadata_count;
+    const struct live_pair *env; // of all its processes
+    size_t env_count;
+    uint64_t timeout_ms; // its life, at most live_config.life_max_ms
+    enum live_on_timeout on_timeout;
+    bool secure;             // it gets an access token
+    bool private_traffic;    // it gets a traffic token
+    bool (*gone)(void *arg); // polled every 250 ms while waiting for a machine; may be NULL
+    void *gone_arg;
+};
+
+// What is told of one. Strings are borrowed from the reference.
+struct live_info {
+    const char *id;
+    const char *key;
+    const char *template;
+    const struct live_pair *metadata;
+    size_t metadata_count;
+    enum live_state state;
+    enum live_on_timeout on_timeout;
+    uint64_t started_ms; // since the epoch, as all of CLOCK_REALTIME
+    uint64_t end_ms;
+    uint32_t cpus;
+    uint32_t memory_mib;
+    uint32_t disk_mib;
+};
+
+struct live_config {
+    struct engine *engine; // borrowed; outlives the table
+    struct store *store;   // borrowed; outlives the table
+    uint32_t max;          // SANDBOX_MAX
+    uint32_t per_key_max;  // SANDBOX_MAX_PER_KEY
+    uint64_t life_max_ms;  // SANDBOX_MAX_LIFE, from creation
+    uint32_t cpus;         // told of each
+    uint32_t memory_mib;
+};
+
+// Starts the thread that ends sandboxes. What the store holds of a former run is gone with it: it
+// is removed and logged.
+int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err);
+
+// Ends every sandbox; references may be held on. Before engine_free(). NULL is allowed.
+void live_table_free(struct live_table *t);
+
+// Takes a ready machine, makes it a sandbox and returns it with a reference. Blocks until then, at
+// most as long as a run waits. Errors: ERR_BUSY (limits, no machine came in time; `field` is "" or
+// the limit's setting), ERR_UNSUPPORTED (this isolation, auto-pause), ERR_CANCELLED, ERR_GONE,
+// ERR_PROTOCOL, ERR_TIMEOUT, ERR_SYSTEM.
+int live_create(struct live_table *t, const struct live_spec *spec, struct live **ret,
+                struct err *err);
+
+void live_describe(struct live *l, struct live_info *ret);
+
+// References to those of one key, oldest first; give each back and free() *ret. NULL when memory is
+// out.
+struct live **live_list(struct live_table *t, const char *key, size_t *ret_count);
+
+// Its time ends `ms` from now; `extend_only`: unless it ends later anyway. Cut to life_max_ms from
+// its creation. False when it has ended.
+bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only);
+
+// Ends it: its channel is shut when this returns, its machine goes in the background. False when it
+// had ended before.
+bool live_kill(struct live_table *t, struct live *l);
+
+// The agent's /stats as JSON text, freed by the caller. Blocks until the deadline. Errors as
+// channel_call(); ERR_GONE when it does not run.
+int live_stats(struct live *l, uint64_t deadline_ns, char **ret_json, struct err *err);
+
+struct live_status {
+    uint32_t running;
+    uint64_t created;
+    uint64_t killed;  // by their owners
+    uint64_t expired; // at the end of their time
+    uint64_t lost;    // died by themselves
+};
+void live_status(struct live_table *t, struct live_status *ret);
+
+#endif
