@@ -28,6 +28,7 @@ struct http_exchange;
 struct http_request {
     const char *method;
     const char *path;         // as sent (no decoding), without the query
+    const char *query;        // as sent, without '?'; "" when there is none
     const uint8_t *body;      // NULL when body_len is 0
     size_t body_len;          // at most the server's limit
     char id[ID_UUID_LEN + 1]; // also sent as X-Request-Id
@@ -36,6 +37,19 @@ struct http_request {
 
 // A request header by name (case-insensitive); NULL when absent. Borrowed for the handler's call.
 const char *http_header(const struct http_request *req, const char *name);
+
+// Percent-decodes; `plus`: a '+' is a space. *ret is NUL-terminated, freed with free(). 0, -EINVAL
+// for a malformed escape or an escaped NUL, -ENOMEM.
+int http_unescape(const char *text, size_t len, bool plus, char **ret);
+
+// A query argument by name, percent-decoded, '+' being a space. *ret is freed with free(); NULL
+// when the argument is absent. 0, -EINVAL for a malformed escape or a NUL, -EEXIST when it is there
+// twice, -ENOMEM.
+int http_query(const struct http_request *req, const char *name, char **ret);
+
+// Copies segment `index` of the path, counted from 0, to `ret`. False when there is none or it does
+// not fit.
+bool http_segment(const struct http_request *req, size_t index, char *ret, size_t size);
 
 // True once the client closed its connection, or its sending side, or the server cuts what runs at
 // the end of a drain. Any thread; valid until the handler returned or, for a streamed response,

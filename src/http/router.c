@@ -3,6 +3,7 @@
 
 #include "http/http.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,23 @@ static void allow(char *list, size_t size, const char *method)
         allow(list, size, "HEAD");
 }
 
+static bool matches(const char *pattern, const char *path)
+{
+    for (; *pattern != '\0'; pattern++) {
+        size_t len = strcspn(path, "/");
+
+        if (*pattern != '*') {
+            if (*pattern != *path++)
+                return false;
+        } else if (len == 0) {
+            return false;
+        } else {
+            path += len;
+        }
+    }
+    return *path == '\0';
+}
+
 void http_route(const struct http_route *routes, void *app, const struct http_request *req,
                 struct http_response *res)
 {
@@ -23,7 +41,7 @@ void http_route(const struct http_route *routes, void *app, const struct http_re
     char allowed[64] = "";
 
     for (const struct http_route *r = routes; r->method != NULL; r++) {
-        if (strcmp(r->path, req->path) != 0)
+        if (!matches(r->path, req->path))
             continue;
         if (strcmp(r->method, method) == 0) {
             r->handler(app, req, res);

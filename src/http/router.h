@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One const table of routes. Paths match exactly; a path with other methods is 405 with Allow, no
-// path is 404. HEAD is served by the GET handler. Pure.
+// One const table of routes. Paths match exactly, but for a segment "*", which matches any one that
+// is not empty; of two that match, the earlier is taken. A path with other methods is 405 with
+// Allow, no path is 404. HEAD is served by the GET handler. Pure.
 #ifndef CSB_HTTP_ROUTER_H
 #define CSB_HTTP_ROUTER_H
 

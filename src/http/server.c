@@ -52,6 +52,8 @@ struct http_exchange {
     int socket; // borrowed; libmicrohttpd closes it after the connection's thread ended
     atomic_int refs;
     struct http_request req;
+    char *target;  // as sent, with the query
+    bool accepted; // the head is there, and it counts as active
     struct buf body;
     uint64_t received_bytes;
     uint64_t held_bytes; // of http_server.held_bytes
@@ -60,14 +62,17 @@ struct http_exchange {
     struct http_stream stream;
 };
 
-static struct http_exchange *exchange_new(struct http_server *s, struct MHD_Connection *mhd,
-                                          const char *method, const char *path)
+// Called with the request line, before the headers are there: the only place that tells the query
+// as it was sent. What it returns is the exchange that on_access() gets; NULL when memory is out.
+static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 {
+    struct http_server *s = cls;
     struct http_exchange *ex = calloc(1, sizeof(*ex));
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
-    if (ex == NULL || info == NULL || info->socket_context == NULL) {
+    if (ex == NULL || info == NULL || info->socket_context == NULL ||
+        (ex->target = strdup(target)) == NULL) {
         free(ex);
         return NULL;
     }
@@ -77,14 +82,22 @@ static struct http_exchange *exchange_new(struct http_server *s, struct MHD_Conn
     ex->socket = http_conn_socket(ex->conn);
     atomic_init(&ex->refs, 1);
     ex->body.cap = s->options.body_max_bytes;
-    ex->req.method = method;
-    ex->req.path = path;
     ex->req.exchange = ex;
     id_uuid4(ex->req.id);
-    pthread_mutex_lock(&s->lock);
-    s->active++;
-    pthread_mutex_unlock(&s->lock);
     return ex;
+}
+
+static void accept_request(struct http_exchange *ex, const char *method, const char *path)
+{
+    const char *query = strchr(ex->target, '?');
+
+    ex->req.method = method;
+    ex->req.path = path;
+    ex->req.query = query == NULL ? "" : query + 1;
+    ex->accepted = true;
+    pthread_mutex_lock(&ex->server->lock);
+    ex->server->active++;
+    pthread_mutex_unlock(&ex->server->lock);
 }
 
 static void release_body(struct http_exchange *ex)
@@ -97,11 +110,15 @@ static void release_body(struct http_exchange *ex)
 static void exchange_unref(struct http_exchange *ex)
 {
     struct http_server *s = ex->server;
+    bool accepted = ex->accepted;
 
     if (atomic_fetch_sub(&ex->refs, 1) != 1)
         return;
     release_body(ex);
+    free(ex->target);
     free(ex);
+    if (!accepted)
+        return;
     pthread_mutex_lock(&s->lock);
     if (--s->active == 0)
         pthread_cond_broadcast(&s->idle);
@@ -286,11 +303,14 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
 {
     struct http_exchange *ex = *request;
 
+    (void)cls;
+    (void)mhd;
     (void)version;
-    if (ex == NULL) {
-        ex = exchange_new(cls, mhd, method, url);
-        *request = ex;
-        return ex == NULL ? MHD_NO : on_head(ex);
+    if (ex == NULL)
+        return MHD_NO;
+    if (!ex->accepted) {
+        accept_request(ex, method, url);
+        return on_head(ex);
     }
     return *len > 0 ? on_body(ex, data, len) : on_end(ex);
 }
@@ -342,8 +362,8 @@ static int start(struct http_server *s, struct err *err)
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE,
         HTTP_STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
-        NULL, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
     if (s->daemon == NULL)
         return err_set(err, ERR_INTERNAL, "cannot start the HTTP server");
     return 0;
