@@ -322,14 +322,19 @@ int channel_open(struct channel_loop *loop, int fd, struct channel **ret, struct
     return 0;
 }
 
-void channel_close(struct channel *ch)
+void channel_shut(struct channel *ch)
 {
-    if (ch == NULL)
-        return;
     (void)pthread_mutex_lock(&ch->lock);
     if (ch->session != NULL)
         channel_fail(ch, ERR_GONE, "the channel was closed");
     (void)pthread_mutex_unlock(&ch->lock);
+}
+
+void channel_close(struct channel *ch)
+{
+    if (ch == NULL)
+        return;
+    channel_shut(ch);
     channel_put(ch);
 }
 

@@ -23,11 +23,10 @@
 #include <stdbool.h>
 
 #define CHANNEL_CONNECTION_WINDOW (1 << 20)
-#define CHANNEL_HEADER_BYTES_MAX  (16u << 10) // of one block, names and values and 32 per field
-#define CHANNEL_HEADER_COUNT_MAX  64          // fields of one block
-#define CHANNEL_BLOCKS_MAX        4           // header blocks of one answer, interim and trailers
-#define CHANNEL_ACKS_MAX          64          // answers to PING and SETTINGS waiting to be sent
-#define CHANNEL_SETTINGS_MAX      16          // entries of one SETTINGS frame
+#define CHANNEL_HEADER_COUNT_MAX  64 // fields of one block
+#define CHANNEL_BLOCKS_MAX        4  // header blocks of one answer, interim and trailers
+#define CHANNEL_ACKS_MAX          64 // answers to PING and SETTINGS waiting to be sent
+#define CHANNEL_SETTINGS_MAX      16 // entries of one SETTINGS frame
 
 // Frames that carry no answer (SETTINGS, PING, WINDOW_UPDATE, empty DATA, ...) which the peer may
 // send: a fixed number, and more as we give it cause. No clock: the rule is the same at any speed.
@@ -55,17 +54,19 @@ struct channel_stream {
     bool in_session; // nghttp2 may still name it
     pthread_cond_t changed;
 
-    uint8_t *body; // of the request; freed once sent
-    size_t body_len;
-    size_t body_sent;
+    struct buf body; // of the request, not yet sent, begins at `body_head`
+    size_t body_head;
+    bool finished; // `body` is the rest of it
+    bool deferred; // nghttp2 waits for channel_write or channel_finish
 
     unsigned blocks; // header blocks so far, and what the current one holds
     size_t header_bytes;
     size_t header_count;
     int header_status;
 
-    int status;       // of the answer, 0 before its headers
-    struct buf queue; // body not yet read by the caller begins at `head`
+    int status;         // of the answer, 0 before its headers
+    struct buf headers; // of the answer: name, NUL, value, NUL, and so on; const once status is set
+    struct buf queue;   // body not yet read by the caller begins at `head`
     size_t head;
     bool ended;         // the answer is complete
     struct err failure; // why it will never be; ERR_NONE while it may

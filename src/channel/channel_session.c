@@ -58,8 +58,20 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     s->header_bytes = 0;
     s->header_count = 0;
     s->header_status = 0;
+    if (s->status == 0)
+        buf_clear(&s->headers);
     if (s->blocks > CHANNEL_BLOCKS_MAX)
         return violate(arg, "too many header blocks");
+    return 0;
+}
+
+// nghttp2 lets no NUL, CR or LF into names and values.
+static int keep_header(struct channel_stream *s, const uint8_t *name, size_t name_len,
+                       const uint8_t *value, size_t value_len)
+{
+    if (buf_append(&s->headers, name, name_len) < 0 || buf_append_u8(&s->headers, 0) < 0 ||
+        buf_append(&s->headers, value, value_len) < 0 || buf_append_u8(&s->headers, 0) < 0)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     return 0;
 }
 
@@ -74,11 +86,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
     s->header_bytes += name_len + value_len + 32;
     s->header_count++;
-    if (s->header_bytes > CHANNEL_HEADER_BYTES_MAX || s->header_count > CHANNEL_HEADER_COUNT_MAX)
+    if (s->header_bytes > CHANNEL_HEADER_BYTES || s->header_count > CHANNEL_HEADER_COUNT_MAX)
         return violate(arg, "header block too large");
     // nghttp2 has checked that the value is three digits.
     if (name_len == 7 && memcmp(name, ":status", 7) == 0 && value_len == 3)
         s->header_status = (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
+    if (s->status == 0 && s->held && name_len > 0 && name[0] != ':')
+        return keep_header(s, name, name_len, value, value_len);
     return 0;
 }
 
@@ -216,7 +230,7 @@ static int submit_settings(nghttp2_session *session)
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, CHANNEL_WINDOW_BYTES},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CHANNEL_HEADER_BYTES_MAX},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CHANNEL_HEADER_BYTES},
     };
 
     if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings,

@@ -16,14 +16,9 @@ static struct channel_stream *stream_new(const struct channel_request *req)
 
     if (s == NULL)
         return NULL;
-    if (req->body_len > 0) {
-        s->body = malloc(req->body_len);
-        if (s->body == NULL) {
-            free(s);
-            return NULL;
-        }
-        memcpy(s->body, req->body, req->body_len);
-        s->body_len = req->body_len;
+    if (buf_append(&s->body, req->body, req->body_len) < 0) {
+        free(s);
+        return NULL;
     }
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -36,7 +31,8 @@ void channel_stream_free(struct channel_stream *s)
 {
     (void)pthread_cond_destroy(&s->changed);
     buf_release(&s->queue);
-    free(s->body);
+    buf_release(&s->headers);
+    buf_release(&s->body);
     free(s);
 }
 
@@ -47,25 +43,36 @@ void channel_stream_fail(struct channel_stream *s, enum err_code code, const cha
     (void)pthread_cond_broadcast(&s->changed);
 }
 
+static size_t unsent(const struct channel_stream *s)
+{
+    return s->body.len - s->body_head;
+}
+
 // nghttp2 asks for the next part of a request's body.
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, size_t len,
                          uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
     struct channel_stream *s = source->ptr;
-    size_t n = s->body_len - s->body_sent;
+    size_t had = unsent(s);
+    size_t n = had < len ? had : len;
 
     (void)session;
     (void)id;
     (void)arg;
-    if (n > len)
-        n = len;
-    memcpy(out, s->body + s->body_sent, n);
-    s->body_sent += n;
-    if (s->body_sent == s->body_len) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-        free(s->body);
-        s->body = NULL;
+    if (n == 0 && !s->finished) {
+        s->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
     }
+    if (n > 0)
+        memcpy(out, s->body.data + s->body_head, n);
+    s->body_head += n;
+    if (unsent(s) == 0 && s->finished) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        buf_release(&s->body);
+        s->body_head = 0;
+    }
+    if (had >= CHANNEL_WINDOW_BYTES / 2 && unsent(s) < CHANNEL_WINDOW_BYTES / 2)
+        (void)pthread_cond_broadcast(&s->changed);
     return (ssize_t)n;
 }
 
@@ -83,20 +90,21 @@ static nghttp2_nv header(const char *name, const char *value)
 
 static int submit(struct channel *ch, const struct channel_request *req, struct channel_stream *s)
 {
-    nghttp2_nv headers[4 + CHANNEL_HEADERS_MAX] = {
-        header(":method", req->method),
-        header(":scheme", "http"),
-        header(":authority", "csb"),
-        header(":path", req->path),
-    };
+    const bool connect = strcmp(req->method, "CONNECT") == 0;
+    nghttp2_nv headers[4 + CHANNEL_HEADERS_MAX] = {header(":method", req->method)};
     nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_body};
-    size_t count = 4;
+    size_t count = 1;
     int32_t id;
 
+    headers[count++] = header(":authority", connect ? req->path : "csb");
+    if (!connect) {
+        headers[count++] = header(":scheme", "http");
+        headers[count++] = header(":path", req->path);
+    }
     for (size_t i = 0; i < req->header_count && i < CHANNEL_HEADERS_MAX; i++)
         headers[count++] = header(req->headers[i].name, req->headers[i].value);
-    id = nghttp2_submit_request(ch->session, NULL, headers, count, s->body_len > 0 ? &body : NULL,
-                                s);
+    id = nghttp2_submit_request(ch->session, NULL, headers, count,
+                                s->finished && s->body.len == 0 ? NULL : &body, s);
     if (id < 0)
         return -1;
     s->id = id;
@@ -112,8 +120,8 @@ static int submit(struct channel *ch, const struct channel_request *req, struct 
     return 0;
 }
 
-int channel_send(struct channel *ch, const struct channel_request *req, struct channel_stream **ret,
-                 struct err *err)
+static int begin(struct channel *ch, const struct channel_request *req, bool finished,
+                 struct channel_stream **ret, struct err *err)
 {
     struct channel_stream *s = stream_new(req);
     bool ok = false;
@@ -121,6 +129,7 @@ int channel_send(struct channel *ch, const struct channel_request *req, struct c
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory for a request of %zu bytes",
                        req->body_len);
+    s->finished = finished;
     (void)pthread_mutex_lock(&ch->lock);
     if (ch->session != NULL && !ch->goaway && submit(ch, req, s) == 0) {
         ok = true;
@@ -134,6 +143,18 @@ int channel_send(struct channel *ch, const struct channel_request *req, struct c
     }
     *ret = s;
     return 0;
+}
+
+int channel_begin(struct channel *ch, const struct channel_request *req,
+                  struct channel_stream **ret, struct err *err)
+{
+    return begin(ch, req, false, ret, err);
+}
+
+int channel_send(struct channel *ch, const struct channel_request *req, struct channel_stream **ret,
+                 struct err *err)
+{
+    return begin(ch, req, true, ret, err);
 }
 
 // Waits for a change of the stream. Needs channel.lock. False at the deadline.
@@ -158,6 +179,83 @@ static int report(const struct channel_stream *s, struct err *err)
         return -1;
     }
     return err_set(err, ERR_TIMEOUT, "the agent did not answer in time");
+}
+
+// Lets the session ask for the body again, and sends. Needs channel.lock; the session is there.
+static void resume(struct channel_stream *s)
+{
+    if (s->deferred) {
+        s->deferred = false;
+        (void)nghttp2_session_resume_data(s->channel->session, s->id);
+    }
+    channel_flush(s->channel);
+}
+
+// Whether what is written now can still be of use. Needs channel.lock.
+static bool writable(const struct channel_stream *s)
+{
+    return s->failure.code == ERR_NONE && s->in_session && !s->ended && !s->finished;
+}
+
+// Queues as much as there is room for. Needs channel.lock. 0 when memory is out.
+static size_t put(struct channel_stream *s, const void *data, size_t len)
+{
+    size_t room = CHANNEL_WINDOW_BYTES - unsent(s);
+
+    if (len > room)
+        len = room;
+    if (s->body_head > 0 && s->body.len + len > s->body.alloc) {
+        buf_consume(&s->body, s->body_head);
+        s->body_head = 0;
+    }
+    return buf_append(&s->body, data, len) == 0 ? len : 0;
+}
+
+ssize_t channel_write(struct channel_stream *s, const void *data, size_t len, uint64_t deadline_ns,
+                      struct err *err)
+{
+    ssize_t r;
+
+    (void)pthread_mutex_lock(&s->channel->lock);
+    while (writable(s) && unsent(s) >= CHANNEL_WINDOW_BYTES && wait_change(s, deadline_ns))
+        ;
+    if (s->failure.code != ERR_NONE) {
+        r = report(s, err);
+    } else if (!writable(s)) {
+        r = err_set(err, ERR_GONE, "the agent wants no more of the request");
+    } else if (unsent(s) >= CHANNEL_WINDOW_BYTES) {
+        r = err_set(err, ERR_TIMEOUT, "the agent did not take the request in time");
+    } else {
+        r = (ssize_t)put(s, data, len);
+        if (r == 0)
+            r = err_set(err, ERR_GONE, "out of memory for a request");
+        else
+            resume(s);
+    }
+    (void)pthread_mutex_unlock(&s->channel->lock);
+    return r;
+}
+
+void channel_finish(struct channel_stream *s)
+{
+    (void)pthread_mutex_lock(&s->channel->lock);
+    s->finished = true;
+    if (s->in_session)
+        resume(s);
+    (void)pthread_mutex_unlock(&s->channel->lock);
+}
+
+const char *channel_header(const struct channel_stream *s, const char *name)
+{
+    for (size_t at = 0; at < s->headers.len;) {
+        const char *have = (const char *)s->headers.data + at;
+        const char *value = have + strlen(have) + 1;
+
+        if (strcmp(have, name) == 0)
+            return value;
+        at += (size_t)(value - have) + strlen(value) + 1;
+    }
+    return NULL;
 }
 
 int channel_status(struct channel_stream *s, uint64_t deadline_ns, int *ret_status, struct err *err)

@@ -56,6 +56,7 @@ static void stream_free(struct server_stream *s)
     buf_release(&s->queue);
     buf_release(&s->headers);
     free(s->path);
+    free(s->authority);
     free(s);
 }
 
@@ -120,9 +121,22 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         ok = copy_method(s, value, value_len);
     else if (name_len == 5 && memcmp(name, ":path", 5) == 0)
         ok = s->path == NULL && (s->path = strndup((const char *)value, value_len)) != NULL;
+    else if (name_len == 10 && memcmp(name, ":authority", 10) == 0)
+        ok = s->authority == NULL &&
+             (s->authority = strndup((const char *)value, value_len)) != NULL;
     else if (name_len > 0 && name[0] != ':')
         ok = keep_header(s, name, name_len, value, value_len);
     return ok ? 0 : refuse(s);
+}
+
+// Only a request by CONNECT has no path; what it has instead, nghttp2 has seen to.
+static void announce(struct server_stream *s)
+{
+    const char *target = s->path != NULL ? s->path : s->authority;
+
+    s->announced = true;
+    if (s->callbacks->on_request != NULL)
+        s->callbacks->on_request(s->arg, s, s->method, target != NULL ? target : "");
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
@@ -135,11 +149,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     s = stream_of(session, frame->hd.stream_id);
     if (s == NULL || s->ended)
         return 0;
-    if (!s->announced) {
-        s->announced = true;
-        if (s->callbacks->on_request != NULL)
-            s->callbacks->on_request(s->arg, s, s->method, s->path != NULL ? s->path : "");
-    }
+    if (!s->announced)
+        announce(s);
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
         s->ended = true;
         if (s->callbacks->on_end != NULL && !s->finished)

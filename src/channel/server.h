@@ -17,8 +17,9 @@ struct server;
 struct server_stream;
 
 struct server_callbacks {
-    // A request's headers came. `method` (at most 15 bytes) and `path` are borrowed until on_close.
-    // All headers of a request together take at most 16 KiB; more resets the stream.
+    // A request's headers came. `method` (at most 15 bytes) and `path` (of CONNECT: "host:port")
+    // are borrowed until on_close. All headers of a request together take at most 16 KiB; more
+    // resets the stream.
     void (*on_request)(void *arg, struct server_stream *s, const char *method, const char *path);
     // Part of the request's body. Borrowed for the call. The body as a whole is capped by
     // server_options.body_max, or server_stream_set_body_max(): past it the stream is reset.

@@ -28,7 +28,8 @@ struct server_stream {
     void *arg;
 
     char method[METHOD_MAX + 1];
-    char *path;
+    char *path;         // NULL for CONNECT
+    char *authority;    // what CONNECT has instead
     struct buf headers; // name, NUL, value, NUL, and so on
     size_t header_bytes;
     uint64_t body_bytes;

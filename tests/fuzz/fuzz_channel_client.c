@@ -6,6 +6,7 @@
 #include "channel/channel_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -17,6 +18,8 @@ enum {
     DO_CLOSE = 4,  // the first stream is closed midway
     DO_CANCEL = 8, // the second is cancelled midway
     DO_LATE = 16,  // streams are closed after the channel
+    DO_WRITE = 32, // the third request's body is written as the answers come
+    DO_SHUT = 64,  // the session is shut midway
 };
 
 static const uint8_t body[100000];
@@ -36,11 +39,27 @@ static void read_now(struct channel_stream *s)
 
     if (s == NULL)
         return;
-    if (channel_status(s, 0, &status, &err) == 0 && (status < 200 || status > 599))
-        abort();
+    if (channel_status(s, 0, &status, &err) == 0) {
+        const char *value = channel_header(s, "x");
+
+        if (status < 200 || status > 599)
+            abort();
+        if (value != NULL && strpbrk(value, "\r\n") != NULL)
+            abort();
+    }
     if (channel_read(s, out, sizeof(out), 0, &err) > (ssize_t)sizeof(out))
         abort();
     if (s->queue.len - s->head > CHANNEL_WINDOW_BYTES)
+        abort();
+}
+
+static void write_now(struct channel_stream *s)
+{
+    struct err err = ERR_INIT;
+
+    if (channel_write(s, body, 5000, 0, &err) > 5000)
+        abort();
+    if (s->body.len - s->body_head > CHANNEL_WINDOW_BYTES || s->headers.len > CHANNEL_HEADER_BYTES)
         abort();
 }
 
@@ -65,8 +84,12 @@ static void run(struct channel *ch, struct channel_stream *s[STREAMS], const uin
         feed(ch, data + at, len - at < piece ? len - at : piece);
         for (int i = 0; i < STREAMS && (what & DO_READ); i++)
             read_now(s[i]);
+        if (what & DO_WRITE)
+            write_now(s[2]);
         if (!done && at >= len / 2) {
             midway(s, what);
+            if (what & DO_SHUT)
+                channel_shut(ch);
             done = true;
         }
     }
@@ -91,7 +114,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             .body_len = i == 1 && (data[0] & DO_BODY) ? sizeof(body) : 0,
         };
 
-        if (channel_send(ch, &req, &s[i], &err) < 0)
+        if ((i == 2 && (data[0] & DO_WRITE) ? channel_begin : channel_send)(ch, &req, &s[i], &err) <
+            0)
             abort();
     }
     run(ch, s, data, len);
