@@ -4,8 +4,10 @@
 // warmed, frozen) and templates into sandboxes; each sandbox is one agent behind one byte stream.
 // The drivers are const tables of functions; all pass tests/vm/test_driver.c. Read fake.c first.
 //
-// Life of a sandbox: clone -> [channel] -> destroy. With the capabilities: pause <-> resume,
-// snapshot, fork.
+// Life of a sandbox: clone, clone_lasting or restore -> [channel] -> destroy. Meanwhile, with the
+// capabilities: pause <-> resume, and snapshot, which freezes it into an image. An image is in
+// memory until it is freed; stored under an id it outlives the process, too. Sandboxes are restored
+// from an image as often as wanted: one is a resumption, several are a fork.
 //
 // Threads: any thread may call any function, but calls on one sandbox are not made at the same
 // time, except destroy(), which may cut short a call that blocks. Deadlines are CLOCK_MONOTONIC ns.
@@ -20,17 +22,21 @@
 struct driver;
 struct driver_template;
 struct driver_sandbox;
+struct driver_image;
 struct launch_client;
 
 enum driver_cap {
     DRIVER_CAP_TEMPLATE_DISK = 1 << 0, // templates outlive the process
-    DRIVER_CAP_PAUSE = 1 << 1,
-    DRIVER_CAP_SNAPSHOT = 1 << 2,
-    DRIVER_CAP_FORK = 1 << 3,
-    DRIVER_CAP_SHARED = 1 << 4, // sandboxes share one kernel and one agent, and die with it
+    DRIVER_CAP_PAUSE = 1 << 1,         // pause, resume: stopped, but in memory
+    DRIVER_CAP_SNAPSHOT = 1 << 2,      // snapshot, restore, images in memory
+    DRIVER_CAP_IMAGE_DISK = 1 << 3,    // stored images outlive the process
+    DRIVER_CAP_SHARED = 1 << 4,        // clones share one kernel and one agent, and die with it
+    DRIVER_CAP_LASTING = 1 << 5,       // clone_lasting
 };
 
-#define DRIVER_TREE_KEY ".csb-tree-key" // file in a root tree that says what it was built from
+#define DRIVER_IMAGE_ID_MAX 64 // of [a-z0-9-], not beginning with '-'
+
+#define DRIVER_TREE_KEY     ".csb-tree-key" // file in a root tree that says what it was built from
 
 struct driver_config {
     int state_dir_fd;             // for templates; borrowed for the driver's life
@@ -64,6 +70,22 @@ struct driver_usage {
     uint64_t cpu_ns;        // host CPU time so far, in steps of the kernel's clock tick; 0 likewise
 };
 
+// Limits of one lasting sandbox; 0 means the driver's default. A driver whose sandboxes have the
+// shape of their template (qemu, fake) has no others and does not look at them.
+struct driver_limits {
+    uint32_t memory_mib;  // of all its programs together and of what they write to disk
+    uint32_t cpu_percent; // 100 is one processor
+    uint32_t processes;
+    uint32_t disk_mib; // what it may write; a part of memory_mib
+};
+
+struct driver_image_info {
+    char template_key[65]; // of the template it depends on
+    struct driver_shape shape;
+    uint64_t image_bytes;  // in memory, and in every sandbox restored from it
+    uint64_t stored_bytes; // on disk; 0 while it is not stored
+};
+
 // Called by build_template with the booted agent's stream (owned by the callee) to warm it up. The
 // callee must have closed the stream when it returns, and keeps its own deadline. 0, or -1 with
 // *err to give the template up.
@@ -85,7 +107,7 @@ struct driver_ops {
     void (*probe)(const struct driver_config *config, struct driver_probe *ret);
 
     int (*open)(const struct driver_config *config, struct driver **ret, struct err *err);
-    // All sandboxes and templates must be gone. NULL allowed.
+    // All sandboxes, templates and images must be gone. NULL allowed.
     void (*close)(struct driver *d);
 
     // Loads the template of that key from disk, or boots, warms and freezes one. Blocks for seconds
@@ -114,13 +136,53 @@ struct driver_ops {
     // it can; NULL allowed. Blocks some 10 ms.
     void (*destroy)(struct driver_sandbox *s);
 
-    // With the capability, else NULL.
+    // With DRIVER_CAP_LASTING, else NULL. As clone, but for a sandbox that lives long and whose
+    // programs see each other (the agent's data plane): with limits of its own, and where clones
+    // share an agent, an agent of its own. Blocks some 100 ms.
+    int (*clone_lasting)(struct driver *d, struct driver_template *t,
+                         const struct driver_limits *limits, uint64_t deadline_ns,
+                         struct driver_sandbox **ret, struct err *err);
+
+    // With DRIVER_CAP_PAUSE, else NULL. A paused sandbox keeps its memory and its stream, but
+    // nothing runs in it. Pausing a paused one and resuming a running one do nothing.
     int (*pause)(struct driver_sandbox *s, uint64_t deadline_ns, struct err *err);
     int (*resume)(struct driver_sandbox *s, uint64_t deadline_ns, struct err *err);
-    int (*snapshot)(struct driver_sandbox *s, uint64_t deadline_ns, struct driver_template **ret,
-                    struct err *err);
-    int (*fork)(struct driver_sandbox *s, uint32_t count, uint64_t deadline_ns,
-                struct driver_sandbox **ret, struct err *err);
+
+    // What follows: with DRIVER_CAP_SNAPSHOT, else NULL.
+
+    // Freezes a running or paused sandbox into an image, which the caller frees. It stands still
+    // for some 100 ms (longer the more of its memory it changed) and then goes on, streams and
+    // all; one that was paused, or with `leave_paused`, stays paused. On failure it goes on as it
+    // was, but ERR_GONE and ERR_TIMEOUT leave it fit for destroy() only. Other errors: ERR_SYSTEM
+    // (no memory for the image), ERR_UNSUPPORTED (this sandbox cannot be frozen), ERR_PROTOCOL.
+    int (*snapshot)(struct driver_sandbox *s, bool leave_paused, uint64_t deadline_ns,
+                    struct driver_image **ret, struct err *err);
+
+    // A running sandbox from an image, which is borrowed for the call: its memory, processes and
+    // files are as they were. The stream is a new connection to the same agent; whatever was
+    // connected when it was frozen has been told that the peer is gone. As with clones, nobody may
+    // use it before the agent confirmed /sync: entropy, clock and names are those of the image.
+    // Several threads may restore one image at the same time. Blocks some 100 ms. Errors: as clone.
+    int (*restore)(struct driver *d, struct driver_image *image, uint64_t deadline_ns,
+                   struct driver_sandbox **ret, struct err *err);
+
+    // Stores an image on disk under an id: complete and synced, or not at all, whatever dies
+    // meanwhile. An image of that id is replaced. Blocks for as long as the disk takes. ERR_INVALID
+    // for a bad id, ERR_SYSTEM.
+    int (*image_store)(struct driver *d, struct driver_image *image, const char *id,
+                       struct err *err);
+    // Loads a stored image and checks all of it. Free *ret. ERR_GONE: there is none of that id.
+    // ERR_PROTOCOL: it is damaged, and is not to be used. ERR_UNSUPPORTED: it was made with another
+    // root image, processor or VMM. ERR_INVALID, ERR_SYSTEM.
+    int (*image_load)(struct driver *d, const char *id, struct driver_image **ret, struct err *err);
+    // Removes a stored image; loaded ones stay. 0 also when there is none. ERR_INVALID, ERR_SYSTEM.
+    int (*image_remove)(struct driver *d, const char *id, struct err *err);
+    // Calls `each` with every stored id and its bytes on disk; for finding those nobody wants.
+    void (*image_each)(struct driver *d,
+                       void (*each)(void *arg, const char *id, uint64_t stored_bytes), void *arg);
+    void (*image_info)(const struct driver_image *image, struct driver_image_info *ret);
+    // Sandboxes restored from it live on. NULL allowed.
+    void (*image_free)(struct driver_image *image);
 };
 
 extern const struct driver_ops driver_fake;
