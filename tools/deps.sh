@@ -7,7 +7,7 @@ set -eu
 
 run_packages="gcc libc6-dev meson ninja-build pkg-config
     libmicrohttpd-dev libjansson-dev libnghttp2-dev libseccomp-dev libzstd-dev nettle-dev zlib1g-dev
-    libcurl4-openssl-dev
+    libsqlite3-dev libcurl4-openssl-dev
     qemu-system-x86 mmdebstrap erofs-utils kmod cpio zstd util-linux uidmap ca-certificates curl
     python3 dpkg-dev"
 test_packages="libasan8 libubsan1 libtsan2 clang-format-19 shellcheck e2fsprogs procps wrk bubblewrap"

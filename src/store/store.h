@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What outlives the daemon: API keys and the sandboxes that clients own. Nothing outside of this
+// module knows what it is kept in. How it works is told in store.c.
+//
+// Any thread may call any function; each takes the module's own lock and blocks for the disk, some
+// milliseconds at most, or up to STORE_BUSY_MS while another process writes.
+#ifndef CSB_STORE_STORE_H
+#define CSB_STORE_STORE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+#define STORE_BUSY_MS      5000
+#define STORE_KEY_TEXT_LEN 44 // "e2b_" and 40 lower-case hex digits
+#define STORE_KEY_ID_MAX   16 // bytes, its NUL among them
+#define STORE_NAME_MAX     64 // bytes of a key's name, its NUL among them
+
+enum store_sync {
+    // What was committed survives the end of the process at any moment, but maybe not a power cut.
+    STORE_SYNC_PROCESS,
+    STORE_SYNC_POWER, // and a power cut
+};
+
+// Opens the store in the directory `dir_fd` (borrowed for the store's life), makes it when it is
+// not there. Errors: ERR_SYSTEM; ERR_UNSUPPORTED when it is of a later version of this program.
+int store_open(int dir_fd, enum store_sync sync, struct store **ret, struct err *err);
+void store_close(struct store *s); // NULL is allowed
+
+// Keys. A key is told once, when it is made; what is kept is its SHA-256.
+
+struct store_key {
+    char id[STORE_KEY_ID_MAX];
+    char name[STORE_NAME_MAX];
+    char hint[12]; // how it begins
+    uint64_t created_ms;
+    uint64_t revoked_ms; // 0: it is good
+};
+
+// Makes a key. `name` is for people. *ret_text gets the key itself.
+int store_key_add(struct store *s, const char *name, char ret_text[STORE_KEY_TEXT_LEN + 1],
+                  struct store_key *ret, struct err *err);
+
+// Looks a client's text up: *ret_id is "" when it is no key that is good.
+int store_key_find(struct store *s, const char *text, char ret_id[STORE_KEY_ID_MAX],
+                   struct err *err);
+
+// Whether any was ever made, revoked ones among them.
+int store_key_any(struct store *s, bool *ret, struct err *err);
+
+// Oldest first. A value other than 0 stops it and is returned; the callback may not call back.
+typedef int (*store_key_fn)(void *arg, const struct store_key *key);
+int store_key_each(struct store *s, store_key_fn fn, void *arg, struct err *err);
+
+// *ret_found is false when no good key has that id.
+int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct err *err);
+
+// Sandboxes.
+
+// Strings are borrowed for the call. metadata and env are JSON objects.
+struct store_sandbox {
+    const char *id;
+    const char *key;
+    const char *template;
+    const char *metadata;
+    const char *env;
+    const char *token;         // or NULL
+    const char *traffic_token; // or NULL
+    const char *state;         // a word of the sandbox layer's
+    bool pause_on_timeout;
+    uint64_t started_ms;
+    uint64_t end_ms;
+};
+
+// Adds it, or replaces the one of that id.
+int store_sandbox_put(struct store *s, const struct store_sandbox *sandbox, struct err *err);
+// One that is not there is no error.
+int store_sandbox_set_end(struct store *s, const char *id, uint64_t end_ms, struct err *err);
+int store_sandbox_remove(struct store *s, const char *id, struct err *err);
+
+// Oldest first; as store_key_each().
+typedef int (*store_sandbox_fn)(void *arg, const struct store_sandbox *sandbox);
+int store_sandbox_each(struct store *s, store_sandbox_fn fn, void *arg, struct err *err);
+
+#endif

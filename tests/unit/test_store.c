@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/store.h"
+
+#include "base/fd.h"
+#include "tap.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/csb-store-XXXXXX";
+static int dir_fd = -1;
+static struct err err;
+
+static struct store *open_store(enum store_sync sync)
+{
+    struct store *s = NULL;
+
+    err = (struct err)ERR_INIT;
+    if (!CHECK(store_open(dir_fd, sync, &s, &err) == 0))
+        printf("# %s\n", err.message);
+    return s;
+}
+
+struct seen {
+    char text[512];
+    int stop_at, count;
+};
+
+static int on_key(void *arg, const struct store_key *key)
+{
+    struct seen *seen = arg;
+    size_t used = strlen(seen->text);
+
+    (void)snprintf(seen->text + used, sizeof(seen->text) - used, "%s%s;", key->name,
+                   key->revoked_ms != 0 ? "-" : "");
+    return ++seen->count == seen->stop_at ? 7 : 0;
+}
+
+static void test_keys(struct store *s)
+{
+    char text[STORE_KEY_TEXT_LEN + 1], other[STORE_KEY_TEXT_LEN + 1];
+    char id[STORE_KEY_ID_MAX];
+    struct store_key key, second;
+    struct seen seen = {.text = ""}, stopped = {.stop_at = 1};
+    bool any = true, found = true;
+
+    CHECK(store_key_any(s, &any, &err) == 0 && !any);
+    CHECK(store_key_add(s, "first", text, &key, &err) == 0);
+    CHECK_INT(strlen(text), STORE_KEY_TEXT_LEN);
+    CHECK(strncmp(text, "e2b_", 4) == 0 && strspn(text + 4, "0123456789abcdef") == 40);
+    CHECK(strncmp(key.hint, text, strlen(key.hint)) == 0 && strlen(key.hint) == 8);
+    CHECK(store_key_find(s, text, id, &err) == 0);
+    CHECK_STR(id, key.id);
+    memcpy(other, text, sizeof(other));
+    other[43] = other[43] == '0' ? '1' : '0';
+    CHECK(store_key_find(s, other, id, &err) == 0 && id[0] == '\0');
+    CHECK(store_key_find(s, "", id, &err) == 0 && id[0] == '\0');
+    CHECK(store_key_find(s, "' OR 1=1 --", id, &err) == 0 && id[0] == '\0');
+    CHECK(store_key_add(s, "second", other, &second, &err) == 0);
+    CHECK(strcmp(text, other) != 0 && strcmp(key.id, second.id) != 0);
+    CHECK(store_key_revoke(s, key.id, &found, &err) == 0 && found);
+    CHECK(store_key_revoke(s, key.id, &found, &err) == 0 && !found);
+    CHECK(store_key_find(s, text, id, &err) == 0 && id[0] == '\0');
+    CHECK(store_key_find(s, other, id, &err) == 0);
+    CHECK_STR(id, second.id);
+    CHECK(store_key_any(s, &any, &err) == 0 && any);
+    CHECK_INT(store_key_each(s, on_key, &seen, &err), 0);
+    CHECK(strstr(seen.text, "first-;") != NULL && strstr(seen.text, "second;") != NULL);
+    CHECK_INT(store_key_each(s, on_key, &stopped, &err), 7);
+    memset(id, 'x', sizeof(id));
+    CHECK(store_key_add(s, "a name that is much longer than the sixty-three bytes that it may have",
+                        text, &key, &err) < 0 &&
+          strcmp(err.field, "name") == 0);
+}
+
+static int on_sandbox(void *arg, const struct store_sandbox *b)
+{
+    struct seen *seen = arg;
+    size_t used = strlen(seen->text);
+
+    (void)snprintf(seen->text + used, sizeof(seen->text) - used, "%s %s %s %s %s %d %llu;", b->id,
+                   b->template, b->metadata, b->token == NULL ? "-" : b->token, b->state,
+                   b->pause_on_timeout, (unsigned long long)b->end_ms);
+    return 0;
+}
+
+static void check_sandboxes(struct store *s, const char *want)
+{
+    struct seen seen = {.text = ""};
+
+    CHECK_INT(store_sandbox_each(s, on_sandbox, &seen, &err), 0);
+    CHECK_STR(seen.text, want);
+}
+
+static void test_sandboxes(struct store *s)
+{
+    struct store_sandbox a = {.id = "ia",
+                              .key = "k1",
+                              .template = "base",
+                              .metadata = "{}",
+                              .env = "{}",
+                              .token = "t",
+                              .state = "running",
+                              .started_ms = 5,
+                              .end_ms = 9};
+    struct store_sandbox b = a;
+
+    b.id = "ib";
+    b.token = NULL;
+    b.metadata = "{\"x\":\"it's\"}";
+    b.started_ms = 4;
+    b.pause_on_timeout = true;
+    CHECK(store_sandbox_put(s, &a, &err) == 0 && store_sandbox_put(s, &b, &err) == 0);
+    check_sandboxes(s, "ib base {\"x\":\"it's\"} - running 1 9;ia base {} t running 0 9;");
+    CHECK(store_sandbox_set_end(s, "ia", 77, &err) == 0);
+    a.state = "paused";
+    a.end_ms = 78;
+    CHECK(store_sandbox_put(s, &a, &err) == 0);
+    CHECK(store_sandbox_remove(s, "ib", &err) == 0);
+    CHECK(store_sandbox_remove(s, "ib", &err) == 0);
+    check_sandboxes(s, "ia base {} t paused 0 78;");
+}
+
+// What a second process writes is there for the first at once, and outlives a process that is
+// killed.
+static void test_two_processes(struct store *s)
+{
+    int status = -1;
+    bool any_of_child = false;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct store *mine = NULL;
+        char text[STORE_KEY_TEXT_LEN + 1];
+        struct store_key key;
+
+        if (store_open(dir_fd, STORE_SYNC_POWER, &mine, &err) == 0 &&
+            store_key_add(mine, "of the child", text, &key, &err) == 0)
+            (void)raise(SIGKILL);
+        _exit(1);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+    struct seen seen = {.text = ""};
+    CHECK_INT(store_key_each(s, on_key, &seen, &err), 0);
+    any_of_child = strstr(seen.text, "of the child") != NULL;
+    CHECK(any_of_child);
+}
+
+static void test_later_version(void)
+{
+    struct store *s = NULL;
+    sqlite3 *db = NULL;
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/codesandbox.db", dir);
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    CHECK(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL) == SQLITE_OK);
+    (void)sqlite3_close(db);
+    CHECK(store_open(dir_fd, STORE_SYNC_PROCESS, &s, &err) < 0 && err.code == ERR_UNSUPPORTED);
+}
+
+static void test_broken(void)
+{
+    struct store *s = NULL;
+    int fd = openat(dir_fd, "codesandbox.db", O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+    (void)unlinkat(dir_fd, "codesandbox.db-wal", 0);
+    (void)unlinkat(dir_fd, "codesandbox.db-shm", 0);
+    CHECK(fd >= 0 &&
+          fd_write_all(fd, "this is no database at all, not even a bit of one....", 53) == 0);
+    fd_close(&fd);
+    CHECK(store_open(dir_fd, STORE_SYNC_PROCESS, &s, &err) < 0 && err.code == ERR_SYSTEM);
+}
+
+// The directory's path is closed to the user that the service becomes.
+static void test_closed_path(void)
+{
+    char closed[] = "/tmp/csb-closed-XXXXXX";
+    char sub[64];
+    int status = -1, fd;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        CHECK_MSG(true, "a closed path # SKIP needs root");
+        return;
+    }
+    CHECK(mkdtemp(closed) != NULL);
+    (void)snprintf(sub, sizeof(sub), "%s/store", closed);
+    CHECK(mkdir(sub, 0700) == 0 && chown(sub, 12345, 12345) == 0);
+    fd = open(sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    pid = fork();
+    if (pid == 0) {
+        struct store *s = NULL;
+        char text[STORE_KEY_TEXT_LEN + 1];
+        struct store_key key;
+
+        if (setgid(12345) < 0 || setuid(12345) < 0 ||
+            store_open(fd, STORE_SYNC_PROCESS, &s, &err) < 0 ||
+            store_key_add(s, "x", text, &key, &err) < 0) {
+            printf("# %s\n", err.message);
+            fflush(stdout);
+            _exit(1);
+        }
+        store_close(s);
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK_INT(status, 0);
+    (void)unlinkat(fd, "codesandbox.db", 0);
+    fd_close(&fd);
+    (void)rmdir(sub);
+    (void)rmdir(closed);
+}
+
+int main(void)
+{
+    struct store *s;
+
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    s = open_store(STORE_SYNC_PROCESS);
+    if (s == NULL)
+        return 1;
+    test_keys(s);
+    test_sandboxes(s);
+    test_two_processes(s);
+    store_close(s);
+    s = open_store(STORE_SYNC_POWER);
+    check_sandboxes(s, "ia base {} t paused 0 78;");
+    store_close(s);
+    store_close(NULL);
+    test_later_version();
+    test_broken();
+    test_closed_path();
+    (void)unlinkat(dir_fd, "codesandbox.db", 0);
+    fd_close(&dir_fd);
+    CHECK_INT(rmdir(dir), 0);
+    return tap_done();
+}
