@@ -16,7 +16,7 @@
 #include <sys/types.h>
 
 #define LAUNCH_MAGIC   0x6c425343u // "CSBl"
-#define LAUNCH_VERSION 2
+#define LAUNCH_VERSION 3
 #define LAUNCH_VMS_MAX 1024
 
 enum launch_op {
@@ -28,6 +28,7 @@ enum launch_op {
     LAUNCH_OP_PROBE_KVM, // times a small guest loop on /dev/kvm; about 700 ms where it is emulated,
                          // more only on a host too busy to start a process
     LAUNCH_OP_SPAWN_AGENT, // an agent in a jail on the host; `memory_mib` bounds all it runs, 0 not
+    LAUNCH_OP_OPEN_MEMORY, // of a VMM by id: the reply has LAUNCH_MEMORY_FD_COUNT descriptors
 };
 
 enum launch_accel { LAUNCH_ACCEL_TCG = 1, LAUNCH_ACCEL_KVM };
@@ -52,6 +53,16 @@ enum launch_fd {
 // Descriptors of a SPAWN_AGENT: the SOCK_SEQPACKET socket on which it is given its sessions, and
 // where it writes its messages.
 enum launch_agent_fd { LAUNCH_AGENT_FD_CONTROL, LAUNCH_AGENT_FD_LOG, LAUNCH_AGENT_FD_COUNT };
+
+// Descriptors of the reply to an OPEN_MEMORY, all read-only: the VMM's address space, what each
+// page of it is (without physical addresses), and its mappings, as in proc(5). They tell nothing of
+// any other process, and nothing once the VMM is gone.
+enum launch_memory_fd {
+    LAUNCH_MEMORY_FD_MEM,
+    LAUNCH_MEMORY_FD_PAGEMAP,
+    LAUNCH_MEMORY_FD_MAPS,
+    LAUNCH_MEMORY_FD_COUNT
+};
 
 struct launch_request {
     uint32_t magic;
@@ -145,6 +156,11 @@ struct launch_agent {
 };
 // As launch_spawn(). The pidfd becomes readable when the agent and all it ran are gone.
 int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent, int *ret_pidfd,
+                       struct err *err);
+
+// Descriptors through which the memory of a running VMM can be read; owned by the caller. ERR_GONE
+// when there is no such VMM.
+int launch_open_memory(struct launch_client *c, uint64_t id, int ret_fds[LAUNCH_MEMORY_FD_COUNT],
                        struct err *err);
 
 // Best effort; 0 also when the id is unknown or the launcher is gone (then its VMMs are too).

@@ -21,12 +21,25 @@
 // A start may take the launcher 10 s; to give it up sooner would end the launcher and all VMMs.
 #define REPLY_DEADLINE_MS 20000
 
+#define REPLY_FDS_MAX     LAUNCH_MEMORY_FD_COUNT
+
+struct reply_fds {
+    int fds[REPLY_FDS_MAX];
+    size_t count;
+};
+
+static void close_fds(struct reply_fds *f)
+{
+    while (f->count > 0)
+        fd_close(&f->fds[--f->count]);
+}
+
 // On the stack of the thread that waits.
 struct call {
     uint32_t serial;
     struct launch_reply *reply;
-    int fd;    // that came with the reply, or -1
-    bool done; // the reply is here, or `err` says why there will be none
+    struct reply_fds fds; // that came with the reply
+    bool done;            // the reply is here, or `err` says why there will be none
     struct err err;
     struct call *next;
 };
@@ -131,27 +144,27 @@ uint64_t launch_client_generation(struct launch_client *c)
 }
 
 // With the lock held: gives a reply to its call. One that nobody waits for any more is dropped.
-static void deliver(struct launch_client *c, const struct launch_reply *reply, int *fd)
+static void deliver(struct launch_client *c, const struct launch_reply *reply,
+                    struct reply_fds *fds)
 {
     for (struct call *k = c->calls; k != NULL; k = k->next) {
         if (k->serial != reply->serial || k->done)
             continue;
         *k->reply = *reply;
         k->reply->message[sizeof(reply->message) - 1] = '\0';
-        k->fd = fd_steal(fd);
+        k->fds = *fds;
+        fds->count = 0;
         k->done = true;
         return;
     }
 }
 
 // One reply, by the only thread that reads. *err says what is wrong with the launcher.
-static int read_reply(int sock, struct launch_reply *ret, int *ret_fd, struct err *err)
+static int read_reply(int sock, struct launch_reply *ret, struct reply_fds *ret_fds,
+                      struct err *err)
 {
-    size_t got = 0;
-    ssize_t n = fd_recv_msg(sock, ret, sizeof(*ret), ret_fd, 1, &got);
+    ssize_t n = fd_recv_msg(sock, ret, sizeof(*ret), ret_fds->fds, REPLY_FDS_MAX, &ret_fds->count);
 
-    if (got == 0)
-        *ret_fd = -1;
     if (n <= 0 && n != -EMSGSIZE)
         return err_set(err, ERR_GONE, "the launcher is gone");
     if (n != (ssize_t)sizeof(*ret) || ret->magic != LAUNCH_MAGIC ||
@@ -165,24 +178,24 @@ static void take_turn(struct launch_client *c, uint64_t deadline_ns)
 {
     struct launch_reply reply;
     struct err err = ERR_INIT;
+    struct reply_fds fds = {.count = 0};
     int sock = c->sock;
-    int fd = -1;
     int r;
 
     c->reading = true;
     (void)pthread_mutex_unlock(&c->lock);
     r = fd_wait(sock, POLLIN, deadline_ns);
-    if (r > 0 && read_reply(sock, &reply, &fd, &err) < 0)
+    if (r > 0 && read_reply(sock, &reply, &fds, &err) < 0)
         r = -1;
     (void)pthread_mutex_lock(&c->lock);
     c->reading = false;
     if (r > 0)
-        deliver(c, &reply, &fd);
+        deliver(c, &reply, &fds);
     if (r < 0) {
         c->stuck = c->stuck || err.code == ERR_PROTOCOL;
         drop(c, &err);
     }
-    fd_close(&fd);
+    close_fds(&fds);
     (void)pthread_cond_broadcast(&c->changed);
 }
 
@@ -224,13 +237,13 @@ static int send_request(struct launch_client *c, struct launch_request *q, const
     return r < 0 ? err_set(err, ERR_GONE, "the launcher is gone: %s", strerror(-r)) : 0;
 }
 
-// One exchange. *ret_fd is the descriptor that came along, or -1. A launcher that does not answer
+// One exchange. *ret_fds are the descriptors that came along. A launcher that does not answer
 // is given up unless the caller is `patient`.
 static int call_by(struct launch_client *c, struct launch_request *q, const int *fds,
                    size_t fd_count, uint64_t deadline_ns, bool patient, struct launch_reply *ret,
-                   int *ret_fd, struct err *err)
+                   struct reply_fds *ret_fds, struct err *err)
 {
-    struct call k = {.reply = ret, .fd = -1};
+    struct call k = {.reply = ret};
     bool stuck = false;
     int r;
 
@@ -253,14 +266,14 @@ static int call_by(struct launch_client *c, struct launch_request *q, const int 
     (void)pthread_mutex_unlock(&c->lock);
     if (stuck && c->on_stuck != NULL)
         c->on_stuck(c->on_stuck_arg);
-    *ret_fd = k.fd;
+    *ret_fds = k.fds;
     if (k.err.code != ERR_NONE) {
         if (err != NULL)
             *err = k.err;
         return -1;
     }
     if (r == 0 && ret->code != ERR_NONE) {
-        fd_close(ret_fd);
+        close_fds(ret_fds);
         r = err_set(err, (enum err_code)ret->code, "%s", ret->message);
         if (err != NULL)
             err->sys = ret->sys;
@@ -269,9 +282,9 @@ static int call_by(struct launch_client *c, struct launch_request *q, const int 
 }
 
 static int call(struct launch_client *c, struct launch_request *q, const int *fds, size_t fd_count,
-                struct launch_reply *ret, int *ret_fd, struct err *err)
+                struct launch_reply *ret, struct reply_fds *ret_fds, struct err *err)
 {
-    return call_by(c, q, fds, fd_count, clock_deadline_ms(REPLY_DEADLINE_MS), false, ret, ret_fd,
+    return call_by(c, q, fds, fd_count, clock_deadline_ms(REPLY_DEADLINE_MS), false, ret, ret_fds,
                    err);
 }
 
@@ -280,10 +293,10 @@ static int hello(struct launch_client *c, uint64_t deadline_ns, bool patient,
 {
     struct launch_request q = {.op = LAUNCH_OP_HELLO};
     struct launch_reply reply;
-    int fd;
-    int r = call_by(c, &q, NULL, 0, deadline_ns, patient, &reply, &fd, err);
+    struct reply_fds fds;
+    int r = call_by(c, &q, NULL, 0, deadline_ns, patient, &reply, &fds, err);
 
-    fd_close(&fd);
+    close_fds(&fds);
     if (r < 0)
         return r;
     *ret = reply.u.info;
@@ -309,10 +322,10 @@ int launch_probe_kvm(struct launch_client *c, struct launch_kvm *ret, struct err
 {
     struct launch_request q = {.op = LAUNCH_OP_PROBE_KVM};
     struct launch_reply reply;
-    int fd;
-    int r = call(c, &q, NULL, 0, &reply, &fd, err);
+    struct reply_fds fds;
+    int r = call(c, &q, NULL, 0, &reply, &fds, err);
 
-    fd_close(&fd);
+    close_fds(&fds);
     if (r < 0)
         return r;
     *ret = reply.u.kvm;
@@ -324,14 +337,16 @@ static int spawn(struct launch_client *c, struct launch_request *q, const int *f
                  int *ret_pidfd, struct err *err)
 {
     struct launch_reply reply;
-    int fd;
-    int r = call(c, q, fds, fd_count, &reply, &fd, err);
+    struct reply_fds reply_fds;
+    int r = call(c, q, fds, fd_count, &reply, &reply_fds, err);
 
     if (r < 0)
         return r;
-    if (fd < 0)
+    if (reply_fds.count != 1) {
+        close_fds(&reply_fds);
         return err_set(err, ERR_PROTOCOL, "the launcher's answer has no pidfd");
-    *ret_pidfd = fd;
+    }
+    *ret_pidfd = reply_fds.fds[0];
     return 0;
 }
 
@@ -359,15 +374,32 @@ int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent
     return spawn(c, &q, agent->fds, LAUNCH_AGENT_FD_COUNT, ret_pidfd, err);
 }
 
+int launch_open_memory(struct launch_client *c, uint64_t id, int ret_fds[LAUNCH_MEMORY_FD_COUNT],
+                       struct err *err)
+{
+    struct launch_request q = {.op = LAUNCH_OP_OPEN_MEMORY, .id = id};
+    struct launch_reply reply;
+    struct reply_fds fds;
+
+    if (call(c, &q, NULL, 0, &reply, &fds, err) < 0)
+        return -1;
+    if (fds.count != LAUNCH_MEMORY_FD_COUNT) {
+        close_fds(&fds);
+        return err_set(err, ERR_PROTOCOL, "the launcher's answer lacks descriptors");
+    }
+    memcpy(ret_fds, fds.fds, sizeof(fds.fds));
+    return 0;
+}
+
 int launch_kill(struct launch_client *c, uint64_t id, struct err *err)
 {
     struct launch_request q = {.op = LAUNCH_OP_KILL, .id = id};
     struct launch_reply reply;
     struct err mine = ERR_INIT;
-    int fd;
-    int r = call(c, &q, NULL, 0, &reply, &fd, &mine);
+    struct reply_fds fds;
+    int r = call(c, &q, NULL, 0, &reply, &fds, &mine);
 
-    fd_close(&fd);
+    close_fds(&fds);
     if (r < 0 && mine.code == ERR_GONE)
         return 0;
     if (r < 0 && err != NULL)

@@ -124,14 +124,24 @@ static int check_request(const struct launch_request *q, ssize_t len, size_t fd_
     return 0;
 }
 
-static int answer(struct server *s, struct launch_reply *reply, int pidfd, const struct err *err)
+#define REPLY_FDS_MAX LAUNCH_MEMORY_FD_COUNT
+
+// Descriptors that go with a reply.
+struct reply_fds {
+    int fds[REPLY_FDS_MAX];
+    size_t count;
+    bool owned; // closed once they were sent
+};
+
+static int answer(struct server *s, struct launch_reply *reply, const struct reply_fds *fds,
+                  const struct err *err)
 {
     reply->magic = LAUNCH_MAGIC;
     reply->version = LAUNCH_VERSION;
     reply->code = (uint32_t)err->code;
     reply->sys = err->sys;
     (void)snprintf(reply->message, sizeof(reply->message), "%s", err->message);
-    return fd_send_msg(s->sock, reply, sizeof(*reply), &pidfd, pidfd >= 0 ? 1 : 0);
+    return fd_send_msg(s->sock, reply, sizeof(*reply), fds->fds, fds->count);
 }
 
 // Answers the kills that are done or have taken too long. Returns when the next one will have, or
@@ -156,7 +166,7 @@ static uint64_t answer_kills(struct server *s, bool *ret_failed)
             (void)err_set(&err, ERR_TIMEOUT, "it was killed %d ms ago and is still ending",
                           KILL_ANSWER_MS);
         }
-        if (answer(s, &reply, -1, &err) < 0)
+        if (answer(s, &reply, &(struct reply_fds){.count = 0}, &err) < 0)
             *ret_failed = true;
     }
     s->kill_count = kept;
@@ -181,8 +191,11 @@ static bool begin_kill(struct server *s, const struct launch_request *q, struct 
 
 // Carries one checked request out. *ret_later: it is answered by answer_kills().
 static int handle(struct server *s, const struct launch_request *q, const int *fds, size_t fd_count,
-                  struct launch_reply *reply, int *ret_pidfd, bool *ret_later, struct err *err)
+                  struct launch_reply *reply, struct reply_fds *ret_fds, bool *ret_later,
+                  struct err *err)
 {
+    int r;
+
     switch (q->op) {
     case LAUNCH_OP_HELLO:
         reply->u.info = s->info;
@@ -190,11 +203,20 @@ static int handle(struct server *s, const struct launch_request *q, const int *f
     case LAUNCH_OP_SPAWN:
         if (check_spawn(q, fds, fd_count, err) < 0)
             return -1;
-        return launch_vms_spawn(s->vms, q, fds, &reply->pid, ret_pidfd, err);
+        r = launch_vms_spawn(s->vms, q, fds, &reply->pid, &ret_fds->fds[0], err);
+        ret_fds->count = r == 0 ? 1 : 0;
+        return r;
     case LAUNCH_OP_SPAWN_AGENT:
         if (check_spawn_agent(q, fds, fd_count, err) < 0)
             return -1;
-        return launch_vms_spawn_agent(s->vms, q, fds, &reply->pid, ret_pidfd, err);
+        r = launch_vms_spawn_agent(s->vms, q, fds, &reply->pid, &ret_fds->fds[0], err);
+        ret_fds->count = r == 0 ? 1 : 0;
+        return r;
+    case LAUNCH_OP_OPEN_MEMORY:
+        r = launch_vms_open_memory(s->vms, q->id, ret_fds->fds, err);
+        ret_fds->count = r == 0 ? LAUNCH_MEMORY_FD_COUNT : 0;
+        ret_fds->owned = true;
+        return r;
     case LAUNCH_OP_KILL:
         *ret_later = begin_kill(s, q, err);
         return 0;
@@ -214,8 +236,9 @@ static int serve_one(struct server *s)
     struct err err = ERR_INIT;
     int fds[LAUNCH_FD_COUNT] = {-1, -1, -1, -1, -1};
     size_t fd_count = 0;
+    struct reply_fds reply_fds = {.count = 0};
     bool later = false;
-    int pidfd = -1;
+    int r;
     ssize_t n = fd_recv_msg(s->sock, &q, sizeof(q), fds, LAUNCH_FD_COUNT, &fd_count);
 
     if (n == 0 || (n < 0 && n != -EMSGSIZE && n != -EINTR && n != -EAGAIN))
@@ -225,14 +248,17 @@ static int serve_one(struct server *s)
     if (n < 0)
         (void)err_set(&err, ERR_INVALID, "a request of too many bytes or descriptors");
     else if (check_request(&q, n, fd_count, &err) == 0)
-        (void)handle(s, &q, fds, fd_count, &reply, &pidfd, &later, &err);
+        (void)handle(s, &q, fds, fd_count, &reply, &reply_fds, &later, &err);
     reply.id = q.id;
     reply.serial = q.serial;
     for (size_t i = 0; i < fd_count; i++)
         fd_close(&fds[i]);
     if (later)
         return 0;
-    return answer(s, &reply, pidfd, &err) < 0 ? -1 : 0;
+    r = answer(s, &reply, &reply_fds, &err);
+    for (size_t i = 0; reply_fds.owned && i < reply_fds.count; i++)
+        fd_close(&reply_fds.fds[i]);
+    return r < 0 ? -1 : 0;
 }
 
 // False when told to end.

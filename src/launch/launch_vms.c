@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/launch_vms.h"
 
+#include "launch/open_memory.h"
 #include "launch/qemu_argv.h"
 
 #include "base/clock.h"
@@ -38,6 +39,7 @@ enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_DYING };
 
 struct slot {
     enum slot_state state;
+    bool agent; // not a VMM
     uint64_t id;
     struct jail_child child;
     struct cgroup *cgroup;
@@ -338,8 +340,24 @@ int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *
         return err_set(err, ERR_UNSUPPORTED, "this launcher starts no agents");
     if (claim(vms, req->id, &s, err) < 0)
         return -1;
+    s->agent = true;
     r = make_agent_cgroup(vms, req, (uint32_t)(s - vms->slots), &s->cgroup, err);
     if (r == 0)
         r = start_agent(vms, s, fds, err);
     return started(s, r, ret_pid, ret_pidfd);
+}
+
+int launch_vms_open_memory(struct launch_vms *vms, uint64_t id, int ret_fds[LAUNCH_MEMORY_FD_COUNT],
+                           struct err *err)
+{
+    struct slot *s;
+    int r;
+
+    (void)launch_vms_step(vms); // one that ended is not mistaken for one that runs
+    s = find(vms, id);
+    if (s == NULL || s->state != SLOT_LIVE || s->agent || s->child.pidfd < 0)
+        return err_set(err, ERR_GONE, "no such VMM is running");
+    // It is not reaped before the next step, so its pid is nobody else's.
+    r = open_memory(s->child.pid, ret_fds);
+    return r < 0 ? err_sys(err, r, "open the VMM's memory") : 0;
 }

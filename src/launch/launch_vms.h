@@ -43,6 +43,10 @@ int launch_vms_spawn(struct launch_vms *vms, const struct launch_request *req, c
 int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *req, const int *fds,
                            int32_t *ret_pid, int *ret_pidfd, struct err *err);
 
+// Descriptors of a running VMM's memory, owned by the caller. Quick, whatever the memory's size.
+int launch_vms_open_memory(struct launch_vms *vms, uint64_t id, int ret_fds[LAUNCH_MEMORY_FD_COUNT],
+                           struct err *err);
+
 // Kills one, if there is such a one.
 void launch_vms_kill(struct launch_vms *vms, uint64_t id);
 
