@@ -180,14 +180,46 @@ static void answer_run(struct request *q)
     q->run = NULL;
 }
 
+// Of the data plane there is what the daemon itself asks for.
+static void answer_envd_init(struct request *q)
+{
+    struct err err = ERR_INIT;
+    _cleanup_json_ json_t *doc = NULL;
+
+    if (json_read("body", q->body.data, q->body.len, &doc, &err) < 0)
+        respond_error(q, 400, "invalid", err.message);
+    else
+        (void)server_respond(q->stream, 204, NULL, NULL, 0, false);
+}
+
+static void answer_envd_metrics(struct request *q)
+{
+    static const char text[] =
+        "{\"ts\":1,\"cpu_count\":1,\"cpu_used_pct\":12.5,\"mem_total\":1000,"
+        "\"mem_used\":600,\"mem_cache\":50,\"disk_used\":7,\"disk_total\":400}";
+
+    (void)server_respond(q->stream, 200, "application/json", text, sizeof(text) - 1, false);
+}
+
+// For tests: the sandbox dies by itself.
+static void answer_envd_die(struct request *q)
+{
+    q->agent->dying = true;
+}
+
 static const struct route {
     const char *method;
     const char *path;
     void (*answer)(struct request *q);
 } routes[] = {
-    {"GET", "/health", answer_health}, {"GET", "/stats", answer_stats},
-    {"POST", "/sync", answer_sync},    {"POST", "/prepare", answer_prepare},
+    {"GET", "/health", answer_health},
+    {"GET", "/stats", answer_stats},
+    {"POST", "/sync", answer_sync},
+    {"POST", "/prepare", answer_prepare},
     {"POST", "/run", answer_run},
+    {"POST", "/envd/init", answer_envd_init},
+    {"GET", "/envd/metrics", answer_envd_metrics},
+    {"POST", "/envd/die", answer_envd_die},
 };
 
 static void on_request(void *arg, struct server_stream *s, const char *method, const char *path)

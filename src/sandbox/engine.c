@@ -9,6 +9,7 @@
 #include "channel/channel.h"
 #include "sandbox/agent_client.h"
 #include "sandbox/engine_internal.h"
+#include "sandbox/lasting.h"
 #include "sandbox/runtime.h"
 
 #include <stdio.h>
@@ -120,6 +121,7 @@ static int open_parts(struct engine *e, struct err *err)
     struct pool_config pool = {
         .runtimes = c->runtimes,
         .ready = c->pool_ready,
+        .plain = c->pool_plain,
         .max = c->pool_max,
         .queue_max = c->queue_max,
         .queue_wait_ms = c->queue_wait_ms,
@@ -147,6 +149,7 @@ static int open_parts(struct engine *e, struct err *err)
         .limits = c->limits,
     };
     if (c->driver->caps & DRIVER_CAP_SHARED) {
+        pool.plain = 0; // those of the pool cannot be taken out of it
         // One is made in a few milliseconds, of which the agent works some and we wait the rest.
         pool.workers = 2 * (pool.workers + 1);
     } else if (strcmp(e->probe.accel, "kvm") != 0) {
@@ -305,4 +308,17 @@ int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, 
     else
         pool_put_back(e->pool, s);
     return r;
+}
+
+int engine_take(struct engine *e, bool (*gone)(void *arg), void *gone_arg, struct sandbox **ret,
+                struct err *err)
+{
+    const struct pool_wait wait = {.gone = gone, .arg = gone_arg};
+
+    if (e->config.driver->caps & DRIVER_CAP_SHARED)
+        return lasting_start(e, ret, err);
+    if (pool_acquire(e->pool, NULL, &wait, ret, err) < 0)
+        return -1;
+    pool_give_away(e->pool, *ret);
+    return 0;
 }

@@ -30,6 +30,7 @@ struct engine_config {
     struct runtime_table *runtimes;     // borrowed
     struct driver_shape shape;
     uint32_t pool_ready;          // ready sandboxes to keep per warm runtime, default 3
+    uint32_t pool_plain;          // ready ones to keep for engine_take()
     uint32_t pool_max;            // sandboxes alive at once, ready and running
     uint32_t queue_max;           // requests that may wait for a sandbox
     uint64_t queue_wait_ms;       // longest wait before ERR_BUSY
@@ -76,6 +77,13 @@ const struct runtime_table *engine_runtimes(const struct engine *e);
 // The agent's /stats of a ready sandbox, as JSON text (freed by the caller). The sandbox goes back
 // to the pool. Waits for one as a run does; errors as run_open.
 int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, struct err *err);
+
+// A machine for good, from the pool or made for it, that is ended with sandbox_free() before
+// engine_free(). Waits for one as a run does, asking `gone` (or NULL) every 250 ms. Errors as
+// run_open(); ERR_UNSUPPORTED where a machine cannot be one owner's.
+struct sandbox;
+int engine_take(struct engine *e, bool (*gone)(void *arg), void *gone_arg, struct sandbox **ret,
+                struct err *err);
 
 // What a compiler may write: no limit of a request's.
 #define RUN_COMPILE_OUTPUT_BYTES (1u << 20)

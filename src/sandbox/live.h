@@ -120,7 +120,7 @@ void live_table_free(struct live_table *t);
 int live_create(struct live_table *t, const struct live_spec *spec, struct live **ret,
                 struct err *err);
 
-void live_describe(struct live *l, struct live_info *ret);
+void live_describe(struct live_table *t, struct live *l, struct live_info *ret);
 
 // References to those of one key, oldest first; give each back and free() *ret. NULL when memory is
 // out.
@@ -134,9 +134,16 @@ bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool ex
 // had ended before.
 bool live_kill(struct live_table *t, struct live *l);
 
-// The agent's /stats as JSON text, freed by the caller. Blocks until the deadline. Errors as
-// channel_call(); ERR_GONE when it does not run.
-int live_stats(struct live *l, uint64_t deadline_ns, char **ret_json, struct err *err);
+// What the sandbox itself says it uses, now.
+struct live_metrics {
+    uint64_t cpu_count;
+    double cpu_used_percent; // since the question before, of all its processors
+    uint64_t memory_total_bytes, memory_used_bytes, memory_cache_bytes;
+    uint64_t disk_total_bytes, disk_used_bytes;
+};
+
+// Blocks until the deadline. Errors as channel_call(); ERR_GONE when it does not run.
+int live_metrics(struct live *l, uint64_t deadline_ns, struct live_metrics *ret, struct err *err);
 
 struct live_status {
     uint32_t running;

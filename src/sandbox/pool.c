@@ -483,6 +483,7 @@ static void *keeper_main(void *arg)
 static void init_buckets(struct pool *p)
 {
     p->bucket_count = 1 + runtime_count(p->config.runtimes);
+    p->buckets[0].base = p->config.plain;
     for (size_t i = 1; i < p->bucket_count; i++) {
         const struct runtime *rt = runtime_at(p->config.runtimes, i - 1);
         size_t home = rt->prepare.argc > 0 ? i : 0;
@@ -708,6 +709,16 @@ void pool_release(struct pool *p, struct sandbox *s)
     (void)pthread_mutex_lock(&p->lock);
     p->running--;
     bury(p, s);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+void pool_give_away(struct pool *p, struct sandbox *s)
+{
+    (void)s;
+    (void)pthread_mutex_lock(&p->lock);
+    p->running--;
+    p->live--;
+    (void)pthread_cond_signal(&p->work);
     (void)pthread_mutex_unlock(&p->lock);
 }
 

@@ -17,6 +17,7 @@ struct pool_config {
     struct sandbox_origin origin;         // without the template: see pool_set_template
     const struct runtime_table *runtimes; // borrowed
     uint32_t ready;                       // POOL_SIZE
+    uint32_t plain;                       // more of them, with no interpreter prepared
     uint32_t max;                         // sandboxes alive at once
     uint32_t queue_max;                   // waiters
     uint64_t queue_wait_ms;
@@ -52,6 +53,10 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
 
 // Ends a sandbox that was acquired: it is destroyed in the background and replaced.
 void pool_release(struct pool *p, struct sandbox *s);
+
+// Gives a sandbox that was acquired to the caller for good: it no longer counts, is replaced, and
+// is ended with sandbox_free().
+void pool_give_away(struct pool *p, struct sandbox *s);
 
 // A ready sandbox right now or NULL; give it back unchanged with pool_put_back, or release it.
 struct sandbox *pool_borrow(struct pool *p);

@@ -39,6 +39,13 @@ int store_sandbox_remove(struct store *s, const char *id, struct err *err)
     return statement_end(&st, NULL, err);
 }
 
+int store_sandbox_clear(struct store *s, struct err *err)
+{
+    struct statement st = statement_begin(s, "DELETE FROM sandboxes");
+
+    return statement_end(&st, NULL, err);
+}
+
 static const char *or_null(const char *text)
 {
     return text[0] == '\0' ? NULL : text;

@@ -231,6 +231,8 @@ int main(void)
     store_close(s);
     s = open_store(STORE_SYNC_POWER);
     check_sandboxes(s, "ia base {} t paused 0 78;");
+    CHECK(store_sandbox_clear(s, &err) == 0);
+    check_sandboxes(s, "");
     store_close(s);
     store_close(NULL);
     test_later_version();

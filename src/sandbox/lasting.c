@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sandbox/lasting.h"
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "channel/channel.h"
+#include "sandbox/engine_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define START_MS 30000
+
+// The agent's stream, and what every machine is told before it is anybody's.
+static int connect_agent(struct engine *e, struct sandbox *s, uint64_t deadline_ns, struct err *err)
+{
+    int fd;
+
+    if (s->ops->channel(s->driver, &fd, err) < 0 || channel_open(e->loop, fd, &s->channel, err) < 0)
+        return -1;
+    return sandbox_resync(s, deadline_ns, err);
+}
+
+int lasting_start(struct engine *e, struct sandbox **ret, struct err *err)
+{
+    const struct driver_ops *ops = e->config.driver;
+    const struct driver_limits limits = {.memory_mib = e->config.shape.memory_mib};
+    uint64_t deadline = clock_deadline_ms(START_MS);
+    struct driver_template *t;
+    struct sandbox *s;
+    char hex[17];
+
+    if (!(ops->caps & DRIVER_CAP_LASTING))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "long-lived sandboxes need virtual machines: this service runs with "
+                       "ISOLATION=process, where all programs share one agent");
+    (void)pthread_mutex_lock(&e->lock);
+    t = e->template;
+    (void)pthread_mutex_unlock(&e->lock);
+    if (t == NULL)
+        return err_set(err, ERR_BUSY, "the template is not built yet");
+    s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    s->ops = ops;
+    id_hex(hex, 8);
+    (void)snprintf(s->name, sizeof(s->name), "sandbox-%s", hex);
+    if (ops->clone_lasting(e->driver, t, &limits, deadline, &s->driver, err) < 0 ||
+        connect_agent(e, s, deadline, err) < 0) {
+        sandbox_free(s);
+        return -1;
+    }
+    *ret = s;
+    return 0;
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Machines that are no clones of the pool: made one by one for an owner.
+#ifndef CSB_SANDBOX_LASTING_H
+#define CSB_SANDBOX_LASTING_H
+
+#include "base/err.h"
+
+struct engine;
+struct sandbox;
+
+// A machine of its own where clones share an agent. Blocks some 100 ms. ERR_UNSUPPORTED when the
+// driver has none, ERR_BUSY while there is no template, else as driver_ops.clone.
+int lasting_start(struct engine *e, struct sandbox **ret, struct err *err);
+
+#endif

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works
+//
+// A sandbox is in the table from the moment its machine belongs to its owner until it ends: by its
+// owner, at the end of its time, or because its machine died. live_create.c makes them. Whoever
+// ends one takes it out of the table, shuts its channel, so that every stream through it fails at
+// once, and leaves it in `dead`; the table's own thread ends the machine and removes the row in the
+// store. The channel itself is closed with the last reference, since who still streams uses it. The
+// same thread looks every TICK_MS whether a machine died and whose time is over.
+#include "sandbox/live.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "channel/channel.h"
+#include "sandbox/envd_client.h"
+#include "sandbox/live_internal.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_MS 250
+
+static size_t slot_of(const char *id)
+{
+    uint32_t h = 2166136261u; // FNV-1a
+
+    for (; *id != '\0'; id++)
+        h = (h ^ (uint8_t)*id) * 16777619u;
+    return h % LIVE_SLOTS;
+}
+
+// References.
+
+struct live *live_ref(struct live *l)
+{
+    atomic_fetch_add(&l->refs, 1);
+    return l;
+}
+
+static void free_pairs(struct live_pairs *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        free((char *)(uintptr_t)p->list[i].name);
+        free((char *)(uintptr_t)p->list[i].value);
+    }
+    free(p->list);
+}
+
+// Ends the machine, but not the channel to it.
+static void end_machine(struct live *l)
+{
+    struct sandbox *s = l->machine;
+
+    if (s == NULL || s->driver == NULL)
+        return;
+    s->ops->destroy(s->driver);
+    s->driver = NULL;
+}
+
+void live_unref(struct live *l)
+{
+    if (l == NULL || atomic_fetch_sub(&l->refs, 1) != 1)
+        return;
+    end_machine(l);
+    if (l->machine != NULL)
+        channel_close(l->machine->channel);
+    free(l->machine);
+    free_pairs(&l->metadata);
+    free_pairs(&l->env);
+    explicit_bzero(l->token, sizeof(l->token));
+    free(l);
+}
+
+struct live *live_find(struct live_table *t, const char *id)
+{
+    struct live *l;
+
+    (void)pthread_mutex_lock(&t->lock);
+    l = t->slots[slot_of(id)];
+    while (l != NULL && strcmp(l->id, id) != 0)
+        l = l->next;
+    if (l != NULL)
+        (void)live_ref(l);
+    (void)pthread_mutex_unlock(&t->lock);
+    return l;
+}
+
+struct live *live_match_signature(struct live_table *t, live_match_fn matches, void *arg)
+{
+    struct live *found = NULL;
+
+    (void)pthread_mutex_lock(&t->lock);
+    for (size_t i = 0; i < LIVE_SLOTS && found == NULL; i++)
+        for (struct live *l = t->slots[i]; l != NULL && found == NULL; l = l->next)
+            if (l->token[0] != '\0' && l->state == LIVE_RUNNING && matches(arg, l->id, l->token))
+                found = live_ref(l);
+    (void)pthread_mutex_unlock(&t->lock);
+    return found;
+}
+
+struct channel *live_channel(struct live *l)
+{
+    return l->state == LIVE_RUNNING && l->machine != NULL ? l->machine->channel : NULL;
+}
+
+const char *live_id(const struct live *l)
+{
+    return l->id;
+}
+
+const char *live_token(const struct live *l)
+{
+    return l->token[0] == '\0' ? NULL : l->token;
+}
+
+const char *live_traffic_token(const struct live *l)
+{
+    return l->traffic_token[0] == '\0' ? NULL : l->traffic_token;
+}
+
+// Beginning and end. All of this under the lock.
+
+static uint32_t count_of(const struct live_table *t, const char *key)
+{
+    uint32_t n = 0;
+
+    for (const struct live_pending *p = t->pending; p != NULL; p = p->next)
+        n += key == NULL || strcmp(p->key, key) == 0;
+    for (size_t i = 0; i < LIVE_SLOTS; i++)
+        for (const struct live *l = t->slots[i]; l != NULL; l = l->next)
+            n += key == NULL || strcmp(l->key, key) == 0;
+    return n;
+}
+
+static void end_locked(struct live_table *t, struct live *l)
+{
+    struct live **at = &t->slots[slot_of(l->id)];
+
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    l->next = NULL;
+    if (l->state == LIVE_RUNNING)
+        t->status.running--;
+    l->state = LIVE_ENDED;
+    if (l->machine != NULL)
+        channel_shut(l->machine->channel);
+    l->next_dead = t->dead; // with the table's reference
+    t->dead = l;
+    (void)pthread_cond_signal(&t->changed);
+}
+
+int live_admit(struct live_table *t, struct live_pending *p, struct err *err)
+{
+    int r = 0;
+
+    (void)pthread_mutex_lock(&t->lock);
+    if (t->stopping)
+        r = err_set(err, ERR_CANCELLED, "the service is shutting down");
+    else if (count_of(t, p->key) >= t->config.per_key_max)
+        r = err_field(err, ERR_BUSY, "SANDBOX_MAX_PER_KEY",
+                      "this key has %u sandboxes, which is as many as it may have",
+                      t->config.per_key_max);
+    else if (count_of(t, NULL) >= t->config.max)
+        r = err_field(err, ERR_BUSY, "SANDBOX_MAX",
+                      "%u sandboxes are alive, which is as many as there may be", t->config.max);
+    if (r == 0) {
+        p->next = t->pending;
+        t->pending = p;
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+static void drop_pending(struct live_table *t, struct live_pending *p)
+{
+    struct live_pending **at = &t->pending;
+
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+}
+
+void live_withdraw(struct live_table *t, struct live_pending *p)
+{
+    (void)pthread_mutex_lock(&t->lock);
+    drop_pending(t, p);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+void live_insert(struct live_table *t, struct live *l, struct live_pending *p)
+{
+    struct live **slot = &t->slots[slot_of(l->id)];
+
+    (void)pthread_mutex_lock(&t->lock);
+    drop_pending(t, p);
+    l->next = *slot;
+    *slot = l;
+    t->status.running++;
+    t->status.created++;
+    (void)pthread_cond_signal(&t->changed);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+void live_put_end(struct live *l, uint64_t ms)
+{
+    l->end_ms = clock_real_ns() / NS_PER_MS + ms;
+    l->end_ns = clock_deadline_ms(ms);
+}
+
+bool live_kill(struct live_table *t, struct live *l)
+{
+    bool ended;
+
+    (void)pthread_mutex_lock(&t->lock);
+    ended = l->state == LIVE_ENDED;
+    if (!ended) {
+        end_locked(t, l);
+        t->status.killed++;
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+    return !ended;
+}
+
+bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only)
+{
+    uint64_t now_ms = clock_real_ns() / NS_PER_MS;
+    uint64_t last_ms = l->started_ms + t->config.life_max_ms;
+    uint64_t end_ms;
+    struct err err = ERR_INIT;
+    bool ended;
+
+    if (ms > t->config.life_max_ms)
+        ms = t->config.life_max_ms;
+    if (now_ms + ms > last_ms)
+        ms = last_ms > now_ms ? last_ms - now_ms : 0;
+    (void)pthread_mutex_lock(&t->lock);
+    ended = l->state == LIVE_ENDED;
+    if (!ended && (!extend_only || now_ms + ms > l->end_ms))
+        live_put_end(l, ms);
+    end_ms = l->end_ms;
+    (void)pthread_cond_signal(&t->changed);
+    (void)pthread_mutex_unlock(&t->lock);
+    // What the store says matters to the next service only, and this one runs on.
+    if (!ended && store_sandbox_set_end(t->config.store, l->id, end_ms, &err) < 0)
+        log_error("%s", err.message);
+    return !ended;
+}
+
+// Telling.
+
+void live_describe(struct live_table *t, struct live *l, struct live_info *ret)
+{
+    *ret = (struct live_info){
+        .id = l->id,
+        .key = l->key,
+        .template = l->template,
+        .metadata = l->metadata.list,
+        .metadata_count = l->metadata.count,
+        .state = (enum live_state)l->state,
+        .on_timeout = l->on_timeout,
+        .started_ms = l->started_ms,
+        .cpus = l->cpus,
+        .memory_mib = l->memory_mib,
+        .disk_mib = l->disk_mib,
+    };
+    (void)pthread_mutex_lock(&t->lock);
+    ret->end_ms = l->end_ms;
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+static int compare_age(const void *a, const void *b)
+{
+    const struct live *x = *(struct live *const *)a;
+    const struct live *y = *(struct live *const *)b;
+
+    if (x->started_ms != y->started_ms)
+        return x->started_ms < y->started_ms ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+struct live **live_list(struct live_table *t, const char *key, size_t *ret_count)
+{
+    struct live **list;
+    size_t n = 0;
+
+    (void)pthread_mutex_lock(&t->lock);
+    list = calloc(count_of(t, key) + 1, sizeof(struct live *));
+    for (size_t i = 0; i < LIVE_SLOTS && list != NULL; i++)
+        for (struct live *l = t->slots[i]; l != NULL; l = l->next)
+            if (strcmp(l->key, key) == 0)
+                list[n++] = live_ref(l);
+    (void)pthread_mutex_unlock(&t->lock);
+    if (list == NULL)
+        return NULL;
+    qsort(list, n, sizeof(list[0]), compare_age);
+    *ret_count = n;
+    return list;
+}
+
+int live_metrics(struct live *l, uint64_t deadline_ns, struct live_metrics *ret, struct err *err)
+{
+    struct channel *ch = live_channel(l);
+
+    if (ch == NULL)
+        return err_set(err, ERR_GONE, "the sandbox does not run");
+    return envd_metrics(ch, deadline_ns, ret, err);
+}
+
+void live_status(struct live_table *t, struct live_status *ret)
+{
+    (void)pthread_mutex_lock(&t->lock);
+    *ret = t->status;
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+// The thread.
+
+// Called with the lock held; drops it while machines are ended.
+static void bury_dead(struct live_table *t)
+{
+    struct live *l;
+
+    while ((l = t->dead) != NULL) {
+        struct err err = ERR_INIT;
+
+        t->dead = l->next_dead;
+        (void)pthread_mutex_unlock(&t->lock);
+        end_machine(l);
+        if (store_sandbox_remove(t->config.store, l->id, &err) < 0)
+            log_error("%s", err.message);
+        live_unref(l);
+        (void)pthread_mutex_lock(&t->lock);
+    }
+}
+
+// True when any is left that has to be looked at.
+static bool look_after(struct live_table *t)
+{
+    uint64_t now = clock_mono_ns();
+    bool any = false;
+
+    for (size_t i = 0; i < LIVE_SLOTS; i++) {
+        struct live *next;
+
+        for (struct live *l = t->slots[i]; l != NULL; l = next) {
+            next = l->next;
+            any = true;
+            if (l->state != LIVE_RUNNING)
+                continue;
+            if (now >= l->end_ns) {
+                end_locked(t, l);
+                t->status.expired++;
+                log_info("sandbox %s: its time is over", l->id);
+            } else if (!sandbox_is_alive(l->machine)) {
+                end_locked(t, l);
+                t->status.lost++;
+                log_warn("sandbox %s: its machine died", l->id);
+            }
+        }
+    }
+    return any;
+}
+
+static void *table_main(void *arg)
+{
+    struct live_table *t = arg;
+
+    (void)pthread_mutex_lock(&t->lock);
+    while (!t->stopping) {
+        struct timespec until = clock_to_timespec(clock_deadline_ms(TICK_MS));
+        bool any = look_after(t);
+
+        if (t->dead != NULL)
+            bury_dead(t);
+        else if (any)
+            (void)pthread_cond_timedwait(&t->changed, &t->lock, &until);
+        else
+            (void)pthread_cond_wait(&t->changed, &t->lock);
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+static int tell_lost(void *arg, const struct store_sandbox *b)
+{
+    uint32_t *count = arg;
+
+    log_warn("sandbox %s of the former run is lost: it ended with the service", b->id);
+    (*count)++;
+    return 0;
+}
+
+// Machines die with the service today.
+static int forget_former(struct store *s, struct err *err)
+{
+    uint32_t lost = 0;
+
+    if (store_sandbox_each(s, tell_lost, &lost, err) < 0)
+        return -1;
+    return lost == 0 ? 0 : store_sandbox_clear(s, err);
+}
+
+int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err)
+{
+    struct live_table *t = calloc(1, sizeof(*t));
+    pthread_condattr_t attr;
+
+    if (t == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    t->config = *config;
+    (void)pthread_mutex_init(&t->lock, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&t->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    if (forget_former(config->store, err) < 0) {
+        live_table_free(t);
+        return -1;
+    }
+    if (pthread_create(&t->thread, NULL, table_main, t) != 0) {
+        live_table_free(t);
+        return err_set(err, ERR_INTERNAL, "cannot start a thread");
+    }
+    t->thread_runs = true;
+    *ret = t;
+    return 0;
+}
+
+void live_table_free(struct live_table *t)
+{
+    if (t == NULL)
+        return;
+    (void)pthread_mutex_lock(&t->lock);
+    t->stopping = true;
+    for (size_t i = 0; i < LIVE_SLOTS; i++)
+        while (t->slots[i] != NULL)
+            end_locked(t, t->slots[i]);
+    (void)pthread_cond_signal(&t->changed);
+    (void)pthread_mutex_unlock(&t->lock);
+    if (t->thread_runs)
+        (void)pthread_join(t->thread, NULL);
+    (void)pthread_mutex_lock(&t->lock);
+    bury_dead(t);
+    (void)pthread_mutex_unlock(&t->lock);
+    (void)pthread_mutex_destroy(&t->lock);
+    (void)pthread_cond_destroy(&t->changed);
+    free(t);
+}

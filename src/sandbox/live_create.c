@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A sandbox's beginning: a machine of the pool, or one made for it, becomes its owner's.
+#include "sandbox/live.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "channel/channel.h"
+#include "sandbox/engine_internal.h"
+#include "sandbox/envd_client.h"
+#include "sandbox/live_internal.h"
+#include "store/store.h"
+#include "json/write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INIT_MS     10000
+#define TRIES       3 // machines that may die on us
+#define OWN_ENV_MAX 3 // variables that every sandbox has
+
+static void make_id(char ret[LIVE_ID_LEN + 1])
+{
+    static const char digits[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    const uint8_t even = 252; // the largest multiple of 36 in a byte
+    size_t n = 0;
+
+    ret[n++] = 'i';
+    while (n < LIVE_ID_LEN) {
+        uint8_t byte;
+
+        id_random(&byte, 1);
+        if (byte < even)
+            ret[n++] = digits[byte % 36];
+    }
+    ret[n] = '\0';
+}
+
+static int add_pair(struct live_pairs *p, const char *name, const char *value)
+{
+    struct live_pair pair = {strdup(name), strdup(value)};
+
+    if (pair.name == NULL || pair.value == NULL) {
+        free((char *)(uintptr_t)pair.name);
+        free((char *)(uintptr_t)pair.value);
+        return -1;
+    }
+    p->list[p->count++] = pair;
+    return 0;
+}
+
+static int copy_pairs(struct live_pairs *p, const struct live_pair *from, size_t count, size_t more)
+{
+    p->list = calloc(count + more + 1, sizeof(*p->list));
+    if (p->list == NULL)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (add_pair(p, from[i].name, from[i].value) < 0)
+            return -1;
+    return 0;
+}
+
+static int fill_pairs(struct live *l, const struct live_spec *spec)
+{
+    if (copy_pairs(&l->metadata, spec->metadata, spec->metadata_count, 0) < 0 ||
+        copy_pairs(&l->env, spec->env, spec->env_count, OWN_ENV_MAX) < 0 ||
+        add_pair(&l->env, "E2B_SANDBOX", "true") < 0 ||
+        add_pair(&l->env, "E2B_SANDBOX_ID", l->id) < 0)
+        return -1;
+    return add_pair(&l->env, "E2B_TEMPLATE_ID", l->template);
+}
+
+struct live *live_new(const struct live_table *t, const struct live_spec *spec)
+{
+    struct live *l = calloc(1, sizeof(*l));
+
+    if (l == NULL)
+        return NULL;
+    atomic_init(&l->refs, 1);
+    atomic_init(&l->state, LIVE_RUNNING);
+    make_id(l->id);
+    (void)snprintf(l->key, sizeof(l->key), "%s", spec->key);
+    (void)snprintf(l->template, sizeof(l->template), "%s", spec->template);
+    if (spec->secure)
+        id_hex(l->token, LIVE_TOKEN_LEN / 2);
+    if (spec->private_traffic)
+        id_hex(l->traffic_token, LIVE_TOKEN_LEN / 2);
+    l->on_timeout = spec->on_timeout;
+    l->cpus = t->config.cpus;
+    l->memory_mib = t->config.memory_mib;
+    l->disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
+    if (fill_pairs(l, spec) == 0)
+        return l;
+    live_unref(l);
+    return NULL;
+}
+
+static void put_pairs(struct buf *out, const struct live_pairs *p)
+{
+    struct json_out json = {.buf = out};
+
+    json_open(&json, NULL, '{');
+    for (size_t i = 0; i < p->count; i++)
+        json_put_str(&json, p->list[i].name, p->list[i].value);
+    json_close(&json, '}');
+}
+
+static int remember(struct live_table *t, const struct live *l, struct err *err)
+{
+    _cleanup_buf_ struct buf metadata = BUF_INIT;
+    _cleanup_buf_ struct buf env = BUF_INIT;
+    struct store_sandbox row = {
+        .id = l->id,
+        .key = l->key,
+        .template = l->template,
+        .token = live_token(l),
+        .traffic_token = live_traffic_token(l),
+        .state = "running",
+        .pause_on_timeout = l->on_timeout == LIVE_PAUSE,
+        .started_ms = l->started_ms,
+        .end_ms = l->end_ms,
+    };
+
+    put_pairs(&metadata, &l->metadata);
+    put_pairs(&env, &l->env);
+    row.metadata = buf_cstr(&metadata);
+    row.env = buf_cstr(&env);
+    if (row.metadata == NULL || row.env == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    return store_sandbox_put(t->config.store, &row, err);
+}
+
+static int take_machine(struct live_table *t, struct live *l, const struct live_spec *spec,
+                        struct err *err)
+{
+    struct sandbox *s;
+    int r = -1;
+
+    for (int i = 0; r < 0 && i < TRIES; i++) {
+        struct err why = ERR_INIT;
+
+        if (engine_take(t->config.engine, spec->gone, spec->gone_arg, &s, err) < 0)
+            return -1;
+        r = envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(INIT_MS), &why);
+        if (r < 0) {
+            sandbox_free(s);
+            *err = why;
+        }
+    }
+    if (r == 0)
+        l->machine = s;
+    return r;
+}
+
+int live_create(struct live_table *t, const struct live_spec *spec, struct live **ret,
+                struct err *err)
+{
+    struct live_pending pending = {.key = spec->key};
+    struct live *l;
+
+    if (spec->on_timeout == LIVE_PAUSE)
+        return err_field(err, ERR_UNSUPPORTED, "autoPause",
+                         "sandboxes cannot be paused yet; leave autoPause out");
+    if (live_admit(t, &pending, err) < 0)
+        return -1;
+    l = live_new(t, spec);
+    if (l == NULL) {
+        live_withdraw(t, &pending);
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    }
+    if (take_machine(t, l, spec, err) < 0) {
+        live_withdraw(t, &pending);
+        live_unref(l);
+        return -1;
+    }
+    l->started_ms = clock_real_ns() / NS_PER_MS;
+    live_put_end(l, spec->timeout_ms < t->config.life_max_ms ? spec->timeout_ms
+                                                             : t->config.life_max_ms);
+    if (remember(t, l, err) < 0) {
+        live_withdraw(t, &pending);
+        live_unref(l);
+        return -1;
+    }
+    *ret = live_ref(l);
+    live_insert(t, l, &pending);
+    return 0;
+}

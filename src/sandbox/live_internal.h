@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the files of live.h share.
+#ifndef CSB_SANDBOX_LIVE_INTERNAL_H
+#define CSB_SANDBOX_LIVE_INTERNAL_H
+
+#include "sandbox/engine.h"
+#include "sandbox/live.h"
+#include "sandbox/sandbox.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LIVE_SLOTS 256
+
+// Name and value are one allocation each.
+struct live_pairs {
+    struct live_pair *list;
+    size_t count;
+};
+
+struct live {
+    atomic_uint refs;
+
+    // Fixed once others see it.
+    char id[LIVE_ID_LEN + 1];
+    char key[LIVE_KEY_MAX];
+    char template[LIVE_KEY_MAX];
+    char token[LIVE_TOKEN_LEN + 1];         // "" for none
+    char traffic_token[LIVE_TOKEN_LEN + 1]; // "" for none
+    struct live_pairs metadata;
+    struct live_pairs env;
+    enum live_on_timeout on_timeout;
+    uint64_t started_ms;
+    uint32_t cpus, memory_mib, disk_mib;
+    struct sandbox *machine; // its driver's part is ended by the table's thread
+
+    atomic_int state; // enum live_state; written under the table's lock
+    // Guarded by the table's lock.
+    uint64_t end_ms;        // CLOCK_REALTIME
+    uint64_t end_ns;        // the same, CLOCK_MONOTONIC
+    struct live *next;      // of its slot
+    struct live *next_dead; // of table->dead
+};
+
+// One that is being made: it counts.
+struct live_pending {
+    const char *key;
+    struct live_pending *next;
+};
+
+struct live_table {
+    struct live_config config; // fixed
+    pthread_t thread;
+    bool thread_runs; // caller's
+
+    pthread_mutex_t lock; // guards what follows
+    pthread_cond_t changed;
+    struct live *slots[LIVE_SLOTS];
+    struct live_pending *pending;
+    struct live *dead; // ended, their machines not yet
+    bool stopping;
+    struct live_status status;
+};
+
+// A new one without a machine, with one reference. NULL when memory is out.
+struct live *live_new(const struct live_table *t, const struct live_spec *spec);
+
+// Makes it known; takes over the reference. `p` is out of the list from then on.
+void live_insert(struct live_table *t, struct live *l, struct live_pending *p);
+
+// Counts one more against the limits, until live_insert() or live_withdraw(). ERR_BUSY with the
+// limit's name.
+int live_admit(struct live_table *t, struct live_pending *p, struct err *err);
+void live_withdraw(struct live_table *t, struct live_pending *p);
+
+// Its time ends `ms` from now. Under the table's lock, or before it is known.
+void live_put_end(struct live *l, uint64_t ms);
+
+#endif

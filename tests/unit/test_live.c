@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sandboxes of their owners over the fake driver, whose agent answers what the daemon asks of the
+// data plane.
+#include "sandbox/live.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "channel/channel.h"
+#include "sandbox/engine.h"
+#include "sandbox/runtime.h"
+#include "store/store.h"
+#include "tap.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LIFE_MS 3600000
+
+static char dir[] = "/tmp/csb-live-XXXXXX";
+static int dir_fd = -1;
+static struct runtime_table *runtimes;
+static struct engine *engine;
+static struct store *store;
+
+static void start_engine(void)
+{
+    struct engine_config config = {
+        .driver = &driver_fake,
+        .driver_config = {.state_dir_fd = AT_FDCWD, .accel = "auto"},
+        .shape = {.memory_mib = 256, .cpus = 1},
+        .pool_plain = 1,
+        .pool_max = 4,
+        .queue_max = 16,
+        .queue_wait_ms = 5000,
+    };
+    struct err err = ERR_INIT;
+
+    _cleanup_fd_ int file = openat(dir_fd, "x.runtime", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    (void)fd_write_all(file, "extension = txt\nrun = /fake main.txt\n", 37);
+    if (runtime_table_load(dir_fd, &runtimes, &err) < 0) {
+        printf("# %s\n", err.message);
+        abort();
+    }
+
+    (void)unlinkat(dir_fd, "x.runtime", 0);
+    config.runtimes = runtimes;
+    if (engine_new(&config, &engine, &err) < 0 ||
+        store_open(dir_fd, STORE_SYNC_PROCESS, &store, &err) < 0) {
+        printf("# %s\n", err.message);
+        abort();
+    }
+}
+
+static struct live_table *start_table(uint32_t max, uint32_t per_key)
+{
+    const struct live_config config = {
+        .engine = engine,
+        .store = store,
+        .max = max,
+        .per_key_max = per_key,
+        .life_max_ms = LIFE_MS,
+        .cpus = 1,
+        .memory_mib = 256,
+    };
+    struct live_table *t = NULL;
+    struct err err = ERR_INIT;
+
+    if (live_table_new(&config, &t, &err) < 0) {
+        printf("# %s\n", err.message);
+        abort();
+    }
+    return t;
+}
+
+static const struct live_pair metadata[] = {{"a", "1"}, {"b", "zwei"}};
+
+static struct live *create(struct live_table *t, const char *key, uint64_t timeout_ms,
+                           struct err *err)
+{
+    const struct live_spec spec = {
+        .key = key,
+        .template = "base",
+        .metadata = metadata,
+        .metadata_count = 2,
+        .env = metadata,
+        .env_count = 2,
+        .timeout_ms = timeout_ms,
+        .secure = true,
+        .private_traffic = true,
+    };
+    struct live *l = NULL;
+
+    *err = (struct err)ERR_INIT;
+    (void)live_create(t, &spec, &l, err);
+    return l;
+}
+
+// True when it comes to be within two seconds.
+static bool comes(bool (*is)(struct live_table *t, void *arg), struct live_table *t, void *arg)
+{
+    const struct timespec step = {.tv_nsec = 10000000};
+
+    for (int i = 0; i < 200; i++) {
+        if (is(t, arg))
+            return true;
+        (void)nanosleep(&step, NULL);
+    }
+    return false;
+}
+
+static bool is_gone(struct live_table *t, void *arg)
+{
+    struct live *l = live_find(t, arg);
+
+    live_unref(l);
+    return l == NULL;
+}
+
+static int count_row(void *arg, const struct store_sandbox *b)
+{
+    (void)b;
+    (*(int *)arg)++;
+    return 0;
+}
+
+static bool is_empty(struct live_table *t, void *arg)
+{
+    struct err err = ERR_INIT;
+    int rows = 0;
+
+    (void)t;
+    (void)arg;
+    return store_sandbox_each(store, count_row, &rows, &err) == 0 && rows == 0;
+}
+
+static void test_life(struct live_table *t)
+{
+    struct err err;
+    struct live *l = create(t, "k1", 60000, &err);
+    struct live *same;
+    struct live_info info;
+    struct live_metrics m = {0};
+    struct live_status before, after;
+    char id[32];
+    int rows = 0;
+
+    if (!CHECK(l != NULL))
+        return;
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    CHECK(strlen(id) == LIVE_ID_LEN && id[0] == 'i' &&
+          strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789") == LIVE_ID_LEN);
+    CHECK_INT(strlen(live_token(l)), LIVE_TOKEN_LEN);
+    CHECK_INT(strlen(live_traffic_token(l)), LIVE_TOKEN_LEN);
+    CHECK(strcmp(live_token(l), live_traffic_token(l)) != 0);
+    same = live_find(t, id);
+    CHECK(same == l);
+    live_unref(same);
+    CHECK(live_find(t, "i00000000000000000000") == NULL && live_find(t, "") == NULL);
+    CHECK(store_sandbox_each(store, count_row, &rows, &err) == 0 && rows == 1);
+    live_describe(t, l, &info);
+    CHECK_STR(info.template, "base");
+    CHECK_STR(info.key, "k1");
+    CHECK(info.metadata_count == 2 && strcmp(info.metadata[1].value, "zwei") == 0);
+    CHECK(info.state == LIVE_RUNNING && info.end_ms == info.started_ms + 60000);
+    CHECK(live_metrics(l, clock_deadline_ms(1000), &m, &err) == 0);
+    CHECK(m.memory_used_bytes == 600 && m.cpu_used_percent > 12 && m.disk_total_bytes == 400);
+    CHECK(live_set_timeout(t, l, 10000, true));
+    live_describe(t, l, &info);
+    CHECK(info.end_ms >= info.started_ms + 60000);
+    CHECK(live_set_timeout(t, l, 10000, false));
+    live_describe(t, l, &info);
+    CHECK(info.end_ms < info.started_ms + 20000);
+    CHECK(live_set_timeout(t, l, 10 * LIFE_MS, false));
+    live_describe(t, l, &info);
+    CHECK(info.end_ms <= info.started_ms + LIFE_MS);
+    live_status(t, &before);
+    struct channel *ch = live_channel(l);
+    CHECK(ch != NULL && !channel_is_dead(ch));
+    CHECK(live_kill(t, l));
+    CHECK(!live_kill(t, l));
+    CHECK(channel_is_dead(ch));
+    CHECK(live_channel(l) == NULL);
+    CHECK(is_gone(t, id));
+    CHECK(!live_set_timeout(t, l, 1000, false));
+    CHECK(live_metrics(l, clock_deadline_ms(1000), &m, &err) < 0 && err.code == ERR_GONE);
+    live_status(t, &after);
+    CHECK(after.killed == before.killed + 1 && after.running == before.running - 1);
+    live_unref(l);
+    CHECK(comes(is_empty, t, NULL));
+}
+
+static void test_expiry_and_death(struct live_table *t)
+{
+    const struct channel_request die = {.method = "POST", .path = "/envd/die"};
+    struct channel_stream *stream = NULL;
+    struct live_status st;
+    struct err err;
+    struct live *l = create(t, "k1", 300, &err);
+    char id[32];
+
+    if (!CHECK(l != NULL))
+        return;
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    CHECK(!is_gone(t, id));
+    CHECK(comes(is_gone, t, id));
+    CHECK(live_channel(l) == NULL);
+    live_unref(l);
+    l = create(t, "k1", 60000, &err);
+    if (!CHECK(l != NULL))
+        return;
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    CHECK(channel_send(live_channel(l), &die, &stream, &err) == 0);
+    CHECK(comes(is_gone, t, id));
+    channel_stream_close(stream);
+    live_unref(l);
+    live_status(t, &st);
+    CHECK(st.expired == 1 && st.lost == 1 && st.running == 0);
+    CHECK(comes(is_empty, t, NULL));
+}
+
+static bool match_token(void *arg, const char *id, const char *token)
+{
+    (void)id;
+    return strcmp(arg, token) == 0;
+}
+
+static void test_owners(struct live_table *t)
+{
+    struct err err;
+    struct live *a = create(t, "k1", 60000, &err);
+    struct live *b = create(t, "k2", 60000, &err);
+    struct live *c = create(t, "k1", 60000, &err);
+    struct live **list;
+    struct live *found;
+    char token[64];
+    size_t count = 0;
+
+    if (!CHECK(a != NULL && b != NULL && c != NULL))
+        return;
+    list = live_list(t, "k1", &count);
+    CHECK(count == 2 && (list[0] == a || list[0] == c) && list[0] != list[1]);
+    for (size_t i = 0; i < count; i++)
+        live_unref(list[i]);
+    free(list);
+    (void)snprintf(token, sizeof(token), "%s", live_token(b));
+    found = live_match_signature(t, match_token, token);
+    CHECK(found == b);
+    live_unref(found);
+    token[0] = 'x';
+    CHECK(live_match_signature(t, match_token, token) == NULL);
+    CHECK(create(t, "k1", 60000, &err) == NULL && err.code == ERR_BUSY);
+    CHECK_STR(err.field, "SANDBOX_MAX_PER_KEY");
+    CHECK(create(t, "k3", 60000, &err) == NULL && err.code == ERR_BUSY);
+    CHECK_STR(err.field, "SANDBOX_MAX");
+    CHECK(live_kill(t, a));
+    struct live *d = create(t, "k3", 60000, &err);
+    CHECK(d != NULL);
+    live_unref(a);
+    live_unref(b);
+    live_unref(c);
+    live_unref(d);
+}
+
+static atomic_int made, refused;
+
+static void *crowd(void *arg)
+{
+    struct live_table *t = arg;
+
+    for (int i = 0; i < 20; i++) {
+        struct err err;
+        struct live *l = create(t, "crowd", 60000, &err);
+        struct live *again;
+
+        if (l == NULL) {
+            atomic_fetch_add(&refused, err.code == ERR_BUSY);
+            continue;
+        }
+        atomic_fetch_add(&made, 1);
+        again = live_find(t, live_id(l));
+        (void)live_kill(t, l);
+        live_unref(l);
+        if (again != NULL)
+            (void)live_channel(again);
+        live_unref(again);
+    }
+    return NULL;
+}
+
+static void test_crowd(struct live_table *t)
+{
+    pthread_t threads[8];
+    struct live_status st;
+
+    for (size_t i = 0; i < 8; i++)
+        (void)pthread_create(&threads[i], NULL, crowd, t);
+    for (size_t i = 0; i < 8; i++)
+        (void)pthread_join(threads[i], NULL);
+    CHECK_INT(made + refused, 160);
+    live_status(t, &st);
+    CHECK_INT(st.running, 0);
+    CHECK(comes(is_empty, t, NULL));
+}
+
+int main(void)
+{
+    struct live_table *t;
+    struct live *left;
+    struct err err;
+    struct live_status st;
+
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    start_engine();
+    t = start_table(8, 4);
+    test_life(t);
+    test_expiry_and_death(t);
+    test_crowd(t);
+    live_table_free(t);
+    t = start_table(3, 2);
+    test_owners(t);
+    // A reference outlives the table.
+    left = create(t, "k1", 60000, &err);
+    live_table_free(t);
+    CHECK(left == NULL || live_channel(left) == NULL);
+    live_unref(left);
+    // What a former run left in the store is told and forgotten.
+    const struct store_sandbox row = {.id = "iold",
+                                      .key = "k",
+                                      .template = "base",
+                                      .metadata = "{}",
+                                      .env = "{}",
+                                      .state = "running"};
+    CHECK(store_sandbox_put(store, &row, &err) == 0);
+    t = start_table(3, 2);
+    CHECK(is_empty(t, NULL) && is_gone(t, (void *)(uintptr_t)"iold"));
+    live_status(t, &st);
+    CHECK_INT(st.running, 0);
+    live_table_free(t);
+    live_table_free(NULL);
+    engine_free(engine, 0);
+    runtime_table_free(runtimes);
+    store_close(store);
+    (void)unlinkat(dir_fd, "codesandbox.db", 0);
+    fd_close(&dir_fd);
+    (void)rmdir(dir);
+    return tap_done();
+}
