@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define HTTP_HEADERS_MAX 4 // extra headers of one response
+#define HTTP_HEADER_BYTES ((size_t)24 << 10) // of a response's own headers
 
 // Stack of a connection's thread, and of what handlers start. Sanitizers need more.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -23,6 +23,7 @@
 #endif
 
 struct http_exchange;
+struct http_response;
 
 // Everything is borrowed for the handler's call, but `exchange`: see http_client_gone().
 struct http_request {
@@ -37,6 +38,11 @@ struct http_request {
 
 // A request header by name (case-insensitive); NULL when absent. Borrowed for the handler's call.
 const char *http_header(const struct http_request *req, const char *name);
+
+// Calls `each` with every header of the request, in order, until it returns false. Names are as
+// sent.
+void http_each_header(const struct http_request *req,
+                      bool (*each)(void *arg, const char *name, const char *value), void *arg);
 
 // Percent-decodes; `plus`: a '+' is a space. *ret is NUL-terminated, freed with free(). 0, -EINVAL
 // for a malformed escape or an escaped NUL, -ENOMEM.
@@ -60,24 +66,43 @@ bool http_client_gone(const struct http_exchange *exchange);
 struct http_stream {
     // Blocks for the next bytes. Returns 1..max, 0 at the end, -1 to break the connection off.
     ssize_t (*pull)(void *arg, char *data, size_t max);
-    // The last call, made exactly once, also when the client went away.
+    // The last call, made exactly once, also when the client went away. May be NULL.
     void (*done)(void *arg);
     void *arg;
 };
 
-struct http_response {
-    unsigned status;           // 200..599
-    const char *content_type;  // static; NULL: application/json
-    struct buf body;           // taken by the server
-    struct http_stream stream; // used instead of `body` when pull is set
-    struct {
-        const char *name; // static
-        char value[64];
-    } headers[HTTP_HEADERS_MAX];
-    size_t header_count;
+// Takes a request's body as it comes, however long it is. All run on the connection's thread.
+struct http_sink {
+    // Blocks until the bytes are taken. False when no more are wanted: what else comes is thrown
+    // away, up to a limit. NULL: none is wanted from the start.
+    bool (*push)(void *arg, const void *data, size_t len);
+    // The request is complete. Fills the answer.
+    void (*end)(void *arg, const struct http_request *req, struct http_response *res);
+    // The last call, made exactly once, also when the client went away before `end`: after that of
+    // a streamed answer.
+    void (*done)(void *arg);
+    void *arg;
 };
 
-// Adds a header; `name` is static, `value` copied.
+// What goes on after an answer 101: `socket` is the client's, `extra` what came of it already, both
+// borrowed for the call, which is on the connection's thread and lasts as long as the connection.
+// http_client_gone() works; when it says so the call shall end soon.
+typedef void (*http_upgrade_fn)(void *arg, int socket, const void *extra, size_t extra_len);
+
+struct http_response {
+    unsigned status;           // 200..599; 101 with `upgrade`
+    const char *content_type;  // static; NULL: application/json, or none when `foreign`
+    struct buf body;           // taken by the server
+    struct http_stream stream; // used instead of `body` when pull is set
+    bool sized;                // a streamed body has `size` bytes: fewer break the connection off
+    uint64_t size;
+    bool foreign; // another server's answer: no header of ours is added
+    http_upgrade_fn upgrade;
+    void *upgrade_arg;
+    struct buf headers; // name, NUL, value, NUL, and so on; taken by the server
+};
+
+// Adds a header; both are copied. What is more than HTTP_HEADER_BYTES in sum is left out.
 void http_set_header(struct http_response *res, const char *name, const char *value);
 
 // Fills an error: {"code", "error", "message", "field"?, "request_id"}. `field` may be NULL or "".

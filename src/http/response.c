@@ -3,17 +3,19 @@
 
 #include "json/write.h"
 
-#include <stdio.h>
 #include <string.h>
 
 void http_set_header(struct http_response *res, const char *name, const char *value)
 {
-    if (res->header_count == HTTP_HEADERS_MAX)
+    size_t name_size = strlen(name) + 1;
+    size_t value_size = strlen(value) + 1;
+
+    // In one step, so that a name never stands without its value.
+    if (name_size + value_size > HTTP_HEADER_BYTES - res->headers.len ||
+        buf_reserve(&res->headers, name_size + value_size) == NULL)
         return;
-    res->headers[res->header_count].name = name;
-    (void)snprintf(res->headers[res->header_count].value, sizeof(res->headers[0].value), "%s",
-                   value);
-    res->header_count++;
+    (void)buf_append(&res->headers, name, name_size);
+    (void)buf_append(&res->headers, value, value_size);
 }
 
 void http_fail(const struct http_request *req, struct http_response *res, unsigned status,
@@ -23,7 +25,7 @@ void http_fail(const struct http_request *req, struct http_response *res, unsign
 
     res->status = status;
     res->content_type = NULL;
-    res->header_count = 0;
+    buf_clear(&res->headers);
     buf_clear(&res->body);
     json_open(&out, NULL, '{');
     json_put_u64(&out, "code", status);

@@ -9,58 +9,24 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "http/conns.h"
-#include "http/http.h"
 #include "http/origin.h"
 #include "http/router.h"
+#include "http/server_internal.h"
 
-#include <microhttpd.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define DRAIN_MAX    ((uint64_t)64 << 20) // bytes of a refused body read before giving up
-#define HEAD_MAX     ((size_t)32 << 10)   // bytes of a request's head, and of one piece of body
-#define STREAM_BLOCK ((size_t)32 << 10)
-#define QUIESCE_MS   2000 // for requests that are still arriving, to be told 503
+#define DRAIN_MAX  ((uint64_t)64 << 20) // bytes of a refused body read before giving up
+#define HEAD_MAX   ((size_t)32 << 10)   // bytes of a request's head, and of one piece of body
+#define STOP_MS    5000                 // for upgraded connections, to notice that they are cut
+#define QUIESCE_MS 2000                 // for requests that are still arriving, to be told 503
 // All bodies held at once may have as many bytes as so many of the largest, and never less than the
 // second in bytes, so that small ones do not meet it. A run takes a few times its body in memory.
 #define BODIES_MAX      16
 #define BODIES_MIN_HELD ((uint64_t)64 << 20)
-
-struct http_server {
-    struct http_options options; // const after start
-    struct MHD_Daemon *daemon;
-    struct http_conns *conns;
-    atomic_bool draining;
-    atomic_bool cutting;
-    atomic_uint_fast64_t held_bytes; // of all bodies
-    bool quiesced;                   // the listening socket is closed; caller's thread only
-    pthread_mutex_t lock;            // guards `active`
-    pthread_cond_t idle;
-    unsigned active; // exchanges alive
-};
-
-struct http_exchange {
-    struct http_server *server;
-    struct http_conn *conn; // valid until the request is completed
-    struct MHD_Connection *mhd;
-    int socket; // borrowed; libmicrohttpd closes it after the connection's thread ended
-    atomic_int refs;
-    struct http_request req;
-    char *target;  // as sent, with the query
-    bool accepted; // the head is there, and it counts as active
-    struct buf body;
-    uint64_t received_bytes;
-    uint64_t held_bytes; // of http_server.held_bytes
-    bool too_large;
-    bool crowded; // too many bodies are held
-    struct http_stream stream;
-};
 
 // Called with the request line, before the headers are there: the only place that tells the query
 // as it was sent. What it returns is the exchange that on_access() gets; NULL when memory is out.
@@ -107,13 +73,15 @@ static void release_body(struct http_exchange *ex)
     ex->held_bytes = 0;
 }
 
-static void exchange_unref(struct http_exchange *ex)
+void http_exchange_unref(struct http_exchange *ex)
 {
     struct http_server *s = ex->server;
     bool accepted = ex->accepted;
 
     if (atomic_fetch_sub(&ex->refs, 1) != 1)
         return;
+    if (ex->sink.done != NULL)
+        ex->sink.done(ex->sink.arg);
     release_body(ex);
     free(ex->target);
     free(ex);
@@ -130,6 +98,28 @@ const char *http_header(const struct http_request *req, const char *name)
     return MHD_lookup_connection_value(req->exchange->mhd, MHD_HEADER_KIND, name);
 }
 
+struct each_header {
+    bool (*each)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result each_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    const struct each_header *e = cls;
+
+    (void)kind;
+    return e->each(e->arg, name, value != NULL ? value : "") ? MHD_YES : MHD_NO;
+}
+
+void http_each_header(const struct http_request *req,
+                      bool (*each)(void *arg, const char *name, const char *value), void *arg)
+{
+    struct each_header e = {each, arg};
+
+    (void)MHD_get_connection_values(req->exchange->mhd, MHD_HEADER_KIND, each_header, &e);
+}
+
 bool http_client_gone(const struct http_exchange *exchange)
 {
     struct pollfd p = {.fd = exchange->socket, .events = POLLRDHUP};
@@ -137,73 +127,6 @@ bool http_client_gone(const struct http_exchange *exchange)
     if (atomic_load(&exchange->server->cutting))
         return true;
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
-}
-
-static ssize_t stream_read(void *cls, uint64_t pos, char *data, size_t max)
-{
-    struct http_exchange *ex = cls;
-    ssize_t n;
-
-    (void)pos; // always goes forward
-    http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
-    n = ex->stream.pull(ex->stream.arg, data, max);
-    http_conn_enter(ex->conn, HTTP_CONN_WRITE);
-    if (n == 0)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    return n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR : n;
-}
-
-static void stream_free(void *cls)
-{
-    struct http_exchange *ex = cls;
-
-    ex->stream.done(ex->stream.arg);
-    exchange_unref(ex);
-}
-
-// Takes what `res` owns.
-static struct MHD_Response *make_response(struct http_exchange *ex, struct http_response *res)
-{
-    struct MHD_Response *r;
-
-    if (res->stream.pull == NULL) {
-        if (res->content_type == NULL && res->body.len > 0)
-            (void)buf_append(&res->body, "\n", 1); // JSON, for people at a terminal
-        r = MHD_create_response_from_buffer(res->body.len, res->body.data, MHD_RESPMEM_MUST_FREE);
-        if (r == NULL)
-            buf_release(&res->body);
-        return r;
-    }
-    buf_release(&res->body);
-    ex->stream = res->stream;
-    atomic_fetch_add(&ex->refs, 1);
-    r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_read, ex,
-                                          stream_free);
-    if (r == NULL)
-        stream_free(ex);
-    return r;
-}
-
-static enum MHD_Result send_response(struct http_exchange *ex, struct http_response *res)
-{
-    const char *type = res->content_type != NULL ? res->content_type : "application/json";
-    struct MHD_Response *r = make_response(ex, res);
-    enum MHD_Result result;
-
-    if (r == NULL)
-        return MHD_NO;
-    MHD_add_response_header(r, "Content-Type", type);
-    MHD_add_response_header(r, "X-Request-Id", ex->req.id);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(r, "Cache-Control", "no-store");
-    for (size_t i = 0; i < res->header_count; i++)
-        MHD_add_response_header(r, res->headers[i].name, res->headers[i].value);
-    if (atomic_load(&ex->server->draining))
-        MHD_add_response_header(r, "Connection", "close");
-    http_conn_enter(ex->conn, HTTP_CONN_WRITE);
-    result = MHD_queue_response(ex->mhd, res->status, r);
-    MHD_destroy_response(r);
-    return result;
 }
 
 static void fail_too_large(struct http_exchange *ex, struct http_response *res)
@@ -250,6 +173,34 @@ static bool refused(struct http_exchange *ex, struct http_response *res)
     return true;
 }
 
+// Whether the request goes to who takes its body as it comes.
+static bool taken(struct http_exchange *ex)
+{
+    const struct http_options *o = &ex->server->options;
+
+    if (o->take == NULL || atomic_load(&ex->server->draining))
+        return false;
+    http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
+    return o->take(o->app, &ex->req, &ex->sink);
+}
+
+static enum MHD_Result on_end(struct http_exchange *ex)
+{
+    struct http_response res = {0};
+
+    http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
+    if (ex->sink.end != NULL) {
+        ex->sink.end(ex->sink.arg, &ex->req, &res);
+        return http_answer(ex, &res);
+    }
+    ex->req.body = ex->body.data;
+    ex->req.body_len = ex->body.len;
+    if (!refused(ex, &res))
+        http_route(ex->server->options.routes, ex->server->options.app, &ex->req, &res);
+    release_body(ex);
+    return http_answer(ex, &res);
+}
+
 // With the head: answer at once only where reading the body first is wrong (a client that asked
 // whether to send it) or too much.
 static enum MHD_Result on_head(struct http_exchange *ex)
@@ -258,12 +209,34 @@ static enum MHD_Result on_head(struct http_exchange *ex)
     uint64_t announced = length == NULL ? 0 : strtoull(length, NULL, 10); // checked by the library
     struct http_response res = {0};
 
+    if (taken(ex)) {
+        http_conn_enter(ex->conn, HTTP_CONN_BODY);
+        if (ex->sink.push == NULL &&
+            (announced > DRAIN_MAX || http_header(&ex->req, "Expect") != NULL))
+            return on_end(ex);
+        return MHD_YES;
+    }
     http_conn_enter(ex->conn, HTTP_CONN_BODY);
     if (announced > ex->server->options.body_max_bytes)
         ex->too_large = true;
     if (announced <= DRAIN_MAX && http_header(&ex->req, "Expect") == NULL)
         return MHD_YES;
-    return refused(ex, &res) ? send_response(ex, &res) : MHD_YES;
+    return refused(ex, &res) ? http_answer(ex, &res) : MHD_YES;
+}
+
+// The time of what is thrown away is not begun anew with each piece.
+static enum MHD_Result on_piece(struct http_exchange *ex, const char *data, size_t *len)
+{
+    if (ex->sink.push != NULL) {
+        http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
+        if (!ex->sink.push(ex->sink.arg, data, *len))
+            ex->sink.push = NULL;
+        http_conn_enter(ex->conn, HTTP_CONN_BODY);
+    } else {
+        ex->received_bytes += *len;
+    }
+    *len = 0;
+    return ex->received_bytes > DRAIN_MAX ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result on_body(struct http_exchange *ex, const char *data, size_t *len)
@@ -284,19 +257,6 @@ static enum MHD_Result on_body(struct http_exchange *ex, const char *data, size_
     return ex->received_bytes > DRAIN_MAX ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result on_end(struct http_exchange *ex)
-{
-    struct http_response res = {0};
-
-    http_conn_enter(ex->conn, HTTP_CONN_HANDLER);
-    ex->req.body = ex->body.data;
-    ex->req.body_len = ex->body.len;
-    if (!refused(ex, &res))
-        http_route(ex->server->options.routes, ex->server->options.app, &ex->req, &res);
-    release_body(ex);
-    return send_response(ex, &res);
-}
-
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
                                  const char *method, const char *version, const char *data,
                                  size_t *len, void **request)
@@ -312,7 +272,9 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         accept_request(ex, method, url);
         return on_head(ex);
     }
-    return *len > 0 ? on_body(ex, data, len) : on_end(ex);
+    if (*len == 0)
+        return on_end(ex);
+    return ex->sink.end != NULL ? on_piece(ex, data, len) : on_body(ex, data, len);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **request,
@@ -327,7 +289,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request,
         return;
     *request = NULL;
     http_conn_enter(ex->conn, HTTP_CONN_HEAD);
-    exchange_unref(ex);
+    http_exchange_unref(ex);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
@@ -357,7 +319,7 @@ static int start(struct http_server *s, struct err *err)
 {
     s->daemon = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
-            MHD_USE_ITC,
+            MHD_USE_ITC | MHD_ALLOW_UPGRADE,
         0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, s->options.listen_fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE,
@@ -434,9 +396,11 @@ void http_server_free(struct http_server *s)
 {
     if (s == NULL)
         return;
-    atomic_store(&s->cutting, true);
     if (s->daemon != NULL) {
         http_server_quiesce(s);
+        http_server_cut(s);
+        // libmicrohttpd must not be stopped while it has lent a socket to an upgraded connection.
+        (void)http_server_wait_idle(s, clock_deadline_ms(STOP_MS));
         MHD_stop_daemon(s->daemon);
     }
     http_conns_free(s->conns);

@@ -12,16 +12,23 @@
 #include <stdint.h>
 
 struct http_server;
+struct http_request;
 struct http_route;
+struct http_sink;
 
 struct http_options {
     int listen_fd; // of listen_tcp(); the server's when http_server_new() succeeds
     const struct http_route *routes; // borrowed for the server's life
     void *app;                       // given to handlers
-    size_t body_max_bytes;           // larger request bodies are answered 413
-    uint32_t connections_max;        // more wait in the listen queue
-    uint64_t idle_ms;  // a connection without a complete request head is closed after this
-    uint64_t body_ms;  // longest time for a request's body to arrive
+    // Asked with the head of every request, on the connection's thread, and not to block for long.
+    // True: the request is its own and *ret is filled; the server then neither bounds the body nor
+    // looks at Host, Origin and Content-Encoding. NULL: there are no such requests.
+    bool (*take)(void *app, const struct http_request *req, struct http_sink *ret);
+    size_t body_max_bytes;    // larger request bodies are answered 413
+    uint32_t connections_max; // more wait in the listen queue
+    uint64_t idle_ms;         // a connection without a complete request head is closed after this
+    uint64_t body_ms;  // longest time for a request's body to arrive; of one that is taken as it
+                       // comes, for the next piece
     uint64_t write_ms; // longest time for the client to take what it is sent
     // Names accepted in the Host header and, as "http://NAME[:port]", in Origin; others are 403.
     // Comma-separated; NULL: any. Loopback names are always accepted.
