@@ -67,7 +67,8 @@ struct agent {
     struct graveyard graveyard;
     bool can_zygote; // what the agent sees is what a jail does
     struct zygote *zygotes;
-    struct envd *envd; // NULL until something is asked of it
+    struct envd *envd;   // NULL until something is asked of it
+    size_t tunnel_count; // connections by CONNECT
     // Where output is read to: room for a frame's header, then its payload.
     uint8_t frame[FRAME_HEADER_BYTES + AGENT_FRAME_MAX];
 };

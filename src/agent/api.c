@@ -4,6 +4,7 @@
 #include "agent/api.h"
 
 #include "agent/agent.h"
+#include "agent/connect.h"
 #include "agent/envd/envd.h"
 #include "agent/machine.h"
 #include "agent/prepared.h"
@@ -144,6 +145,10 @@ static void on_request(void *arg, struct server_stream *stream, const char *meth
 
     if (session->agent->config.envd && envd_takes(path)) {
         envd_open(session->agent, stream, method, path);
+        return;
+    }
+    if (session->agent->config.envd && strcmp(method, "CONNECT") == 0) {
+        connect_open(session->agent, stream, path);
         return;
     }
     r = calloc(1, sizeof(*r));

@@ -37,6 +37,11 @@
 //                  /envd/init is the daemon's own: {"envVars": {name: value}, "defaultUser": name,
 //                  "defaultWorkdir": path}, each optional; 204.
 //
+//   CONNECT        where there is /envd: a TCP connection to what listens on a port in the sandbox
+//                  (agent/connect.h). :authority is "localhost:PORT". 200, then DATA both ways;
+//                  END_STREAM is the end of either's sending, RST_STREAM breaks it off. 502 when
+//                  nobody listens, 503 when there are too many.
+//
 // Errors are 4xx/5xx with JSON {"error": word, "message": sentence}; below /envd they are E2B's.
 //
 // HEAD of /run:

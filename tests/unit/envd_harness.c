@@ -2,6 +2,7 @@
 #include "envd_harness.h"
 
 #include "agent/agent.h"
+#include "agent/connect.h"
 #include "agent/envd/envd.h"
 #include "base/clock.h"
 #include "base/fd.h"
@@ -35,7 +36,10 @@ static struct loop_source source;
 
 static void on_request(void *arg, struct server_stream *s, const char *method, const char *path)
 {
-    envd_open(arg, s, method, path);
+    if (strcmp(method, "CONNECT") == 0)
+        connect_open(arg, s, path);
+    else
+        envd_open(arg, s, method, path);
 }
 
 static const struct server_callbacks callbacks = {.on_request = on_request};
@@ -102,6 +106,11 @@ void envd_begin(void)
     _cleanup_reply_ struct reply r = envd_call("POST", "/envd/init", NULL, text, strlen(text));
     if (r.status != 204)
         abort();
+}
+
+struct channel *envd_channel(void)
+{
+    return channel;
 }
 
 bool envd_finish(void)

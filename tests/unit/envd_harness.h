@@ -19,6 +19,8 @@
 void envd_begin(void);
 // Ends it; false when it did not end well (a leak, an error a sanitizer found).
 bool envd_finish(void);
+// To it. Borrowed.
+struct channel *envd_channel(void);
 extern char envd_dir[64];
 extern char envd_user[64];
 
