@@ -20,15 +20,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct driver_sandbox {
-    struct driver *driver;
-    struct qemu_vm vm;
-    pthread_mutex_t lock; // guards `calls` and `ending`
-    pthread_cond_t idle;  // signalled when `calls` falls to 0
-    unsigned calls;       // under way; destroy() waits for them
-    bool ending;
-};
-
 static void choose_accel(const struct driver_config *config, struct driver_probe *ret)
 {
     struct launch_kvm kvm = {0};
@@ -91,7 +82,22 @@ static int open_parts(struct driver *d, struct err *err)
     // Ids of a former daemon, whose VMs the launcher may still be ending, are not met again.
     id_random(&seed, sizeof(seed));
     atomic_init(&d->next_id, (uint64_t)seed << 24 | 1);
-    return template_store_open(d->config.state_dir_fd, &d->templates_fd, err);
+    if (qemu_machine_key(d, d->machine_key, NULL) < 0)
+        d->machine_key[0] = '\0';
+    if (template_store_open(d->config.state_dir_fd, &d->templates_fd, err) < 0)
+        return -1;
+    return image_store_open(d->config.state_dir_fd, &d->images_fd, err);
+}
+
+static void qemu_close(struct driver *d)
+{
+    if (d == NULL)
+        return;
+    fd_close(&d->templates_fd);
+    fd_close(&d->images_fd);
+    (void)pthread_mutex_destroy(&d->lock);
+    (void)pthread_mutex_destroy(&d->build_lock);
+    free(d);
 }
 
 static int qemu_open(const struct driver_config *config, struct driver **ret, struct err *err)
@@ -107,23 +113,15 @@ static int qemu_open(const struct driver_config *config, struct driver **ret, st
         return err_set(err, ERR_INTERNAL, "out of memory");
     d->config = *config;
     d->templates_fd = -1;
+    d->images_fd = -1;
     (void)pthread_mutex_init(&d->build_lock, NULL); // default attributes: cannot fail on Linux
+    (void)pthread_mutex_init(&d->lock, NULL);
     if (open_parts(d, err) < 0) {
-        (void)pthread_mutex_destroy(&d->build_lock);
-        free(d);
+        qemu_close(d);
         return -1;
     }
     *ret = d;
     return 0;
-}
-
-static void qemu_close(struct driver *d)
-{
-    if (d == NULL)
-        return;
-    fd_close(&d->templates_fd);
-    (void)pthread_mutex_destroy(&d->build_lock);
-    free(d);
 }
 
 static const char *qemu_template_key(const struct driver_template *t)
@@ -173,21 +171,17 @@ static int copy_state(const struct template_image *image, int *ret_fd)
     return r;
 }
 
-static int start_clone(struct driver *d, const struct driver_template *t, uint64_t deadline_ns,
-                       struct qemu_vm *ret, struct err *err)
+static int start_vm(struct driver *d, const struct driver_template *t, int state_fd,
+                    uint64_t deadline_ns, struct qemu_vm *ret, struct err *err)
 {
-    _cleanup_fd_ int state_fd = -1;
     struct qemu_vm vm = QEMU_VM_INIT;
-    int r = copy_state(&t->image, &state_fd);
+    int r = qemu_vm_start(d,
+                          &(struct qemu_vm_spec){.mode = LAUNCH_MODE_RESTORE,
+                                                 .shape = t->shape,
+                                                 .ram_fd = t->image.ram_fd,
+                                                 .state_fd = state_fd},
+                          &vm, err);
 
-    if (r < 0)
-        return err_sys(err, r, "cannot copy the device state");
-    r = qemu_vm_start(d,
-                      &(struct qemu_vm_spec){.mode = LAUNCH_MODE_RESTORE,
-                                             .shape = t->shape,
-                                             .ram_fd = t->image.ram_fd,
-                                             .state_fd = state_fd},
-                      &vm, err);
     if (r == 0 && restore(&vm, deadline_ns, err) < 0)
         r = qemu_vm_blame(&vm, err);
     if (r < 0) {
@@ -198,7 +192,7 @@ static int start_clone(struct driver *d, const struct driver_template *t, uint64
     return 0;
 }
 
-int qemu_clone(struct driver *d, struct driver_template *t, uint64_t deadline_ns,
+int qemu_start(struct driver *d, struct driver_template *t, int state_fd, uint64_t deadline_ns,
                struct driver_sandbox **ret, struct err *err)
 {
     struct driver_sandbox *s = calloc(1, sizeof(*s));
@@ -206,18 +200,38 @@ int qemu_clone(struct driver *d, struct driver_template *t, uint64_t deadline_ns
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     s->driver = d;
-    if (start_clone(d, t, deadline_ns, &s->vm, err) < 0) {
+    if (start_vm(d, t, state_fd, deadline_ns, &s->vm, err) < 0) {
         free(s);
         return -1;
     }
+    s->template = qemu_template_ref(t);
     (void)pthread_mutex_init(&s->lock, NULL); // default attributes: cannot fail on Linux
     (void)pthread_cond_init(&s->idle, NULL);
     *ret = s;
     return 0;
 }
 
-// Between begin_call() and end_call() the sandbox is not freed.
-static int begin_call(struct driver_sandbox *s, struct err *err)
+int qemu_clone(struct driver *d, struct driver_template *t, uint64_t deadline_ns,
+               struct driver_sandbox **ret, struct err *err)
+{
+    _cleanup_fd_ int state_fd = -1;
+    int r = copy_state(&t->image, &state_fd);
+
+    if (r < 0)
+        return err_sys(err, r, "cannot copy the device state");
+    return qemu_start(d, t, state_fd, deadline_ns, ret, err);
+}
+
+// All VMs have the limits of their template's shape.
+static int qemu_clone_lasting(struct driver *d, struct driver_template *t,
+                              const struct driver_limits *limits, uint64_t deadline_ns,
+                              struct driver_sandbox **ret, struct err *err)
+{
+    (void)limits;
+    return qemu_clone(d, t, deadline_ns, ret, err);
+}
+
+int qemu_begin_call(struct driver_sandbox *s, struct err *err)
 {
     bool ending;
 
@@ -229,7 +243,7 @@ static int begin_call(struct driver_sandbox *s, struct err *err)
     return ending ? err_set(err, ERR_GONE, "the sandbox is being destroyed") : 0;
 }
 
-static void end_call(struct driver_sandbox *s)
+void qemu_end_call(struct driver_sandbox *s)
 {
     (void)pthread_mutex_lock(&s->lock);
     if (--s->calls == 0)
@@ -248,6 +262,7 @@ void qemu_destroy(struct driver_sandbox *s)
         (void)pthread_cond_wait(&s->idle, &s->lock);
     (void)pthread_mutex_unlock(&s->lock);
     qemu_vm_end(s->driver, &s->vm);
+    qemu_template_free(s->template);
     (void)pthread_cond_destroy(&s->idle);
     (void)pthread_mutex_destroy(&s->lock);
     free(s);
@@ -266,26 +281,27 @@ static int qemu_death_fd(struct driver_sandbox *s)
     return s->vm.pidfd;
 }
 
-static int command(struct driver_sandbox *s, const char *name, uint64_t deadline_ns,
-                   struct err *err)
+static int set_paused(struct driver_sandbox *s, bool paused, uint64_t deadline_ns, struct err *err)
 {
     int r;
 
-    if (begin_call(s, err) < 0)
+    if (qemu_begin_call(s, err) < 0)
         return -1;
-    r = qmp_execute(s->vm.qmp, name, NULL, deadline_ns, err);
-    end_call(s);
+    r = qmp_execute(s->vm.qmp, paused ? "stop" : "cont", NULL, deadline_ns, err);
+    if (r == 0)
+        s->paused = paused;
+    qemu_end_call(s);
     return r;
 }
 
 static int qemu_pause(struct driver_sandbox *s, uint64_t deadline_ns, struct err *err)
 {
-    return command(s, "stop", deadline_ns, err);
+    return set_paused(s, true, deadline_ns, err);
 }
 
 static int qemu_resume(struct driver_sandbox *s, uint64_t deadline_ns, struct err *err)
 {
-    return command(s, "cont", deadline_ns, err);
+    return set_paused(s, false, deadline_ns, err);
 }
 
 // The process id behind a pidfd, 0 when it has ended.
@@ -364,7 +380,8 @@ static int qemu_usage(struct driver_sandbox *s, struct driver_usage *ret, struct
 
 const struct driver_ops driver_qemu = {
     .name = "qemu",
-    .caps = DRIVER_CAP_TEMPLATE_DISK | DRIVER_CAP_PAUSE,
+    .caps = DRIVER_CAP_TEMPLATE_DISK | DRIVER_CAP_PAUSE | DRIVER_CAP_SNAPSHOT |
+            DRIVER_CAP_IMAGE_DISK | DRIVER_CAP_LASTING,
     .probe = qemu_probe,
     .open = qemu_open,
     .close = qemu_close,
@@ -378,4 +395,13 @@ const struct driver_ops driver_qemu = {
     .destroy = qemu_destroy,
     .pause = qemu_pause,
     .resume = qemu_resume,
+    .clone_lasting = qemu_clone_lasting,
+    .snapshot = qemu_snapshot,
+    .restore = qemu_restore,
+    .image_store = qemu_image_store,
+    .image_load = qemu_image_load,
+    .image_remove = qemu_image_remove,
+    .image_each = qemu_image_each,
+    .image_info = qemu_image_info,
+    .image_free = qemu_image_free,
 };

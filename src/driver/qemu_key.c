@@ -87,11 +87,35 @@ static void add_host_cpu(struct sha256_ctx *hash)
     free(text);
 }
 
+static void to_hex(struct sha256_ctx *hash, char ret[TEMPLATE_KEY_LEN + 1])
+{
+    uint8_t digest[SHA256_DIGEST_SIZE];
+
+    sha256_digest(hash, sizeof(digest), digest);
+    for (size_t i = 0; i < sizeof(digest); i++)
+        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+}
+
+// A frozen guest goes on with the root image it has pages of in its cache, the processor it looked
+// at when it booted, and devices in a state that only the same VMM knows how to read.
+int qemu_machine_key(struct driver *d, char ret[TEMPLATE_KEY_LEN + 1], struct err *err)
+{
+    struct sha256_ctx hash;
+
+    sha256_init(&hash);
+    add_text(&hash, "codesandbox machine %d", FORMAT_VERSION);
+    if (add_rootfs(&hash, d->config.rootfs_path, err) < 0)
+        return -1;
+    add_text(&hash, "accelerator %u, %s", (unsigned)d->accel, d->qemu_version);
+    add_host_cpu(&hash);
+    to_hex(&hash, ret);
+    return 0;
+}
+
 int qemu_key(struct driver *d, const struct driver_template_spec *spec,
              char ret[TEMPLATE_KEY_LEN + 1], struct err *err)
 {
     struct sha256_ctx hash;
-    uint8_t digest[SHA256_DIGEST_SIZE];
 
     sha256_init(&hash);
     add_text(&hash, "codesandbox template %d", FORMAT_VERSION);
@@ -104,8 +128,6 @@ int qemu_key(struct driver *d, const struct driver_template_spec *spec,
     add_host_cpu(&hash);
     if (spec->seed != NULL)
         sha256_update(&hash, strlen(spec->seed), (const uint8_t *)spec->seed);
-    sha256_digest(&hash, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+    to_hex(&hash, ret);
     return 0;
 }

@@ -22,12 +22,65 @@
 #define QUIT_MS   5000
 #define MIB       (1ull << 20)
 
+// A new one, with one reference; nobody else knows of it.
+static struct driver_template *template_new(struct driver *d, const struct driver_shape *shape)
+{
+    struct driver_template *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return NULL;
+    t->driver = d;
+    t->shape = *shape;
+    t->image = (struct template_image)TEMPLATE_IMAGE_INIT;
+    t->refs = 1;
+    return t;
+}
+
+// From here on it can be found.
+static void publish(struct driver_template *t)
+{
+    struct driver *d = t->driver;
+
+    template_hash(t->image.state, t->image.state_len, t->build_key);
+    (void)pthread_mutex_lock(&d->lock);
+    t->next = d->templates;
+    d->templates = t;
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void unlink_template(struct driver *d, const struct driver_template *t)
+{
+    struct driver_template **at = &d->templates;
+
+    while (*at != NULL && *at != t)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = t->next;
+}
+
 void qemu_template_free(struct driver_template *t)
 {
+    bool last;
+
     if (t == NULL)
+        return;
+    (void)pthread_mutex_lock(&t->driver->lock);
+    last = --t->refs == 0;
+    if (last)
+        unlink_template(t->driver, t);
+    (void)pthread_mutex_unlock(&t->driver->lock);
+    if (!last)
         return;
     template_image_release(&t->image);
     free(t);
+}
+
+struct driver_template *qemu_template_ref(struct driver_template *t)
+{
+    (void)pthread_mutex_lock(&t->driver->lock);
+    t->refs++;
+    (void)pthread_mutex_unlock(&t->driver->lock);
+    return t;
 }
 
 // A tiny machine cannot hold the agent; a huge one is a mistake. The launcher has the same limits.
@@ -161,7 +214,31 @@ static int load(struct driver *d, struct driver_template *t, uint64_t deadline_n
         template_image_release(&t->image);
         return err_wrap(err, "stored template");
     }
+    t->stored = true;
     return 0;
+}
+
+struct search {
+    const char *key;
+    bool found;
+};
+
+static void look_at(void *arg, const char *id, const struct image_facts *facts)
+{
+    struct search *s = arg;
+
+    (void)id;
+    s->found = s->found || (facts != NULL && strcmp(facts->template_key, s->key) == 0);
+}
+
+// An image is worth nothing without its template.
+static bool has_images(void *arg, const char *key)
+{
+    const struct driver *d = arg;
+    struct search s = {.key = key};
+
+    image_store_each(d->images_fd, look_at, &s);
+    return s.found;
 }
 
 static int build(struct driver *d, const struct driver_template_spec *spec, uint64_t deadline_ns,
@@ -175,7 +252,9 @@ static int build(struct driver *d, const struct driver_template_spec *spec, uint
     // It works without: the next start builds it again.
     if (template_store_save(d->templates_fd, t->key, &t->image, &why) < 0)
         log_warn("STATE_DIR: %s; the next start builds it again", why.message);
-    template_store_prune(d->templates_fd, t->key);
+    else
+        t->stored = true;
+    template_store_prune(d->templates_fd, t->key, has_images, d);
     return 0;
 }
 
@@ -183,15 +262,13 @@ int qemu_build_template(struct driver *d, const struct driver_template_spec *spe
                         uint64_t deadline_ns, struct driver_template **ret, bool *ret_built,
                         struct err *err)
 {
-    struct driver_template *t = calloc(1, sizeof(*t));
+    struct driver_template *t = template_new(d, &spec->shape);
     struct err why = ERR_INIT;
     bool loaded = false;
     int r;
 
     if (t == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    t->shape = spec->shape;
-    t->image = (struct template_image)TEMPLATE_IMAGE_INIT;
     (void)pthread_mutex_lock(&d->build_lock);
     r = check_shape(&spec->shape, err);
     if (r == 0)
@@ -208,7 +285,81 @@ int qemu_build_template(struct driver *d, const struct driver_template_spec *spe
         qemu_template_free(t);
         return -1;
     }
+    publish(t);
     *ret = t;
     *ret_built = !loaded;
     return 0;
+}
+
+// With a reference, or NULL.
+static struct driver_template *find_living(struct driver *d, const struct image_facts *facts)
+{
+    struct driver_template *t;
+
+    (void)pthread_mutex_lock(&d->lock);
+    for (t = d->templates; t != NULL; t = t->next)
+        if (strcmp(t->key, facts->template_key) == 0 && strcmp(t->build_key, facts->build_key) == 0)
+            break;
+    if (t != NULL)
+        t->refs++;
+    (void)pthread_mutex_unlock(&d->lock);
+    return t;
+}
+
+static int find_stored(struct driver *d, const struct image_facts *facts,
+                       struct driver_template **ret, struct err *err)
+{
+    struct driver_template *t = template_new(d, &facts->shape);
+
+    if (t == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    memcpy(t->key, facts->template_key, sizeof(t->key));
+    t->stored = true;
+    if (template_store_load(d->templates_fd, t->key, t->shape.memory_mib * MIB, &t->image, err) <
+        0) {
+        qemu_template_free(t);
+        return -1;
+    }
+    publish(t);
+    if (strcmp(t->build_key, facts->build_key) != 0) {
+        qemu_template_free(t);
+        return err_set(err, ERR_GONE, "the template it depends on was built again");
+    }
+    *ret = t;
+    return 0;
+}
+
+int qemu_template_find(struct driver *d, const struct image_facts *facts,
+                       struct driver_template **ret, struct err *err)
+{
+    int r = 0;
+
+    *ret = find_living(d, facts);
+    if (*ret != NULL)
+        return 0;
+    (void)pthread_mutex_lock(&d->build_lock);
+    *ret = find_living(d, facts); // another thread may have loaded it
+    if (*ret == NULL)
+        r = check_shape(&facts->shape, err) < 0 ? -1 : find_stored(d, facts, ret, err);
+    (void)pthread_mutex_unlock(&d->build_lock);
+    return r;
+}
+
+int qemu_template_keep(struct driver_template *t, struct err *err)
+{
+    struct driver *d = t->driver;
+    int r = 0;
+    bool stored;
+
+    (void)pthread_mutex_lock(&d->build_lock);
+    (void)pthread_mutex_lock(&d->lock);
+    stored = t->stored;
+    (void)pthread_mutex_unlock(&d->lock);
+    if (!stored)
+        r = template_store_save(d->templates_fd, t->key, &t->image, err);
+    (void)pthread_mutex_lock(&d->lock);
+    t->stored = r == 0;
+    (void)pthread_mutex_unlock(&d->lock);
+    (void)pthread_mutex_unlock(&d->build_lock);
+    return r;
 }

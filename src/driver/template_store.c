@@ -2,13 +2,12 @@
 #include "driver/template_store.h"
 
 #include "base/fd.h"
-#include "base/id.h"
 #include "base/ini.h"
 #include "base/parse.h"
+#include "driver/store_dir.h"
 #include "driver/template_ram.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <nettle/sha2.h>
@@ -19,13 +18,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORE_NAME    "templates"
 #define STORE_VERSION 1
-#define TMP_PREFIX    ".tmp-"
 #define NAME_LEN      (TEMPLATE_KEY_LEN + 1)
 #define HEX_SHA256    (2 * SHA256_DIGEST_SIZE + 1)
 
 static const char *const file_names[] = {"ram.zst", "state", "manifest"};
+static const struct store_kind kind = {
+    .name = "templates", .what = "templates", .files = file_names, .file_count = 3};
 
 void template_image_release(struct template_image *image)
 {
@@ -52,7 +51,7 @@ int template_ram_seal(int ram_fd)
     return fcntl(ram_fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
 }
 
-static void hash_hex(const uint8_t *data, size_t len, char ret[HEX_SHA256])
+void template_hash(const uint8_t *data, size_t len, char ret[HEX_SHA256])
 {
     struct sha256_ctx hash;
     uint8_t digest[SHA256_DIGEST_SIZE];
@@ -64,22 +63,9 @@ static void hash_hex(const uint8_t *data, size_t len, char ret[HEX_SHA256])
         (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
 }
 
-// Removes a directory of the store; its files are only those that we put there.
-static void remove_dir(int store_fd, const char *name)
-{
-    _cleanup_fd_ int dir = openat(store_fd, name, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
-
-    if (dir < 0)
-        return;
-    // Best effort: what stays is found again at the next start.
-    for (size_t i = 0; i < sizeof(file_names) / sizeof(file_names[0]); i++)
-        (void)unlinkat(dir, file_names[i], 0);
-    (void)unlinkat(store_fd, name, AT_REMOVEDIR);
-}
-
 void template_store_remove(int store_fd, const char *key)
 {
-    remove_dir(store_fd, key);
+    store_dir_remove(&kind, store_fd, key);
 }
 
 static bool is_key(const char *name)
@@ -87,46 +73,15 @@ static bool is_key(const char *name)
     return strlen(name) == TEMPLATE_KEY_LEN && strspn(name, "0123456789abcdef") == TEMPLATE_KEY_LEN;
 }
 
-// Calls `each` with every name in the store.
-static void for_each_name(int store_fd, void (*each)(int store_fd, const char *name, void *arg),
-                          void *arg)
-{
-    int fd = openat(store_fd, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *entry;
-
-    if (dir == NULL) {
-        fd_close(&fd);
-        return;
-    }
-    while ((entry = readdir(dir)) != NULL)
-        each(store_fd, entry->d_name, arg);
-    (void)closedir(dir); // only read
-}
-
-static void remove_leftover(int store_fd, const char *name, void *arg)
-{
-    (void)arg;
-    if (strncmp(name, TMP_PREFIX, sizeof(TMP_PREFIX) - 1) == 0)
-        remove_dir(store_fd, name);
-}
-
 int template_store_open(int state_dir_fd, int *ret_fd, struct err *err)
 {
-    int fd;
-
-    if (mkdirat(state_dir_fd, STORE_NAME, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "cannot make the directory of templates");
-    fd = openat(state_dir_fd, STORE_NAME, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, errno, "cannot open the directory of templates");
-    for_each_name(fd, remove_leftover, NULL);
-    *ret_fd = fd;
-    return 0;
+    return store_dir_open(&kind, state_dir_fd, ret_fd, err);
 }
 
 struct others {
     const char *keep;
+    template_wanted_fn wanted;
+    void *arg;
     char newest[NAME_LEN]; // "" when there is none
     struct timespec when;
 };
@@ -154,33 +109,24 @@ static void remove_other(int store_fd, const char *name, void *arg)
 {
     const struct others *o = arg;
 
-    if (is_key(name) && strcmp(name, o->keep) != 0 && strcmp(name, o->newest) != 0)
-        remove_dir(store_fd, name);
+    if (is_key(name) && strcmp(name, o->keep) != 0 && strcmp(name, o->newest) != 0 &&
+        (o->wanted == NULL || !o->wanted(o->arg, name)))
+        store_dir_remove(&kind, store_fd, name);
 }
 
-void template_store_prune(int store_fd, const char *key)
+void template_store_prune(int store_fd, const char *key, template_wanted_fn wanted, void *arg)
 {
-    struct others o = {.keep = key};
+    struct others o = {.keep = key, .wanted = wanted, .arg = arg};
 
-    for_each_name(store_fd, find_newest, &o);
-    for_each_name(store_fd, remove_other, &o);
-}
-
-static int new_file(int dir, const char *name, int *ret_fd)
-{
-    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return -errno;
-    *ret_fd = fd;
-    return 0;
+    store_dir_each(store_fd, find_newest, &o);
+    store_dir_each(store_fd, remove_other, &o);
 }
 
 static int write_ram(int dir, const struct template_image *image, uint64_t *ret_bytes)
 {
     _cleanup_fd_ int fd = -1;
     struct stat st;
-    int r = new_file(dir, file_names[0], &fd);
+    int r = store_dir_new_file(dir, file_names[0], &fd);
 
     if (r == 0)
         r = template_ram_save(image->ram_fd, image->memory_bytes, fd);
@@ -191,18 +137,6 @@ static int write_ram(int dir, const struct template_image *image, uint64_t *ret_
     return r;
 }
 
-static int write_file(int dir, const char *name, const void *data, size_t len)
-{
-    _cleanup_fd_ int fd = -1;
-    int r = new_file(dir, name, &fd);
-
-    if (r == 0)
-        r = fd_write_all(fd, data, len);
-    if (r == 0 && fsync(fd) < 0)
-        r = -errno;
-    return r;
-}
-
 static int write_manifest(int dir, const char *key, const struct template_image *image,
                           uint64_t ram_bytes)
 {
@@ -210,56 +144,40 @@ static int write_manifest(int dir, const char *key, const struct template_image 
     char state_hash[HEX_SHA256];
     int n;
 
-    hash_hex(image->state, image->state_len, state_hash);
+    template_hash(image->state, image->state_len, state_hash);
     n = snprintf(text, sizeof(text),
                  "version = %d\nkey = %s\nmemory_bytes = %llu\nram_bytes = %llu\n"
                  "state_bytes = %zu\nstate_sha256 = %s\n",
                  STORE_VERSION, key, (unsigned long long)image->memory_bytes,
                  (unsigned long long)ram_bytes, image->state_len, state_hash);
-    return write_file(dir, file_names[2], text, (size_t)n);
+    return store_dir_write_file(dir, file_names[2], text, (size_t)n);
 }
 
-static int write_all(int store_fd, const char *tmp, const char *key,
-                     const struct template_image *image)
-{
-    _cleanup_fd_ int dir = -1;
-    uint64_t ram_bytes;
-    int r;
+struct to_save {
+    const char *key;
+    const struct template_image *image;
+};
 
-    if (mkdirat(store_fd, tmp, 0700) < 0)
-        return -errno;
-    dir = openat(store_fd, tmp, O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC);
-    if (dir < 0)
-        return -errno;
-    r = write_ram(dir, image, &ram_bytes);
+static int write_all(void *arg, int dir)
+{
+    const struct to_save *t = arg;
+    uint64_t ram_bytes;
+    int r = write_ram(dir, t->image, &ram_bytes);
+
     if (r == 0)
-        r = write_file(dir, file_names[1], image->state, image->state_len);
+        r = store_dir_write_file(dir, file_names[1], t->image->state, t->image->state_len);
     if (r == 0)
-        r = write_manifest(dir, key, image, ram_bytes);
-    if (r == 0 && fsync(dir) < 0)
-        r = -errno;
+        r = write_manifest(dir, t->key, t->image, ram_bytes);
     return r;
 }
 
 int template_store_save(int store_fd, const char *key, const struct template_image *image,
                         struct err *err)
 {
-    char tmp[sizeof(TMP_PREFIX) + 16];
-    int r;
+    struct to_save t = {.key = key, .image = image};
+    int r = store_dir_save(&kind, store_fd, key, write_all, &t);
 
-    (void)snprintf(tmp, sizeof(tmp), "%s", TMP_PREFIX);
-    id_hex(tmp + sizeof(TMP_PREFIX) - 1, 8);
-    r = write_all(store_fd, tmp, key, image);
-    if (r == 0) {
-        remove_dir(store_fd, key);
-        if (renameat(store_fd, tmp, store_fd, key) < 0 || fsync(store_fd) < 0)
-            r = -errno;
-    }
-    if (r < 0) {
-        remove_dir(store_fd, tmp);
-        return err_sys(err, r, "cannot store the template");
-    }
-    return 0;
+    return r < 0 ? err_sys(err, r, "cannot store the template") : 0;
 }
 
 struct manifest {
@@ -323,7 +241,7 @@ static int read_state(int dir, const struct manifest *m, struct template_image *
         return err_sys(err, r, "cannot read the device state");
     image->state = (uint8_t *)data;
     image->state_len = len;
-    hash_hex(image->state, len, hash);
+    template_hash(image->state, len, hash);
     if (len != m->state_bytes || strcmp(hash, m->state_sha256) != 0)
         return err_set(err, ERR_INTERNAL, "the device state is damaged");
     return 0;

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,7 +53,13 @@ int template_store_load(int store_fd, const char *key, uint64_t memory_bytes,
 
 void template_store_remove(int store_fd, const char *key);
 
-// Removes all but `key` and the one used last before it. Best effort.
-void template_store_prune(int store_fd, const char *key);
+// Whether a template is wanted although it is neither of those two.
+typedef bool (*template_wanted_fn)(void *arg, const char *key);
+
+// Removes all but `key`, the one used last before it, and those `wanted` (or NULL). Best effort.
+void template_store_prune(int store_fd, const char *key, template_wanted_fn wanted, void *arg);
+
+// SHA-256 as 64 hex digits and NUL.
+void template_hash(const uint8_t *data, size_t len, char ret[TEMPLATE_KEY_LEN + 1]);
 
 #endif

@@ -183,7 +183,7 @@ static void test_prune(void)
         (void)utimensat(store, path, times, 0);
     }
     key_of('b', key);
-    template_store_prune(store, key);
+    template_store_prune(store, key, NULL, NULL);
     CHECK(!stored('a') && stored('b') && !stored('c') && stored('d'));
     key_of('d', key);
     template_store_remove(store, key);

@@ -142,25 +142,50 @@ static int find_files(struct launch_harness *h, bool agents, struct err *err)
                : 0;
 }
 
-int launch_harness_start(struct launch_harness *h, bool agents, struct err *err)
+static int start(struct launch_harness *h, struct err *err)
 {
     char program[PATH_MAX];
     int pair[2];
     int r;
 
-    *h = (struct launch_harness){.state_fd = -1};
-    if (launcher_path(program, err) < 0 || find_files(h, agents, err) < 0 || make_dirs(h, err) < 0)
+    if (launcher_path(program, err) < 0)
         return -1;
     r = fd_socketpair(SOCK_SEQPACKET, pair);
     if (r < 0)
         return err_sys(err, r, "socketpair");
-    r = spawn(h, agents, program, pair[1], err);
+    r = spawn(h, h->agents, program, pair[1], err);
     fd_close(&pair[1]);
     if (r < 0) {
         fd_close(&pair[0]);
         return -1;
     }
     return launch_client_new(pair[0], &h->client, err);
+}
+
+int launch_harness_start(struct launch_harness *h, bool agents, struct err *err)
+{
+    *h = (struct launch_harness){.state_fd = -1, .agents = agents};
+    if (find_files(h, agents, err) < 0 || make_dirs(h, err) < 0)
+        return -1;
+    return start(h, err);
+}
+
+static int end(struct launch_harness *h)
+{
+    int status = -1;
+
+    launch_client_free(h->client);
+    h->client = NULL;
+    if (h->pid > 0)
+        (void)waitpid(h->pid, &status, 0); // it ends with its socket
+    h->pid = 0;
+    return status;
+}
+
+int launch_harness_restart(struct launch_harness *h, struct err *err)
+{
+    (void)end(h);
+    return start(h, err);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -173,13 +198,8 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 
 int launch_harness_stop(struct launch_harness *h)
 {
-    int status = -1;
+    int status = end(h);
 
-    launch_client_free(h->client);
-    h->client = NULL;
-    if (h->pid > 0)
-        (void)waitpid(h->pid, &status, 0); // it ends with its socket
-    h->pid = 0;
     fd_close(&h->state_fd);
     if (h->dir[0] != '\0')
         (void)nftw(h->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);

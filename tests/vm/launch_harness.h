@@ -18,6 +18,7 @@ struct launch_client;
 struct launch_harness {
     pid_t pid; // of csb-launch
     struct launch_client *client;
+    bool agents;  // else VMs
     char dir[64]; // temporary: "run" for csb-launch, "state" for the driver
     int state_fd; // of "state"
     char kernel[PATH_MAX], initrd[PATH_MAX], rootfs[PATH_MAX]; // for VMs
@@ -27,6 +28,9 @@ struct launch_harness {
 // For VMs, or for agents. ERR_UNSUPPORTED when the environment names no image or no launcher: a
 // reason to skip.
 int launch_harness_start(struct launch_harness *h, bool agents, struct err *err);
+// Another csb-launch with the same directory, in place of this one. Needs a single-threaded process
+// or one whose other threads hold no locks.
+int launch_harness_restart(struct launch_harness *h, struct err *err);
 // Ends csb-launch and removes the directory. Returns csb-launch's wait status.
 int launch_harness_stop(struct launch_harness *h);
 
