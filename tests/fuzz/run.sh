@@ -46,6 +46,7 @@ plan)
     libs=""
     ;;
 server) sources="src/channel/server.c src/channel/server_stream.c" libs="-lnghttp2" ;;
+h1) sources="src/http/h1.c" libs="" ;;
 multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;
 esac
