@@ -177,7 +177,8 @@ struct driver_ops {
     int (*image_load)(struct driver *d, const char *id, struct driver_image **ret, struct err *err);
     // Removes a stored image; loaded ones stay. 0 also when there is none. ERR_INVALID, ERR_SYSTEM.
     int (*image_remove)(struct driver *d, const char *id, struct err *err);
-    // Calls `each` with every stored id and its bytes on disk; for finding those nobody wants.
+    // Calls `each` with every stored id and its bytes on disk, for finding those nobody wants;
+    // `each` must not call the driver.
     void (*image_each)(struct driver *d,
                        void (*each)(void *arg, const char *id, uint64_t stored_bytes), void *arg);
     void (*image_info)(const struct driver_image *image, struct driver_image_info *ret);

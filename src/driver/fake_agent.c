@@ -19,6 +19,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,10 +39,12 @@ struct request {
     struct request *next; // in agent->requests
 };
 
-// All fields but the descriptors of signals belong to the agent's thread once it runs.
+// All fields but the first five belong to the agent's thread once it runs.
 struct fake_agent {
     pthread_t thread;
-    int stop_fd, death_fd; // eventfds
+    int signal_fd, death_fd; // eventfds; the first says that one of these has changed:
+    atomic_bool stopping;
+    atomic_bool paused;
     int fd;
     struct server *server;
     struct request *requests;
@@ -332,43 +335,55 @@ static uint64_t drive_runs(struct fake_agent *a)
     return wake_ns;
 }
 
-// Serves until the session or the sandbox ends. True when it was told to stop.
-static bool serve(struct fake_agent *a)
+// Waits for what is to be done next; a paused agent only for signals. False to give up.
+static bool wait_events(struct fake_agent *a, uint64_t wake_ns, short *ret_events)
 {
-    struct pollfd p[2] = {{.fd = a->fd}, {.fd = a->stop_fd, .events = POLLIN}};
+    bool paused = atomic_load(&a->paused);
+    struct pollfd p[2] = {{.fd = a->signal_fd, .events = POLLIN}, {.fd = a->fd}};
+    eventfd_t count;
+
+    p[1].events = (short)(POLLIN | (server_wants_write(a->server) ? POLLOUT : 0));
+    if (poll(p, paused ? 1 : 2, paused ? -1 : clock_poll_ms(wake_ns)) < 0 && errno != EINTR)
+        return false;
+    *ret_events = paused || p[0].revents != 0 ? 0 : p[1].revents;
+    (void)eventfd_read(a->signal_fd, &count); // may have none
+    return true;
+}
+
+// Serves until the session or the sandbox ends.
+static void serve(struct fake_agent *a)
+{
     int r = 0;
 
-    while (r == 0) {
-        uint64_t wake_ns = drive_runs(a);
+    while (r == 0 && !atomic_load(&a->stopping)) {
+        uint64_t wake_ns = atomic_load(&a->paused) ? CLOCK_NEVER : drive_runs(a);
+        short events = 0;
 
-        if (a->dying)
-            return false;
-        p[0].events = (short)(POLLIN | (server_wants_write(a->server) ? POLLOUT : 0));
-        if (poll(p, 2, clock_poll_ms(wake_ns)) < 0 && errno != EINTR)
-            return false;
-        if (p[1].revents != 0)
-            return true;
-        if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+        if (a->dying || !wait_events(a, wake_ns, &events))
+            return;
+        if ((events & (POLLIN | POLLHUP | POLLERR)) != 0)
             r = server_readable(a->server);
-        if (r == 0 && server_wants_write(a->server))
+        if (events != 0 && r == 0 && server_wants_write(a->server))
             r = server_writable(a->server);
     }
-    return false;
 }
 
 static void *agent_main(void *arg)
 {
     struct fake_agent *a = arg;
-    bool stopped = serve(a);
+    eventfd_t count;
 
+    serve(a);
     server_free(a->server);
     a->server = NULL;
     fd_close(&a->fd);
     // A real VM outlives its stream; only `die` ends it.
     if (a->dying)
         (void)eventfd_write(a->death_fd, 1);
-    else if (!stopped)
-        (void)fd_wait(a->stop_fd, POLLIN, CLOCK_NEVER);
+    while (!a->dying && !atomic_load(&a->stopping)) {
+        (void)fd_wait(a->signal_fd, POLLIN, CLOCK_NEVER);
+        (void)eventfd_read(a->signal_fd, &count);
+    }
     return NULL;
 }
 
@@ -376,7 +391,7 @@ static void agent_free(struct fake_agent *a)
 {
     server_free(a->server);
     fd_close(&a->fd);
-    fd_close(&a->stop_fd);
+    fd_close(&a->signal_fd);
     fd_close(&a->death_fd);
     free(a);
 }
@@ -410,9 +425,9 @@ int fake_agent_start(int fd, struct fake_agent **ret, struct err *err)
         return err_set(err, ERR_INTERNAL, "out of memory");
     }
     a->fd = fd;
-    a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    a->signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     a->death_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    r = a->stop_fd < 0 || a->death_fd < 0 ? -errno : server_new(fd, &options, &a->server);
+    r = a->signal_fd < 0 || a->death_fd < 0 ? -errno : server_new(fd, &options, &a->server);
     if (r == 0)
         r = -start_thread(a);
     if (r < 0) {
@@ -428,11 +443,18 @@ int fake_agent_death_fd(const struct fake_agent *a)
     return a->death_fd;
 }
 
+void fake_agent_pause(struct fake_agent *a, bool paused)
+{
+    atomic_store(&a->paused, paused);
+    (void)eventfd_write(a->signal_fd, 1);
+}
+
 void fake_agent_stop(struct fake_agent *a)
 {
     if (a == NULL)
         return;
-    (void)eventfd_write(a->stop_fd, 1);
+    atomic_store(&a->stopping, true);
+    (void)eventfd_write(a->signal_fd, 1);
     (void)pthread_join(a->thread, NULL);
     agent_free(a);
 }

@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 struct fake_agent;
 
 // Takes `fd`, a connected non-blocking stream.
@@ -16,6 +18,9 @@ int fake_agent_start(int fd, struct fake_agent **ret, struct err *err);
 // Becomes readable when the agent ended by itself: the peer hung up or the program said `die`.
 // Borrowed.
 int fake_agent_death_fd(const struct fake_agent *a);
+
+// While paused it neither reads, runs nor answers: from the next thing that is sent to it on.
+void fake_agent_pause(struct fake_agent *a, bool paused);
 
 // Ends the thread, runs under way included. NULL allowed. Blocks for less than a millisecond.
 void fake_agent_stop(struct fake_agent *a);

@@ -174,6 +174,21 @@ static void test_probe(void)
     CHECK_MSG(strlen(probe.note) > 20, "a sentence was found: %s", probe.note);
 }
 
+// What a driver says it can do is there, and nothing else.
+static void test_caps(void)
+{
+    bool pause = (ops->caps & DRIVER_CAP_PAUSE) != 0;
+    bool snapshot = (ops->caps & DRIVER_CAP_SNAPSHOT) != 0;
+
+    CHECK((ops->pause != NULL) == pause && (ops->resume != NULL) == pause);
+    CHECK((ops->snapshot != NULL) == snapshot && (ops->restore != NULL) == snapshot);
+    CHECK((ops->image_store != NULL) == snapshot && (ops->image_load != NULL) == snapshot &&
+          (ops->image_remove != NULL) == snapshot && (ops->image_each != NULL) == snapshot &&
+          (ops->image_info != NULL) == snapshot && (ops->image_free != NULL) == snapshot);
+    CHECK(snapshot || (ops->caps & DRIVER_CAP_IMAGE_DISK) == 0);
+    CHECK((ops->clone_lasting != NULL) == ((ops->caps & DRIVER_CAP_LASTING) != 0));
+}
+
 // Flips a byte in the middle of a file of the only template on disk.
 static bool corrupt(const char *key, const char *name)
 {
@@ -550,6 +565,7 @@ static void run_suite(void)
     struct driver_template *t;
 
     test_probe();
+    test_caps();
     if (!CHECK_MSG(ops->open(&config, &driver, &err) == 0, "open %s", err.message))
         return;
     tell("open", &since);
