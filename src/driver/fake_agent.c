@@ -39,12 +39,13 @@ struct request {
     struct request *next; // in agent->requests
 };
 
-// All fields but the first five belong to the agent's thread once it runs.
+// All fields but the first six belong to the agent's thread once it runs.
 struct fake_agent {
     pthread_t thread;
     int signal_fd, death_fd; // eventfds; the first says that one of these has changed:
     atomic_bool stopping;
-    atomic_bool paused;
+    bool paused;
+    pthread_mutex_t lock; // guards `paused`; held by the thread while it does anything but wait
     int fd;
     struct server *server;
     struct request *requests;
@@ -335,36 +336,43 @@ static uint64_t drive_runs(struct fake_agent *a)
     return wake_ns;
 }
 
-// Waits for what is to be done next; a paused agent only for signals. False to give up.
-static bool wait_events(struct fake_agent *a, uint64_t wake_ns, short *ret_events)
-{
-    bool paused = atomic_load(&a->paused);
-    struct pollfd p[2] = {{.fd = a->signal_fd, .events = POLLIN}, {.fd = a->fd}};
-    eventfd_t count;
-
-    p[1].events = (short)(POLLIN | (server_wants_write(a->server) ? POLLOUT : 0));
-    if (poll(p, paused ? 1 : 2, paused ? -1 : clock_poll_ms(wake_ns)) < 0 && errno != EINTR)
-        return false;
-    *ret_events = paused || p[0].revents != 0 ? 0 : p[1].revents;
-    (void)eventfd_read(a->signal_fd, &count); // may have none
-    return true;
-}
-
-// Serves until the session or the sandbox ends.
-static void serve(struct fake_agent *a)
+// What is to be done for the stream's `events`. False when the session is over.
+static bool work(struct fake_agent *a, short events)
 {
     int r = 0;
 
-    while (r == 0 && !atomic_load(&a->stopping)) {
-        uint64_t wake_ns = atomic_load(&a->paused) ? CLOCK_NEVER : drive_runs(a);
-        short events = 0;
+    if ((events & (POLLIN | POLLHUP | POLLERR)) != 0)
+        r = server_readable(a->server);
+    if (r == 0 && server_wants_write(a->server))
+        r = server_writable(a->server);
+    return r == 0;
+}
 
-        if (a->dying || !wait_events(a, wake_ns, &events))
+// Serves until the session or the sandbox ends. While paused only signals are waited for.
+static void serve(struct fake_agent *a)
+{
+    struct pollfd p[2] = {{.fd = a->signal_fd, .events = POLLIN}, {.fd = a->fd}};
+    bool open = true;
+    eventfd_t count;
+
+    while (open && !a->dying && !atomic_load(&a->stopping)) {
+        uint64_t wake_ns = CLOCK_NEVER;
+        bool paused;
+
+        (void)pthread_mutex_lock(&a->lock);
+        paused = a->paused;
+        if (!paused) {
+            open = work(a, p[1].revents);
+            wake_ns = drive_runs(a);
+        }
+        p[1].events = (short)(POLLIN | (server_wants_write(a->server) ? POLLOUT : 0));
+        (void)pthread_mutex_unlock(&a->lock);
+        if (!open || a->dying)
             return;
-        if ((events & (POLLIN | POLLHUP | POLLERR)) != 0)
-            r = server_readable(a->server);
-        if (events != 0 && r == 0 && server_wants_write(a->server))
-            r = server_writable(a->server);
+        p[1].revents = 0;
+        if (poll(p, paused ? 1 : 2, clock_poll_ms(wake_ns)) < 0 && errno != EINTR)
+            return;
+        (void)eventfd_read(a->signal_fd, &count); // may have none
     }
 }
 
@@ -393,6 +401,7 @@ static void agent_free(struct fake_agent *a)
     fd_close(&a->fd);
     fd_close(&a->signal_fd);
     fd_close(&a->death_fd);
+    (void)pthread_mutex_destroy(&a->lock);
     free(a);
 }
 
@@ -425,6 +434,7 @@ int fake_agent_start(int fd, struct fake_agent **ret, struct err *err)
         return err_set(err, ERR_INTERNAL, "out of memory");
     }
     a->fd = fd;
+    (void)pthread_mutex_init(&a->lock, NULL); // default attributes: cannot fail on Linux
     a->signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     a->death_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r = a->signal_fd < 0 || a->death_fd < 0 ? -errno : server_new(fd, &options, &a->server);
@@ -445,7 +455,9 @@ int fake_agent_death_fd(const struct fake_agent *a)
 
 void fake_agent_pause(struct fake_agent *a, bool paused)
 {
-    atomic_store(&a->paused, paused);
+    (void)pthread_mutex_lock(&a->lock);
+    a->paused = paused;
+    (void)pthread_mutex_unlock(&a->lock);
     (void)eventfd_write(a->signal_fd, 1);
 }
 

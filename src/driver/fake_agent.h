@@ -19,7 +19,7 @@ int fake_agent_start(int fd, struct fake_agent **ret, struct err *err);
 // Borrowed.
 int fake_agent_death_fd(const struct fake_agent *a);
 
-// While paused it neither reads, runs nor answers: from the next thing that is sent to it on.
+// While paused it neither reads, runs nor answers.
 void fake_agent_pause(struct fake_agent *a, bool paused);
 
 // Ends the thread, runs under way included. NULL allowed. Blocks for less than a millisecond.
