@@ -12,6 +12,7 @@
 
 struct config;
 struct engine;
+struct live_table;
 
 // What holds each virtual machine, or each program with process isolation, on this host.
 struct api_confinement {
@@ -36,6 +37,7 @@ struct api_confinement {
 struct api {
     struct engine *engine;       // borrowed
     const struct config *config; // borrowed
+    struct live_table *live;     // borrowed
     // For /health, asked each time; blocks for half a second at most.
     void (*confinement)(void *arg, struct api_confinement *ret);
     void *confinement_arg;

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The data plane alone, for test_data_plane.py: the HTTP server and the agent's data plane in a
+// process of its own, with three sandboxes in place of sandbox/live.h that are all that agent:
+// "iopen" needs no token, "isecret" does, "iprivate" needs one for its ports. Says "PORT
+// DIRECTORY", then takes lines: "kill" ends the agent's session, "stop" ends it all.
+#include "api/api.h"
+#include "api/data_plane.h"
+#include "base/fd.h"
+#include "channel/channel.h"
+#include "http/listen.h"
+#include "http/router.h"
+#include "http/server.h"
+#include "sandbox/live.h"
+
+#include "../unit/envd_harness.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct live {
+    const char *id, *token, *traffic;
+};
+
+static struct live all[] = {
+    {"iopen", NULL, NULL},
+    {"isecret", "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0", NULL},
+    {"iprivate", "other", "traffic"},
+    {"ipaused", NULL, NULL},
+};
+static atomic_int refs;
+
+struct live *live_find(struct live_table *t, const char *id)
+{
+    (void)t;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (strcmp(all[i].id, id) != 0)
+            continue;
+        atomic_fetch_add(&refs, 1);
+        return &all[i];
+    }
+    return NULL;
+}
+
+void live_unref(struct live *l)
+{
+    if (l != NULL)
+        atomic_fetch_sub(&refs, 1);
+}
+
+struct channel *live_channel(struct live *l)
+{
+    return strcmp(l->id, "ipaused") == 0 ? NULL : envd_channel();
+}
+
+const char *live_id(const struct live *l)
+{
+    return l->id;
+}
+
+const char *live_token(const struct live *l)
+{
+    return l->token;
+}
+
+const char *live_traffic_token(const struct live *l)
+{
+    return l->traffic;
+}
+
+struct live *live_match_signature(struct live_table *t, live_match_fn match, void *arg)
+{
+    (void)t;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i].token == NULL || !match(arg, all[i].id, all[i].token))
+            continue;
+        atomic_fetch_add(&refs, 1);
+        return &all[i];
+    }
+    return NULL;
+}
+
+static const struct http_route routes[] = {{0}};
+
+int main(void)
+{
+    static char table;
+    struct api api = {.live = (struct live_table *)&table};
+    struct http_options o = {.routes = routes,
+                             .take = data_plane_take,
+                             .app = &api,
+                             .body_max_bytes = 1 << 20,
+                             .connections_max = 300,
+                             .idle_ms = 20000,
+                             .body_ms = 20000,
+                             .write_ms = 20000,
+                             .allowed_hosts = "nobody"};
+    struct http_server *s = NULL;
+    struct err err = ERR_INIT;
+    char address[64], line[64];
+    bool ok;
+
+    envd_begin();
+    if (listen_tcp("127.0.0.1", 0, &o.listen_fd, address, sizeof(address), &err) < 0 ||
+        http_server_new(&o, &s, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    printf("%s %s\n", strrchr(address, ':') + 1, envd_dir);
+    fflush(stdout);
+    while (fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "stop\n") != 0)
+        if (strcmp(line, "kill\n") == 0)
+            channel_shut(envd_channel());
+    http_server_free(s);
+    ok = envd_finish();
+    if (atomic_load(&refs) != 0)
+        fprintf(stderr, "%d references are left\n", atomic_load(&refs));
+    return ok && atomic_load(&refs) == 0 ? 0 : 1;
+}
