@@ -13,6 +13,7 @@
 struct config;
 struct engine;
 struct live_table;
+struct store;
 
 // What holds each virtual machine, or each program with process isolation, on this host.
 struct api_confinement {
@@ -38,6 +39,9 @@ struct api {
     struct engine *engine;       // borrowed
     const struct config *config; // borrowed
     struct live_table *live;     // borrowed
+    struct store *store;         // borrowed
+    bool loopback;               // only this host reaches the service
+    char domain[128];            // <port>-<id>.DOMAIN is a sandbox's port; "" for none
     // For /health, asked each time; blocks for half a second at most.
     void (*confinement)(void *arg, struct api_confinement *ret);
     void *confinement_arg;

@@ -2,6 +2,7 @@
 #include "api/api.h"
 
 #include "api/api_internal.h"
+#include "api/sandboxes_internal.h"
 #include "http/router.h"
 
 const struct http_route api_routes[] = {
@@ -9,5 +10,28 @@ const struct http_route api_routes[] = {
     {"GET", "/health", api_health},
     {"GET", "/languages", api_languages},
     {"GET", "/debug/guest", api_debug_guest},
+    // What E2B's SDKs and command line ask for: docs/E2B.md.
+    {"POST", "/sandboxes", api_sandboxes_create_v1},
+    {"POST", "/v2/sandboxes", api_sandboxes_create_v2},
+    {"GET", "/sandboxes", api_sandboxes_list_v1},
+    {"GET", "/v2/sandboxes", api_sandboxes_list_v2},
+    {"GET", "/sandboxes/metrics", api_sandboxes_metrics_all},
+    {"GET", "/sandboxes/*", api_sandboxes_get},
+    {"DELETE", "/sandboxes/*", api_sandboxes_kill},
+    {"POST", "/sandboxes/*/timeout", api_sandboxes_timeout},
+    {"POST", "/sandboxes/*/refreshes", api_sandboxes_refresh},
+    {"POST", "/sandboxes/*/connect", api_sandboxes_connect_v1},
+    {"POST", "/v2/sandboxes/*/connect", api_sandboxes_connect_v2},
+    {"POST", "/sandboxes/*/resume", api_sandboxes_resume},
+    {"GET", "/sandboxes/*/metrics", api_sandboxes_metrics},
+    {"GET", "/sandboxes/*/logs", api_sandboxes_logs_v1},
+    {"GET", "/v2/sandboxes/*/logs", api_sandboxes_logs_v2},
+    {"POST", "/sandboxes/*/pause", api_sandboxes_unsupported},
+    {"POST", "/sandboxes/*/fork", api_sandboxes_unsupported},
+    {"POST", "/sandboxes/*/snapshots", api_sandboxes_unsupported},
+    {"PUT", "/sandboxes/*/network", api_sandboxes_unsupported},
+    {"GET", "/snapshots", api_snapshots_list},
+    {"GET", "/templates/aliases/*", api_templates_alias},
+    {"DELETE", "/templates/*", api_templates_delete},
     {0},
 };

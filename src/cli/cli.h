@@ -19,6 +19,8 @@ struct cli_command {
 };
 
 int cmd_run(int argc, char **argv);
+int cmd_sandbox(int argc, char **argv);
+int cmd_key(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 // The service's address: CSB_URL, else http://127.0.0.1:8000. Borrowed.

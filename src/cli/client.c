@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct exchange {
@@ -27,13 +28,18 @@ static size_t take_body(char *data, size_t size, size_t count, void *arg)
 
 static struct curl_slist *make_headers(const struct client_request *req)
 {
+    const char *key = getenv("E2B_API_KEY"); // the one that E2B's own tools use
     char accept[128];
+    char key_line[256];
     struct curl_slist *headers = NULL;
 
     (void)snprintf(accept, sizeof(accept), "Accept: %s",
                    req->accept == NULL ? "application/json" : req->accept);
     headers = curl_slist_append(headers, accept);
     headers = curl_slist_append(headers, "Content-Type: application/json");
+    (void)snprintf(key_line, sizeof(key_line), "X-API-KEY: %s",
+                   key != NULL && key[0] != '\0' ? key : "none");
+    headers = curl_slist_append(headers, key_line);
     return curl_slist_append(headers, "Expect:");
 }
 

@@ -21,6 +21,8 @@ static int cmd_help(int argc, char **argv);
 
 static const struct cli_command commands[] = {
     {"run", "[options] FILE [ARGUMENT...]", "run a program in a fresh sandbox", cmd_run},
+    {"sandbox", "create|list|kill", "long-lived sandboxes", cmd_sandbox},
+    {"key", "create|list|revoke", "API keys of the service on this host", cmd_key},
     {"doctor", "", "say what this host offers, and what to do about what is missing", cmd_doctor},
     {"version", "", "print the version", cmd_version},
     {"help", "", "print this", cmd_help},

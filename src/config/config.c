@@ -87,6 +87,18 @@ const struct config_key config_keys[] = {
      "Memory for what compile steps made, so that the same sources are not compiled again; 0 keeps "
      "nothing. A program may take an eighth of it, and 8 MiB."},
 
+    {"Sandboxes", "SANDBOX_MAX", CONFIG_COUNT, AT(sandbox_max), "32", 0, 900, NULL,
+     "Long-lived sandboxes alive at once; more are answered 429. Each may take VM_MEMORY_MB."},
+    {"Sandboxes", "SANDBOX_MAX_PER_KEY", CONFIG_COUNT, AT(sandbox_max_per_key), "32", 0, 900, NULL,
+     "The same, of one API key."},
+    {"Sandboxes", "SANDBOX_MAX_LIFE", CONFIG_COUNT, AT(sandbox_life_max_s), "86400", 1, 31536000, NULL,
+     "Seconds that a sandbox lives at most, counted from its creation, whatever its owner asks for."},
+    {"Sandboxes", "SANDBOX_READY", CONFIG_COUNT, AT(sandbox_ready), "1", 0, 64, NULL,
+     "Ready virtual machines to keep for sandboxes to come, beside those of the pool."},
+    {"Sandboxes", "SANDBOX_DOMAIN", CONFIG_TEXT, AT(sandbox_domain), "", 0, 0, NULL,
+     "A sandbox's port is reached as PORT-ID.DOMAIN, with DOMAIN as the SDKs are told. Empty: "
+     "localhost:API_PORT on a loopback address, else none."},
+
     {"Limits of a run", "DEFAULT_TIMEOUT", CONFIG_COUNT, AT(default_timeout_s), "30", 1, 86400, NULL,
      "Wall-clock seconds of a run whose request names none."},
     {"Limits of a run", "MAX_TIMEOUT", CONFIG_COUNT, AT(max_timeout_s), "300", 1, 86400, NULL,

@@ -12,7 +12,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_TEXT_MAX 512
+#define CONFIG_TEXT_MAX     512
+#define CONFIG_DEFAULT_FILE "/etc/codesandbox/codesandboxd.conf"
 
 enum config_limit {
     CONFIG_LIMIT_WALL_MS,
@@ -61,6 +62,11 @@ struct config {
     uint64_t pool_size;
     uint64_t pool_max;
     uint64_t compile_cache_bytes;
+    char sandbox_domain[CONFIG_TEXT_MAX];
+    uint64_t sandbox_max;
+    uint64_t sandbox_max_per_key;
+    uint64_t sandbox_life_max_s;
+    uint64_t sandbox_ready;
     uint64_t queue_max;
     uint64_t queue_wait_ms;
     uint64_t drain_ms;

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEFAULT_CONFIG "/etc/codesandbox/codesandboxd.conf"
-
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 enum mode { MODE_SUPERVISE, MODE_SERVE, MODE_CHECK, MODE_DOCS, MODE_HELP, MODE_VERSION };
@@ -34,7 +32,7 @@ static void print_help(void)
 {
     printf("Usage: codesandboxd [--config=FILE] [--SETTING=VALUE ...]\n\n"
            "Runs untrusted code in microVMs, or jails, behind an HTTP API.\n\n"
-           "  --config=FILE\n      read settings from FILE, not from " DEFAULT_CONFIG "\n");
+           "  --config=FILE\n      read settings from FILE, not from " CONFIG_DEFAULT_FILE "\n");
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
         if (modes[i].help != NULL)
             printf("  %s\n      %s\n", modes[i].option, modes[i].help);
@@ -60,8 +58,8 @@ static int load_file(struct config *config, char **argv, struct err *err)
     for (char **arg = argv + 1; *arg != NULL; arg++)
         if (strncmp(*arg, option, sizeof(option) - 1) == 0)
             return config_load_file(config, *arg + sizeof(option) - 1, err);
-    if (access(DEFAULT_CONFIG, F_OK) == 0)
-        return config_load_file(config, DEFAULT_CONFIG, err);
+    if (access(CONFIG_DEFAULT_FILE, F_OK) == 0)
+        return config_load_file(config, CONFIG_DEFAULT_FILE, err);
     return 0;
 }
 

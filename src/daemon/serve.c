@@ -20,7 +20,9 @@
 #include "http/server.h"
 #include "launch/launch.h"
 #include "sandbox/engine.h"
+#include "sandbox/live.h"
 #include "sandbox/runtime.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +51,7 @@ struct server {
     int listen_fd;
     char address[80]; // "127.0.0.1:8000"
     int templates;
+    int store_dir;
     int runtimes_dir;
     struct opened kernel, initrd, rootfs; // of virtual machines
     struct opened tree, agent, table;     // of process isolation
@@ -56,6 +59,8 @@ struct server {
     struct launch_client *launch;
     struct runtime_table *runtimes;
     struct engine *engine;
+    struct store *store;
+    struct live_table *live;
     struct http_server *http;
     struct api api;
     pthread_t control;
@@ -90,7 +95,8 @@ static int open_all(struct server *s, struct err *err)
 
     if (listen_tcp(c->api_host, (uint16_t)c->api_port, &s->listen_fd, s->address,
                    sizeof(s->address), err) < 0 ||
-        state_open_templates(c->state_dir, &s->templates, err) < 0)
+        state_open(c->state_dir, "templates", &s->templates, err) < 0 ||
+        state_open(c->state_dir, "store", &s->store_dir, err) < 0)
         return -1;
     s->runtimes_dir = open(c->runtimes_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->runtimes_dir < 0)
@@ -194,6 +200,7 @@ static int start_engine(struct server *s, struct err *err)
                           .agent_memory_mib = agent_memory_mib(c)},
         .shape = {.memory_mib = (uint32_t)c->vm_memory_mb, .cpus = (uint32_t)c->vm_cpus},
         .pool_ready = (uint32_t)c->pool_size,
+        .pool_plain = c->sandbox_max > 0 ? (uint32_t)c->sandbox_ready : 0,
         .pool_max = (uint32_t)c->pool_max,
         .compile_cache_bytes = c->compile_cache_bytes,
         .queue_max = (uint32_t)c->queue_max,
@@ -210,6 +217,36 @@ static int start_engine(struct server *s, struct err *err)
         return -1;
     config.runtimes = s->runtimes;
     return engine_new(&config, &s->engine, err);
+}
+
+static int start_sandboxes(struct server *s, struct err *err)
+{
+    const struct config *c = s->config;
+    struct live_config config = {
+        .engine = s->engine,
+        .max = (uint32_t)c->sandbox_max,
+        .per_key_max = (uint32_t)c->sandbox_max_per_key,
+        .life_max_ms = c->sandbox_life_max_s * 1000,
+        .cpus = (uint32_t)c->vm_cpus,
+        .memory_mib = (uint32_t)c->vm_memory_mb,
+    };
+
+    if (store_open(s->store_dir, STORE_SYNC_PROCESS, &s->store, err) < 0)
+        return -1;
+    config.store = s->store;
+    return live_table_new(&config, &s->live, err);
+}
+
+// What the SDKs are told of the names of ports.
+static void set_domain(struct server *s)
+{
+    const char *port = strrchr(s->address, ':');
+
+    s->api.loopback = listen_is_loopback(s->config->api_host);
+    if (s->config->sandbox_domain[0] != '\0')
+        (void)snprintf(s->api.domain, sizeof(s->api.domain), "%.127s", s->config->sandbox_domain);
+    else if (s->api.loopback && port != NULL)
+        (void)snprintf(s->api.domain, sizeof(s->api.domain), "localhost%s", port);
 }
 
 static int start_http(struct server *s, struct err *err)
@@ -230,6 +267,9 @@ static int start_http(struct server *s, struct err *err)
 
     s->api.engine = s->engine;
     s->api.config = c;
+    s->api.live = s->live;
+    s->api.store = s->store;
+    set_domain(s);
     if (http_server_new(&options, &s->http, err) < 0)
         return -1;
     (void)fd_steal(&s->listen_fd);
@@ -248,7 +288,8 @@ static int start(struct server *s, struct err *err)
                        DAEMON_SERVE_OPTION " is how codesandboxd starts itself; leave it out");
     if (open_all(s, err) < 0 || privileges_drop((uint32_t)s->config->uid_base, err) < 0 ||
         privileges_die_with(parent, err) < 0 || check_readable(s, err) < 0 ||
-        connect_launcher(s, err) < 0 || start_engine(s, err) < 0 || start_http(s, err) < 0)
+        connect_launcher(s, err) < 0 || start_engine(s, err) < 0 || start_sandboxes(s, err) < 0 ||
+        start_http(s, err) < 0)
         return -1;
     return 0;
 }
@@ -310,9 +351,11 @@ static void end_machines(struct server *s)
 static void stop(struct server *s)
 {
     http_server_free(s->http);
+    live_table_free(s->live);
     engine_stop(s->engine);
     end_machines(s);
     engine_free(s->engine, 0);
+    store_close(s->store);
     runtime_table_free(s->runtimes);
     if (s->control_runs) {
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread
@@ -325,6 +368,7 @@ static void stop(struct server *s)
     fd_close(&s->agent.fd);
     fd_close(&s->table.fd);
     fd_close(&s->templates);
+    fd_close(&s->store_dir);
     fd_close(&s->runtimes_dir);
     fd_close(&s->kernel.fd);
     fd_close(&s->initrd.fd);
@@ -339,6 +383,7 @@ int serve(const struct config *config)
         .process = strcmp(config->isolation, "process") == 0,
         .listen_fd = -1,
         .templates = -1,
+        .store_dir = -1,
         .runtimes_dir = -1,
         .kernel.fd = -1,
         .initrd.fd = -1,

@@ -87,22 +87,22 @@ int state_prepare(const char *dir, uint32_t uid, int *ret_lock, struct err *err)
     if (fd < 0)
         return err_sys(err, errno, "STATE_DIR: cannot open the directory %s", dir);
     if (take_lock(fd, dir, &lock, err) < 0 || make_private(fd, "templates", uid, err) < 0 ||
-        make_private(fd, "launch", geteuid(), err) < 0)
+        make_private(fd, "store", uid, err) < 0 || make_private(fd, "launch", geteuid(), err) < 0)
         return -1;
     *ret_lock = fd_steal(&lock);
     return 0;
 }
 
-int state_open_templates(const char *dir, int *ret_fd, struct err *err)
+int state_open(const char *dir, const char *name, int *ret_fd, struct err *err)
 {
     _cleanup_fd_ int fd = open(dir, DIR_FLAGS);
-    int templates;
+    int part;
 
     if (fd < 0)
         return err_sys(err, errno, "STATE_DIR: cannot open the directory %s", dir);
-    templates = openat(fd, "templates", DIR_FLAGS | O_NOFOLLOW);
-    if (templates < 0)
-        return err_sys(err, errno, "cannot open %s/templates", dir);
-    *ret_fd = templates;
+    part = openat(fd, name, DIR_FLAGS | O_NOFOLLOW);
+    if (part < 0)
+        return err_sys(err, errno, "cannot open %s/%s", dir, name);
+    *ret_fd = part;
     return 0;
 }

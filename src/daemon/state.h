@@ -3,6 +3,7 @@
 // The state directory:
 //   STATE_DIR/lock        held (flock) by the supervisor; one service per directory
 //   STATE_DIR/templates/  the server's: templates, kept between runs
+//   STATE_DIR/store/      the server's: keys and sandboxes; `csb key` writes there too
 //   STATE_DIR/launch/     csb-launch's
 #ifndef CSB_DAEMON_STATE_H
 #define CSB_DAEMON_STATE_H
@@ -15,7 +16,7 @@
 // `uid`. *ret_lock holds the lock while open. Errors: ERR_BUSY when another service has it.
 int state_prepare(const char *dir, uint32_t uid, int *ret_lock, struct err *err);
 
-// Opens STATE_DIR/templates.
-int state_open_templates(const char *dir, int *ret_fd, struct err *err);
+// Opens STATE_DIR/NAME.
+int state_open(const char *dir, const char *name, int *ret_fd, struct err *err);
 
 #endif

@@ -174,6 +174,24 @@ int json_get_u64(const struct json_in *in, const char *key, uint64_t min, uint64
     return 0;
 }
 
+int json_get_i64(const struct json_in *in, const char *key, int64_t min, int64_t max, int64_t *ret,
+                 struct err *err)
+{
+    const json_t *value = field(in, key);
+    json_int_t n;
+
+    if (value == NULL)
+        return 0;
+    if (!json_is_integer(value))
+        return json_fail(in, key, err, "must be an integer");
+    n = json_integer_value(value);
+    if (n < min || n > max)
+        return json_fail(in, key, err, "must be between %lld and %lld", (long long)min,
+                         (long long)max);
+    *ret = n;
+    return 0;
+}
+
 int json_get_positive(const struct json_in *in, const char *key, double max, double *ret,
                       struct err *err)
 {

@@ -59,6 +59,8 @@ int json_get_text(const struct json_in *in, const char *key, struct json_str *re
 // An integer (not 1.0, not "1") in [min, max].
 int json_get_u64(const struct json_in *in, const char *key, uint64_t min, uint64_t max,
                  uint64_t *ret, struct err *err);
+int json_get_i64(const struct json_in *in, const char *key, int64_t min, int64_t max, int64_t *ret,
+                 struct err *err);
 // A number above 0 and at most `max`.
 int json_get_positive(const struct json_in *in, const char *key, double max, double *ret,
                       struct err *err);

@@ -10,10 +10,12 @@
 // and SQLite is kept from replacing that link by the path behind it.
 #include "store/store_internal.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define STORE_FILE    "codesandbox.db"
 #define STORE_VERSION 1
@@ -162,6 +164,19 @@ static int prepare(struct store *s, enum store_sync sync, struct err *err)
     return make_schema(s, err);
 }
 
+// As root: files are the directory's owner's, who is to write them too.
+static void give_files(int dir_fd)
+{
+    static const char *const names[] = {STORE_FILE, STORE_FILE "-wal", STORE_FILE "-shm"};
+    struct stat st;
+
+    if (geteuid() != 0 || fstat(dir_fd, &st) < 0)
+        return;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (fchownat(dir_fd, names[i], st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+            continue; // it is not there
+}
+
 int store_open(int dir_fd, enum store_sync sync, struct store **ret, struct err *err)
 {
     struct store *s = calloc(1, sizeof(*s));
@@ -183,6 +198,7 @@ int store_open(int dir_fd, enum store_sync sync, struct store **ret, struct err 
         store_close(s);
         return -1;
     }
+    give_files(dir_fd);
     *ret = s;
     return 0;
 }

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The life of a sandbox over HTTP, as E2B's SDKs ask for it: made, told about, given more time,
+// ended. docs/E2B.md says what is behind each call.
+#include "api/api.h"
+#include "api/sandboxes_internal.h"
+#include "api/sandboxes_parse.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "sandbox/live.h"
+#include "json/write.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MS_PER_S          1000
+#define REFRESH_DEFAULT_S 15
+
+static bool client_gone(void *arg)
+{
+    return http_client_gone(arg);
+}
+
+static void answer_connection(const struct api *api, struct http_response *res, struct live *l,
+                              unsigned status)
+{
+    struct json_out out = {.buf = &res->body};
+
+    res->status = status;
+    e2b_put_connection(&out, api, l);
+    if (out.failed)
+        e2b_fail(res, 500, "internal", "out of memory");
+}
+
+static void make(const struct api *api, const struct http_request *req, struct http_response *res,
+                 const struct create_request *x, const char *template, const char *key)
+{
+    const struct live_spec spec = {
+        .key = key,
+        .template = template,
+        .metadata = x->metadata.list,
+        .metadata_count = x->metadata.count,
+        .env = x->env.list,
+        .env_count = x->env.count,
+        .timeout_ms = x->timeout_s * MS_PER_S,
+        .on_timeout = x->auto_pause ? LIVE_PAUSE : LIVE_KILL,
+        .secure = x->secure,
+        .private_traffic = x->private_traffic,
+        .gone = client_gone,
+        .gone_arg = req->exchange,
+    };
+    struct err err = ERR_INIT;
+    struct live *l;
+
+    if (live_create(api->live, &spec, &l, &err) < 0) {
+        if (err.code != ERR_BUSY && err.code != ERR_UNSUPPORTED && err.code != ERR_CANCELLED)
+            log_error("cannot make a sandbox: %s", err.message);
+        e2b_fail_err(res, &err);
+        return;
+    }
+    answer_connection(api, res, l, 201);
+    live_unref(l);
+}
+
+static void create(const struct api *api, const struct http_request *req, struct http_response *res,
+                   int version)
+{
+    char key[LIVE_KEY_MAX];
+    char message[160];
+    struct create_request x;
+    struct err err = ERR_INIT;
+    const char *template;
+
+    if (!e2b_authorize(api, req, res, key))
+        return;
+    if (create_parse(req->body, req->body_len, version, api->config->sandbox_life_max_s, &x, &err) <
+        0) {
+        e2b_fail_err(res, &err);
+        return;
+    }
+    template = e2b_template(x.template);
+    if (template == NULL) {
+        (void)snprintf(message, sizeof(message),
+                       "templateID: there is no template '%.64s'; there are base and "
+                       "code-interpreter-v1",
+                       x.template);
+        e2b_fail(res, 404, "template_not_found", message);
+    } else {
+        make(api, req, res, &x, template, key);
+    }
+    create_request_release(&x);
+}
+
+void api_sandboxes_create_v1(void *app, const struct http_request *req, struct http_response *res)
+{
+    create(app, req, res, 1);
+}
+
+void api_sandboxes_create_v2(void *app, const struct http_request *req, struct http_response *res)
+{
+    create(app, req, res, 2);
+}
+
+static void put_detail(struct json_out *out, const struct api *api, struct live *l)
+{
+    struct live_info info;
+
+    live_describe(api->live, l, &info);
+    json_open(out, NULL, '{');
+    e2b_put_listed(out, &info);
+    if (live_token(l) != NULL)
+        json_put_str(out, "envdAccessToken", live_token(l));
+    json_put_str(out, "domain", api->domain[0] == '\0' ? NULL : api->domain);
+    json_put_bool(out, "allowInternetAccess", false);
+    json_open(out, "lifecycle", '{');
+    json_put_str(out, "onTimeout", info.on_timeout == LIVE_PAUSE ? "pause" : "kill");
+    json_put_bool(out, "autoResume", false);
+    json_close(out, '}');
+    json_close(out, '}');
+}
+
+void api_sandboxes_get(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct json_out out = {.buf = &res->body};
+    struct live *l = e2b_sandbox(api, req, res, 1);
+
+    if (l == NULL)
+        return;
+    res->status = 200;
+    put_detail(&out, api, l);
+    if (out.failed)
+        e2b_fail(res, 500, "internal", "out of memory");
+    live_unref(l);
+}
+
+static void gone(struct http_response *res)
+{
+    e2b_fail(res, 404, "not_found", "The sandbox has just ended.");
+}
+
+void api_sandboxes_kill(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct live *l = e2b_sandbox(api, req, res, 1);
+
+    if (l == NULL)
+        return;
+    if (live_kill(api->live, l))
+        res->status = 204;
+    else
+        gone(res);
+    live_unref(l);
+}
+
+// The body's seconds. False: the answer is filled.
+static bool read_seconds(const struct http_request *req, struct http_response *res, const char *key,
+                         bool required, uint64_t *ret_s)
+{
+    struct err err = ERR_INIT;
+
+    if (seconds_parse(req->body, req->body_len, key, required, ret_s, &err) == 0)
+        return true;
+    e2b_fail_err(res, &err);
+    return false;
+}
+
+static void change_time(const struct api *api, struct http_response *res, struct live *l,
+                        uint64_t seconds, bool extend_only)
+{
+    if (live_set_timeout(api->live, l, seconds * MS_PER_S, extend_only))
+        res->status = 204;
+    else
+        gone(res);
+}
+
+void api_sandboxes_timeout(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct live *l = e2b_sandbox(api, req, res, 1);
+    uint64_t seconds = 0;
+
+    if (l != NULL && read_seconds(req, res, "timeout", true, &seconds))
+        change_time(api, res, l, seconds, false);
+    live_unref(l);
+}
+
+void api_sandboxes_refresh(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct live *l = e2b_sandbox(api, req, res, 1);
+    uint64_t seconds = REFRESH_DEFAULT_S;
+
+    if (l != NULL && read_seconds(req, res, "duration", false, &seconds))
+        change_time(api, res, l, seconds < REFRESH_DEFAULT_S ? REFRESH_DEFAULT_S : seconds, true);
+    live_unref(l);
+}
+
+static void connect_to(const struct api *api, const struct http_request *req,
+                       struct http_response *res, size_t index)
+{
+    struct live *l = e2b_sandbox(api, req, res, index);
+    uint64_t seconds = SANDBOXES_TIMEOUT_V2_S;
+
+    if (l != NULL && read_seconds(req, res, "timeout", false, &seconds)) {
+        if (live_set_timeout(api->live, l, seconds * MS_PER_S, true))
+            answer_connection(api, res, l, 200);
+        else
+            gone(res);
+    }
+    live_unref(l);
+}
+
+void api_sandboxes_connect_v1(void *app, const struct http_request *req, struct http_response *res)
+{
+    connect_to(app, req, res, 1);
+}
+
+void api_sandboxes_connect_v2(void *app, const struct http_request *req, struct http_response *res)
+{
+    connect_to(app, req, res, 2);
+}
+
+// Of old SDKs: only for paused sandboxes, of which there are none.
+void api_sandboxes_resume(void *app, const struct http_request *req, struct http_response *res)
+{
+    struct live *l = e2b_sandbox(app, req, res, 1);
+
+    if (l != NULL)
+        e2b_fail(res, 409, "already_running", "The sandbox is running.");
+    live_unref(l);
+}
+
+void api_sandboxes_unsupported(void *app, const struct http_request *req, struct http_response *res)
+{
+    struct live *l = e2b_sandbox(app, req, res, 1);
+    char word[32] = "";
+    char message[128];
+
+    if (l == NULL)
+        return;
+    (void)http_segment(req, 2, word, sizeof(word));
+    (void)snprintf(message, sizeof(message), "This service does not support '%s' of a sandbox.",
+                   word);
+    e2b_fail(res, 501, "unsupported", message);
+    live_unref(l);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What else is told of sandboxes: what they use, their logs (of which there are none: what a
+// program writes goes to who runs it), and the few templates.
+#include "api/api.h"
+#include "api/sandboxes_internal.h"
+#include "base/clock.h"
+#include "base/parse.h"
+#include "http/http.h"
+#include "sandbox/live.h"
+#include "json/write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define METRICS_MS  5000
+#define METRICS_MAX 100 // sandboxes of one question
+
+static void put_metric(struct json_out *out, const char *key, const struct live_metrics *m)
+{
+    uint64_t now_ms = clock_real_ns() / NS_PER_MS;
+
+    json_open(out, key, '{');
+    e2b_put_time(out, "timestamp", now_ms);
+    json_put_u64(out, "timestampUnix", now_ms / 1000);
+    json_put_u64(out, "cpuCount", m->cpu_count);
+    json_put_double(out, "cpuUsedPct", m->cpu_used_percent);
+    json_put_u64(out, "memUsed", m->memory_used_bytes);
+    json_put_u64(out, "memTotal", m->memory_total_bytes);
+    json_put_u64(out, "memCache", m->memory_cache_bytes);
+    json_put_u64(out, "diskUsed", m->disk_used_bytes);
+    json_put_u64(out, "diskTotal", m->disk_total_bytes);
+    json_close(out, '}');
+}
+
+// A bound in Unix seconds. False: the answer is filled.
+static bool read_bound(const struct http_request *req, struct http_response *res, const char *name,
+                       uint64_t *ret)
+{
+    char *text = NULL;
+    char message[64];
+    int r = http_query(req, name, &text);
+
+    if (r == 0 && text != NULL)
+        r = parse_u64(text, 0, UINT32_MAX, ret);
+    free(text);
+    if (r == 0)
+        return true;
+    (void)snprintf(message, sizeof(message), "%s must be a time in Unix seconds", name);
+    e2b_fail(res, 400, "invalid", message);
+    return false;
+}
+
+// Nothing is kept of the past: there is a value of now, if that is within the bounds.
+void api_sandboxes_metrics(void *app, const struct http_request *req, struct http_response *res)
+{
+    struct json_out out = {.buf = &res->body};
+    uint64_t start = 0, end = UINT64_MAX;
+    struct live *l = e2b_sandbox(app, req, res, 1);
+    struct live_metrics m;
+    struct err err = ERR_INIT;
+    uint64_t now = clock_real_ns() / NS_PER_S;
+
+    if (l == NULL)
+        return;
+    if (read_bound(req, res, "start", &start) && read_bound(req, res, "end", &end)) {
+        res->status = 200;
+        json_open(&out, NULL, '[');
+        if (start <= now + 1 && end >= now - 1 &&
+            live_metrics(l, clock_deadline_ms(METRICS_MS), &m, &err) == 0)
+            put_metric(&out, NULL, &m);
+        json_close(&out, ']');
+        if (err.code != ERR_NONE)
+            e2b_fail_err(res, &err);
+    }
+    live_unref(l);
+}
+
+static void put_metric_of(struct json_out *out, const struct api *api, const char *id,
+                          const char *key)
+{
+    struct live *l = live_find(api->live, id);
+    struct live_metrics m;
+    struct live_info info;
+    struct err err = ERR_INIT;
+
+    if (l == NULL)
+        return;
+    live_describe(api->live, l, &info);
+    if (strcmp(info.key, key) == 0 && live_metrics(l, clock_deadline_ms(METRICS_MS), &m, &err) == 0)
+        put_metric(out, id, &m);
+    live_unref(l);
+}
+
+void api_sandboxes_metrics_all(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct json_out out = {.buf = &res->body};
+    char key[LIVE_KEY_MAX];
+    char *ids = NULL;
+    char *rest = NULL;
+    int count = 0;
+
+    if (!e2b_authorize(api, req, res, key))
+        return;
+    if (http_query(req, "sandbox_ids", &ids) < 0 || ids == NULL) {
+        e2b_fail(res, 400, "invalid", "sandbox_ids must be ids with commas between them");
+        return;
+    }
+    json_open(&out, NULL, '{');
+    json_open(&out, "sandboxes", '{');
+    for (char *id = strtok_r(ids, ",", &rest); id != NULL && count < METRICS_MAX;
+         id = strtok_r(NULL, ",", &rest), count++)
+        put_metric_of(&out, api, id, key);
+    json_close(&out, '}');
+    json_close(&out, '}');
+    res->status = 200;
+    free(ids);
+}
+
+static void answer_raw(struct http_response *res, const char *json)
+{
+    res->status = buf_append(&res->body, json, strlen(json)) == 0 ? 200 : 500;
+}
+
+void api_sandboxes_logs_v1(void *app, const struct http_request *req, struct http_response *res)
+{
+    struct live *l = e2b_sandbox(app, req, res, 1);
+
+    if (l != NULL)
+        answer_raw(res, "{\"logs\":[],\"logEntries\":[]}");
+    live_unref(l);
+}
+
+void api_sandboxes_logs_v2(void *app, const struct http_request *req, struct http_response *res)
+{
+    struct live *l = e2b_sandbox(app, req, res, 2);
+
+    if (l != NULL)
+        answer_raw(res, "{\"logs\":[]}");
+    live_unref(l);
+}
+
+void api_snapshots_list(void *app, const struct http_request *req, struct http_response *res)
+{
+    char key[LIVE_KEY_MAX];
+
+    if (e2b_authorize(app, req, res, key))
+        answer_raw(res, "[]");
+}
+
+void api_templates_alias(void *app, const struct http_request *req, struct http_response *res)
+{
+    struct json_out out = {.buf = &res->body};
+    char key[LIVE_KEY_MAX];
+    char name[64] = "";
+    const char *template;
+
+    if (!e2b_authorize(app, req, res, key))
+        return;
+    (void)http_segment(req, 2, name, sizeof(name));
+    template = e2b_template(name);
+    if (template == NULL) {
+        e2b_fail(res, 404, "template_not_found", "There is no such template.");
+        return;
+    }
+    res->status = 200;
+    json_open(&out, NULL, '{');
+    json_put_str(&out, "templateID", template);
+    json_put_bool(&out, "public", true);
+    json_close(&out, '}');
+}
+
+void api_templates_delete(void *app, const struct http_request *req, struct http_response *res)
+{
+    char key[LIVE_KEY_MAX];
+    char name[64] = "";
+
+    if (!e2b_authorize(app, req, res, key))
+        return;
+    (void)http_segment(req, 1, name, sizeof(name));
+    if (e2b_template(name) != NULL)
+        e2b_fail(res, 403, "forbidden", "The service's own templates cannot be deleted.");
+    else
+        e2b_fail(res, 404, "template_not_found", "There is no such template or snapshot.");
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What clients of the sandbox API send, as checked structs. Pure; errors name the field.
+#ifndef CSB_API_SANDBOXES_PARSE_H
+#define CSB_API_SANDBOXES_PARSE_H
+
+#include "base/err.h"
+#include "sandbox/live.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json_t;
+
+#define SANDBOXES_BODY_MAX     (256u << 10) // bytes of a request's body
+#define SANDBOXES_PAIRS_MAX    256          // metadata, and variables
+#define SANDBOXES_PAIRS_BYTES  (64u << 10)  // of all names and values of one of them
+#define SANDBOXES_NAME_MAX     256          // bytes of a name
+#define SANDBOXES_PAGE_MAX     100
+#define SANDBOXES_TIMEOUT_V1_S 15
+#define SANDBOXES_TIMEOUT_V2_S 300
+
+struct pair_list {
+    struct live_pair *list;
+    size_t count, room, bytes;
+};
+
+// Of POST /sandboxes (version 1) and /v2/sandboxes (version 2).
+struct create_request {
+    const char *template; // of the tree
+    uint64_t timeout_s;
+    struct pair_list metadata; // all strings are of the tree
+    struct pair_list env;
+    bool secure;
+    bool private_traffic;
+    bool auto_pause;
+    struct json_t *tree;
+};
+
+// `life_max_s` is the longest timeout. 0, or -1: ERR_INVALID, or ERR_UNSUPPORTED for what this
+// service cannot do; nothing is held then. Else create_request_release().
+int create_parse(const void *body, size_t len, int version, uint64_t life_max_s,
+                 struct create_request *ret, struct err *err);
+void create_request_release(struct create_request *r);
+
+// {key: seconds} of the calls that change how long a sandbox lives. An empty body is {}. *ret_s
+// holds the default; `required`: the field must be there. What is negative counts as 0.
+int seconds_parse(const void *body, size_t len, const char *key, bool required, uint64_t *ret_s,
+                  struct err *err);
+
+// Of GET /v2/sandboxes.
+struct list_query {
+    struct pair_list metadata; // owned
+    bool running, paused;      // states that are asked for
+    bool ascending;
+    uint64_t started_after_ms;
+    char template[64]; // "": any
+    size_t limit;
+    // The last one of the page before; "" on the first.
+    char after_id[LIVE_ID_LEN + 1];
+    uint64_t after_ms;
+};
+
+// Takes the decoded arguments; any may be NULL.
+struct list_args {
+    const char *metadata, *state, *order, *started_after, *template, *limit, *next_token;
+};
+int list_parse(const struct list_args *args, struct list_query *ret, struct err *err);
+void list_query_release(struct list_query *q);
+
+#define LIST_TOKEN_MAX 64
+// The token of the page after the one that ends with this sandbox.
+void list_token(const struct list_query *q, const char *id, uint64_t started_ms,
+                char ret[LIST_TOKEN_MAX]);
+
+#endif

@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The sandbox API over the fake driver: what is taken, what is refused and how, keys, listings."""
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from daemon import BUILD, Daemon  # noqa: E402
+from tap import Tap  # noqa: E402
+
+CSB = BUILD / "src/cli/csb"
+ID = re.compile(r"^i[a-z0-9]{20}$")
+
+
+def ask(d, method, path, body=None, key="anything", raw=None):
+    """(status, headers, body) of one request."""
+    data = raw if raw is not None else None if body is None else json.dumps(body)
+    return d.request(method, path, data, {"X-API-KEY": key} if key else {})
+
+
+def make(d, key="anything", path="/v2/sandboxes", **fields):
+    status, _, body = ask(d, "POST", path, {"templateID": "base", **fields}, key)
+    if status != 201:
+        raise RuntimeError(f"{status} {body}")
+    return body
+
+
+def ids(answer):
+    return [entry["sandboxID"] for entry in answer[2]]
+
+
+def life(t, d):
+    made = make(d, metadata={"who": "me"}, envVars={"A": "1"}, timeout=60)
+    name = made["sandboxID"]
+    t.check(ID.match(name) and made["templateID"] == "base" and made["clientID"]
+            and made["envdVersion"] == "0.6.13", "a sandbox is made", made)
+    t.check(re.match(r"^[0-9a-f]{40}$", made["envdAccessToken"]) and made["trafficAccessToken"] is None
+            and made["domain"] == f"localhost:{d.port}", "with a token and a domain", made)
+    status, _, info = ask(d, "GET", f"/sandboxes/{name}")
+    t.check(status == 200 and info["state"] == "running" and info["metadata"] == {"who": "me"}
+            and info["envdAccessToken"] == made["envdAccessToken"]
+            and info["lifecycle"] == {"onTimeout": "kill", "autoResume": False}, "it is told about", info)
+    first = info["endAt"]
+    status, _, again = ask(d, "POST", f"/v2/sandboxes/{name}/connect", {})
+    later = ask(d, "GET", f"/sandboxes/{name}")[2]["endAt"]
+    t.check(status == 200 and again == made and later > first, "connecting gives the same and more time",
+            (status, again, first, later))
+    ask(d, "POST", f"/sandboxes/{name}/connect", {"timeout": 10})
+    t.check(ask(d, "GET", f"/sandboxes/{name}")[2]["endAt"] == later, "and never less")
+    t.check(ask(d, "POST", f"/sandboxes/{name}/timeout", {"timeout": 20})[0] == 204
+            and ask(d, "GET", f"/sandboxes/{name}")[2]["endAt"] < first, "a timeout may shorten")
+    t.check(ask(d, "POST", f"/sandboxes/{name}/refreshes", raw="")[0] == 204, "refreshes")
+    status, _, metrics = ask(d, "GET", f"/sandboxes/{name}/metrics")
+    t.check(status == 200 and len(metrics) == 1 and metrics[0]["memUsed"] == 600
+            and metrics[0]["cpuUsedPct"] == 12.5, "metrics are the agent's", metrics)
+    t.check(ask(d, "GET", f"/sandboxes/{name}/metrics?start=1&end=2")[2] == [], "and only of now")
+    status, _, metrics = ask(d, "GET", f"/sandboxes/metrics?sandbox_ids={name},iunknown")
+    t.check(status == 200 and list(metrics["sandboxes"]) == [name], "metrics of several", metrics)
+    t.check(ask(d, "GET", f"/sandboxes/{name}/logs")[2] == {"logs": [], "logEntries": []}, "logs")
+    t.check(ask(d, "GET", f"/v2/sandboxes/{name}/logs")[2] == {"logs": []}, "logs of version 2")
+    t.check(ask(d, "POST", f"/sandboxes/{name}/resume", {})[0] == 409, "a running one is not resumed")
+    t.check(ask(d, "GET", f"/sandboxes/{name}-client")[0] == 200, "the older form of an id")
+    status, _, _ = ask(d, "DELETE", f"/sandboxes/{name}")
+    t.check(status == 204, "it is ended")
+    for method, path in (("DELETE", ""), ("GET", ""), ("POST", "/timeout"), ("GET", "/metrics")):
+        status, _, body = ask(d, method, f"/sandboxes/{name}{path}", {"timeout": 5} if method == "POST" else None)
+        t.check(status == 404 and body["code"] == 404 and name in body["message"],
+                f"{method} {path} of an ended one is 404 with its code in the body", body)
+    t.check(make(d, path="/sandboxes").get("envdAccessToken") is None, "version 1 is not secure by default")
+    t.check("envdAccessToken" in make(d, path="/sandboxes", secure=True), "but when asked")
+    made = make(d, network={"allowPublicTraffic": False, "allowOut": [], "denyOut": ["0.0.0.0/0"]},
+                allow_internet_access=False, autoPause=False, autoResume={"enabled": False},
+                volumeMounts=[], mcp=None)
+    t.check(re.match(r"^[0-9a-f]{40}$", made["trafficAccessToken"]), "private ports have a token", made)
+    for entry in ask(d, "GET", "/v2/sandboxes")[2]:
+        ask(d, "DELETE", "/sandboxes/" + entry["sandboxID"])
+
+
+def refused(t, d):
+    base = {"templateID": "base"}
+    many = {f"k{i}": "v" for i in range(257)}
+    for what, body, status, says in (
+            ("no template", {}, 400, "templateID"),
+            ("an unknown template", {"templateID": "nix"}, 404, "nix"),
+            ("a number for a template", {"templateID": 3}, 400, "templateID"),
+            ("an unknown field", {**base, "cpus": 2}, 400, "cpus"),
+            ("timeout 0", {**base, "timeout": 0}, 400, "timeout"),
+            ("a negative timeout", {**base, "timeout": -5}, 400, "timeout"),
+            ("a timeout beyond the longest", {**base, "timeout": 86401}, 400, "timeout"),
+            ("a timeout in text", {**base, "timeout": "60"}, 400, "timeout"),
+            ("metadata that is a list", {**base, "metadata": []}, 400, "metadata"),
+            ("metadata with a number", {**base, "metadata": {"a": 1}}, 400, "metadata.a"),
+            ("metadata with null", {**base, "metadata": {"a": None}}, 400, "metadata.a"),
+            ("too much metadata", {**base, "metadata": many}, 400, "metadata"),
+            ("a large value", {**base, "metadata": {"a": "x" * 70000}}, 400, "metadata.a"),
+            ("a variable with =", {**base, "envVars": {"A=B": "1"}}, 400, "envVars"),
+            ("a variable without a name", {**base, "envVars": {"": "1"}}, 400, "envVars"),
+            ("a NUL in a variable", {**base, "envVars": {"A": "a\0b"}}, 400, "envVars.A"),
+            ("pausing at the end", {**base, "autoPause": True}, 501, "autoPause"),
+            ("half of pausing", {**base, "autoPauseMemory": False}, 400, "autoPauseMemory"),
+            ("resuming by traffic", {**base, "autoResume": {"enabled": True}}, 501, "autoResume"),
+            ("a way out", {**base, "network": {"allowOut": ["1.1.1.1"]}}, 501, "network.allowOut"),
+            ("an unknown network field", {**base, "network": {"x": 1}}, 400, "network.x"),
+            ("volumes", {**base, "volumeMounts": [{"name": "a", "path": "/a"}]}, 501, "volumeMounts"),
+            ("mcp", {**base, "mcp": {"a": 1}}, 501, "mcp")):
+        got, _, answer = ask(d, "POST", "/v2/sandboxes", body)
+        t.check(got == status and answer["code"] == status and says in answer["message"],
+                f"{what} is refused with {status}", (got, answer))
+    for what, raw in (("a key twice", '{"templateID":"base","templateID":"base"}'), ("no JSON", "{"),
+                      ("a list", "[]"), ("nothing", ""), ("text behind", '{"templateID":"base"}x'),
+                      ("bad UTF-8", b'{"templateID":"\xff"}')):
+        got, _, answer = ask(d, "POST", "/sandboxes", raw=raw)
+        t.check(got == 400 and answer["code"] == 400, f"{what} is refused", (got, answer))
+    got, _, answer = ask(d, "POST", "/sandboxes", raw='{"templateID":"' + "x" * 300000 + '"}')
+    t.check(got == 413 and answer["code"] == 413, "a large body is refused", (got, answer))
+    name = make(d)["sandboxID"]
+    for path in ("pause", "fork", "snapshots"):
+        got, _, answer = ask(d, "POST", f"/sandboxes/{name}/{path}", {})
+        t.check(got == 501 and answer["error_code"] == "unsupported" and path in answer["message"],
+                f"{path} is told to be unsupported", answer)
+    t.check(ask(d, "PUT", f"/sandboxes/{name}/network", {})[0] == 501, "so is another network")
+    for body in ({}, {"timeout": "1"}, {"timeout": 1, "x": 2}):
+        t.check(ask(d, "POST", f"/sandboxes/{name}/timeout", body)[0] == 400, f"no timeout: {body}")
+    t.check(ask(d, "PATCH", f"/sandboxes/{name}")[0] == 405, "another method is 405")
+    for bad in ("i0", "I" + "A" * 20, "..", "%2e%2e", "a" * 200, "i'--"):
+        got, _, answer = ask(d, "GET", f"/sandboxes/{bad}")
+        t.check(got == 404 and answer["code"] == 404, f"no sandbox {bad[:24]}", answer)
+    t.check(ask(d, "POST", f"/sandboxes/{name}/timeout", {"timeout": -1})[0] == 204, "a negative timeout ends it")
+    d.wait(lambda: ask(d, "GET", f"/sandboxes/{name}")[0] == 404, "ended", 5)
+    t.check(True, "at once")
+    t.check(ask(d, "GET", "/templates/aliases/code-interpreter-v1")[2]["templateID"] == "code-interpreter-v1"
+            and ask(d, "GET", "/templates/aliases/x")[0] == 404, "templates by alias")
+    t.check(ask(d, "GET", "/snapshots")[2] == [] and ask(d, "DELETE", "/templates/x%3Adefault")[0] == 404
+            and ask(d, "DELETE", "/templates/base")[0] == 403, "there are no snapshots")
+
+
+def listing(t, d):
+    made = [make(d, metadata={"n": str(i), "odd": str(i % 2), "t x": "a&b=c d+%"})["sandboxID"]
+            for i in range(7)]
+    twice = lambda text: urllib.parse.quote(urllib.parse.quote(text, safe=""), safe="")  # noqa: E731
+
+    def where(**pairs):
+        form = "&".join(f"{urllib.parse.quote(k, safe='')}={urllib.parse.quote(v, safe='')}" for k, v in pairs.items())
+        return "metadata=" + twice(form)
+
+    t.check(ids(ask(d, "GET", "/v2/sandboxes")) == made[::-1], "newest first")
+    t.check(ids(ask(d, "GET", "/v2/sandboxes?order=asc")) == made, "oldest first")
+    t.check(ids(ask(d, "GET", "/sandboxes?" + where(odd="1"))) == made[1::2][::-1], "by metadata, version 1")
+    t.check(ids(ask(d, "GET", "/v2/sandboxes?" + where(odd="1", n="3"))) == [made[3]], "by two pairs")
+    t.check(len(ids(ask(d, "GET", "/v2/sandboxes?" + where(**{"t x": "a&b=c d+%"})))) == 7, "by a value that is encoded thrice")
+    t.check(ids(ask(d, "GET", "/v2/sandboxes?state=paused")) == [], "none is paused")
+    for order in ("asc", "desc"):
+        got, path = [], f"/v2/sandboxes?limit=3&order={order}"
+        answer = ask(d, "GET", path)
+        pages = 1
+        while True:
+            got += ids(answer)
+            token = answer[1].get("X-Next-Token")
+            if not token or pages > 9:
+                break
+            answer = ask(d, "GET", f"{path}&nextToken={urllib.parse.quote(token)}")
+            pages += 1
+        t.check(pages == 3 and got == (made if order == "asc" else made[::-1]), f"pages, {order}", (pages, got))
+    t.check(ask(d, "GET", "/v2/sandboxes")[1]["X-Total-Running"] == "7", "how many run")
+    started = ask(d, "GET", f"/sandboxes/{made[3]}")[2]["startedAt"]
+    later = ids(ask(d, "GET", f"/v2/sandboxes?order=asc&startedAfter={started}"))
+    t.check(later and made[3] not in later and later == made[-len(later):], "by time", (started, later))
+    t.check(ids(ask(d, "GET", "/v2/sandboxes?template=base&limit=1")) == [made[-1]]
+            and ids(ask(d, "GET", "/v2/sandboxes?template=code-interpreter-v1")) == [], "by template")
+    for query in ("order=up", "limit=0", "limit=101", "limit=x", "state=dead", "nextToken=x", "startedAfter=now",
+                  "metadata=a", "metadata=a%3Db%3Dc", "limit=1&limit=2", "metadata=%zz", "nextToken=1-i-d",
+                  f"order=asc&nextToken=5-{made[0]}-d", f"nextToken=5-{made[0]}-dx"):
+        got, _, answer = ask(d, "GET", f"/v2/sandboxes?{query}")
+        t.check(got == 400 and answer["code"] == 400 and query.split("=")[0] in answer["message"] + "order",
+                f"{query[:40]} is refused", (got, answer))
+    for name in made:
+        ask(d, "DELETE", f"/sandboxes/{name}")
+
+
+def many(t, d):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: make(d)["sandboxID"], range(24)))
+        t.check(len(set(made)) == 24, "24 at once, each its own id")
+        killed = list(pool.map(lambda name: ask(d, "DELETE", f"/sandboxes/{name}")[0], made * 2))
+    t.check(sorted(killed) == [204] * 24 + [404] * 24, "each is ended once", killed)
+
+
+def limits(t):
+    with Daemon(SANDBOX_MAX="3", SANDBOX_MAX_PER_KEY="2", SANDBOX_MAX_LIFE="100") as d:
+        make(d), make(d)
+        status, headers, body = ask(d, "POST", "/v2/sandboxes", {"templateID": "base"})
+        t.check(status == 429 and body["code"] == 429 and "Retry-After" not in headers, "a key's limit is 429", body)
+        t.check(ask(d, "POST", "/sandboxes", {"templateID": "base", "timeout": 101})[0] == 400, "the longest life")
+        name = ids(ask(d, "GET", "/v2/sandboxes"))[0]
+        ask(d, "POST", f"/sandboxes/{name}/timeout", {"timeout": 9999})
+        info = ask(d, "GET", f"/sandboxes/{name}")[2]
+        t.check(info["endAt"][:-1] <= time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 101)),
+                "is not made longer", info)
+        short = make_after_kill(d, name)
+        d.wait(lambda: ask(d, "GET", f"/sandboxes/{short}")[0] == 404, "expired", 10)
+        t.check(True, "a sandbox ends by itself when its time is over")
+
+
+def make_after_kill(d, name):
+    ask(d, "DELETE", f"/sandboxes/{name}")
+    return make(d, timeout=1)["sandboxID"]
+
+
+def csb(d, *arguments, key=None):
+    env = {**os.environ, "STATE_DIR": d.state + "/state", "CSB_URL": f"http://127.0.0.1:{d.port}"}
+    if key:
+        env["E2B_API_KEY"] = key
+    return subprocess.run([str(CSB), *arguments], env=env, capture_output=True, text=True, timeout=30)
+
+
+def keys(t):
+    with Daemon() as d:
+        t.check(ask(d, "GET", "/v2/sandboxes", key=None)[0] == 401, "no key is 401")
+        orphan = make(d, key="e2b_00")["sandboxID"]
+        t.check(ask(d, "GET", f"/sandboxes/{orphan}", key="other")[0] == 200, "on loopback any will do while there are none")
+        done = csb(d, "key", "create", "first")
+        first = done.stdout.strip()
+        t.check(done.returncode == 0 and re.match(r"^e2b_[0-9a-f]{40}$", first), "csb key create", done)
+        second = csb(d, "key", "create").stdout.strip()
+        for bad in ("e2b_00", first[:-1], first + "0", first.upper(), "", "' OR 1=1 --", "x" * 5000):
+            status, _, body = ask(d, "GET", "/v2/sandboxes", key=bad)
+            t.check(status == 401 and body["code"] == 401, f"from then on {bad[:12]!r} is 401", body)
+        t.check(ask(d, "GET", f"/sandboxes/{orphan}", key=first)[0] == 404, "a key does not get what had none")
+        mine = make(d, key=first, metadata={"a": "secret"})["sandboxID"]
+        for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/timeout"), ("POST", "/connect"), ("GET", "/metrics"),
+                             ("GET", "/logs"), ("POST", "/pause"), ("POST", "/refreshes"), ("POST", "/resume")):
+            status, _, body = ask(d, method, f"/sandboxes/{mine}{path}", {"timeout": 9} if method == "POST" else None, second)
+            t.check(status == 404 and "secret" not in json.dumps(body), f"{method} {path} of another's is 404", (status, body))
+        t.check(ids(ask(d, "GET", "/v2/sandboxes", key=second)) == [] and ids(ask(d, "GET", "/sandboxes", key=first)) == [mine],
+                "a listing is of one's own")
+        t.check(ask(d, "GET", f"/sandboxes/metrics?sandbox_ids={mine}", key=second)[2] == {"sandboxes": {}}, "so are metrics")
+        listed = csb(d, "key", "list").stdout
+        key_id = listed.split()[0]
+        t.check(listed.count("\n") == 2 and first not in listed and first[:8] in listed, "csb key list tells no keys", listed)
+        t.check(csb(d, "sandbox", "list", key=first).stdout.startswith(mine), "csb sandbox list")
+        made = csb(d, "sandbox", "create", "-t", "60", "-m", "a=b", key=first).stdout.strip()
+        t.check(ID.match(made), "csb sandbox create", made)
+        t.check(csb(d, "sandbox", "kill", made, key=first).returncode == 0
+                and csb(d, "sandbox", "kill", made, key=first).returncode == 1, "csb sandbox kill")
+        t.check(csb(d, "key", "revoke", key_id).returncode == 0 and ask(d, "GET", "/v2/sandboxes", key=first)[0] == 401,
+                "csb key revoke counts at once")
+        t.check(csb(d, "key", "revoke", key_id).returncode == 1 and csb(d, "key", "revoke", "x").returncode == 1, "and once")
+        raw = b"".join(p.read_bytes() for p in pathlib.Path(d.state, "state/store").iterdir())
+        t.check(first.encode() not in raw and second.encode() not in raw, "no key is in the store's files")
+        mode = pathlib.Path(d.state, "state/store").stat().st_mode & 0o777
+        t.check(mode == 0o700, "which are closed to others", oct(mode))
+        t.check(csb(d, "key").returncode == 2 and csb(d, "key", "create", "a", "b").returncode == 2, "csb key says how")
+
+
+def restart(t):
+    with tempfile.TemporaryDirectory(prefix="csb-test-") as state:
+        d = Daemon(state=state)
+        name = make(d)["sandboxID"]
+        key = csb(d, "key", "create").stdout.strip()
+        d.stop(signal.SIGKILL)
+        with Daemon(state=state) as d:
+            t.check(any(name in line and "lost" in line for line in d.log), "a lost sandbox is told", d.log)
+            t.check(ask(d, "GET", f"/sandboxes/{name}", key=key)[0] == 404 and ids(ask(d, "GET", "/sandboxes", key=key)) == [],
+                    "and gone; keys live on")
+            name = make(d, key=key)["sandboxID"]
+        with Daemon(state=state) as d:
+            t.check(not any("lost" in line for line in d.log), "a service that stops ends its sandboxes", d.log)
+
+
+def main():
+    t = Tap()
+    with Daemon() as d:
+        for part in (life, refused, listing, many):
+            t.group(part, d)
+    for part in (limits, keys, restart):
+        t.group(part)
+    t.finish()
+
+
+main()
