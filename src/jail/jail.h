@@ -94,6 +94,10 @@ struct jail_plan {
     uint32_t ns;      // enum jail_ns bits
     const char *root; // directory to become the root, bound read-only; NULL: an empty tmpfs
                       // that is filled by `mounts` and then made read-only
+    // With `root` and JAIL_NS_USER: not 0 makes the root writable, over a tmpfs of this size which
+    // holds what is changed.
+    uint64_t overlay_bytes;
+    uint64_t overlay_inodes;
     const struct jail_mount *mounts;
     size_t mount_count;
     // One tmpfs shared by all JAIL_MOUNT_SCRATCH mounts, so that one size bounds what a run can
@@ -203,6 +207,11 @@ int jail_fork(const struct jail_plan *plan, struct jail_child *ret, struct err *
 // -ENODATA when the init was killed before the program ended by itself (jail_kill, the memory limit
 // of a cgroup with memory.oom.group), or -errno.
 int jail_read_status(int status_fd, struct jail_status *ret);
+
+// A user namespace with these maps, for mounts that show files as its (mount_setattr(2)); nothing
+// runs in it. The caller must be allowed to write the maps. 0 or -errno.
+int jail_user_namespace(const struct jail_id_map *uids, const struct jail_id_map *gids,
+                        int *ret_fd);
 
 // Kills the child (SIGKILL; as pid 1 of its namespace it takes all its processes with it). Does not
 // reap. 0 or -errno.

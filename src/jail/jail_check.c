@@ -50,6 +50,8 @@ static int check_mounts(const struct jail_plan *p, struct err *err)
         return err_set(err, ERR_INVALID, "more than %d mounts in a jail plan", JAIL_MOUNTS_MAX);
     if (!(p->ns & JAIL_NS_MOUNT) && (p->mount_count != 0 || p->root != NULL || p->landlock))
         return err_set(err, ERR_INVALID, "a jail plan has mounts but no mount namespace");
+    if (p->overlay_bytes != 0 && (p->root == NULL || !(p->ns & JAIL_NS_USER)))
+        return err_set(err, ERR_INVALID, "an overlay needs a root and a user namespace");
     for (size_t i = 0; i < p->mount_count; i++)
         if (check_mount(p, i, err) < 0)
             return -1;

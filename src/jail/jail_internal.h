@@ -60,6 +60,10 @@ void jail_child_main(struct jail_ctx *c);
 int jail_clone_fd_trees(struct jail_ctx *c);
 int jail_enter_root(struct jail_ctx *c);
 
+// The plan's root as an overlay, detached in c->root. Child side, as root of the jail. 0 or -errno
+// with c->what set.
+int jail_overlay_root(struct jail_ctx *c);
+
 // The /proc and /dev of the jail, attached at `target` (an O_PATH directory). 0 or -errno with
 // c->what set.
 int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked);

@@ -373,7 +373,7 @@ static int open_root(struct jail_ctx *c)
 {
     int r;
 
-    if (c->plan->root == NULL)
+    if (c->plan->root == NULL || c->plan->overlay_bytes != 0)
         return 0;
     // A user namespace may not take a mount without those on top of it: that could uncover
     // something.
@@ -387,6 +387,8 @@ static int open_root(struct jail_ctx *c)
 
 static int make_root(struct jail_ctx *c)
 {
+    if (c->plan->overlay_bytes != 0)
+        return jail_overlay_root(c);
     if (c->plan->root != NULL)
         return 0;
     c->root =

@@ -5,6 +5,7 @@
 #include "jail/spawn.h"
 
 #include "base/fd.h"
+#include "jail/jail_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <limits.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -157,7 +159,7 @@ static _Noreturn void search(const struct spawn_plan *p)
     fail(name, error, EXIT_NOT_RUN);
 }
 
-static _Noreturn void child(const struct spawn_plan *p)
+static _Noreturn void child(const struct spawn_plan *p, const struct sock_fprog *filter)
 {
     reset_signals();
     (void)setsid(); // a new process is never a group's leader
@@ -172,6 +174,8 @@ static _Noreturn void child(const struct spawn_plan *p)
     become_user(p);
     if (chdir(p->cwd) < 0)
         fail(p->cwd, errno, EXIT_NOT_RUN);
+    if (filter->len != 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, filter) < 0)
+        fail("seccomp filter", errno, EXIT_NOT_RUN);
     search(p);
 }
 
@@ -183,8 +187,12 @@ int spawn_program(const struct spawn_plan *plan, pid_t *ret_pid, int *ret_pidfd)
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
     };
+    struct sock_fprog filter;
     long pid;
+    int r = jail_seccomp_get(plan->filtered ? JAIL_SECCOMP_RUN : JAIL_SECCOMP_NONE, &filter);
 
+    if (r < 0)
+        return r;
     if (plan->cgroup_fd >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (unsigned)plan->cgroup_fd;
@@ -193,7 +201,7 @@ int spawn_program(const struct spawn_plan *plan, pid_t *ret_pid, int *ret_pidfd)
     if (pid < 0)
         return -errno;
     if (pid == 0)
-        child(plan);
+        child(plan, &filter);
     *ret_pid = (pid_t)pid;
     *ret_pidfd = pidfd;
     return 0;

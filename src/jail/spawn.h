@@ -23,6 +23,7 @@ struct spawn_plan {
     bool terminal; // stdio[0] is the side of a pseudo terminal that becomes the controlling one
     int cgroup_fd; // cgroup v2 directory, or -1
     const char *const *cgroup_v1_procs; // cgroup.procs files, NULL-terminated, or NULL
+    bool filtered;                      // may call what a jailed program may, no more
     bool ordinary; // priority and oom_score_adj are 0, whatever the caller's are
 };
 
