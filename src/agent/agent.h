@@ -50,6 +50,7 @@ struct zygote;
 struct agent_config {
     bool vm;            // PID 1 of a virtual machine
     bool envd;          // this machine is one sandbox, whose data plane is served
+    bool jailed;        // and no machine but a jail: what runs in it is to be filtered
     const char *root;   // what becomes the programs' root; NULL: made of the host's /usr and /etc
     const char *shims;  // what becomes /csb; NULL: what root has there
     const char *spaces; // directory for the runs' spaces, root's alone

@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -127,6 +128,12 @@ static bool enter_work_dir(void)
            chdir(AGENT_WORK_DIR) == 0;
 }
 
+// In a virtual machine runs have the kernel make theirs; in a sandbox of its own there are none.
+static bool makes_networks(void)
+{
+    return !agent.config.vm && !agent.config.envd;
+}
+
 static int set_up(const char *cgroup_name, struct err *err)
 {
     struct err net_err = ERR_INIT;
@@ -139,7 +146,7 @@ static int set_up(const char *cgroup_name, struct err *err)
     agent.can_zygote = enter_work_dir();
     (void)jail_prepare(JAIL_SECCOMP_RUN);
     slots_init(&agent.slots, agent.config.vm, AGENT_UID);
-    if (!agent.config.vm && netns_pool_init(&agent.netns, &net_err) < 0)
+    if (makes_networks() && netns_pool_init(&agent.netns, &net_err) < 0)
         log_warn("every jail makes its own network: %s", net_err.message);
     graveyard_init(&agent.graveyard, &agent.loop, &agent.slots, &agent.netns);
     agent.loop.after = sessions_flush;
@@ -155,7 +162,7 @@ static void tear_down(struct control *control)
     zygotes_free(&agent);
     if (!graveyard_drain(&agent.graveyard, DRAIN_MS))
         log_warn("%zu jails are not gone yet", agent.graveyard.count);
-    if (!agent.config.vm)
+    if (makes_networks())
         netns_pool_release(&agent.netns);
     loop_release(&agent.loop);
     cgroup_root_close(agent.cgroups);
@@ -216,6 +223,8 @@ int main(int argc, char **argv)
     }
     if (parse_args(argc, argv, &agent.config, &command) < 0)
         return usage();
+    // Only a jail sets this for it.
+    agent.config.jailed = agent.config.envd && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
     if (agent.config.envd && getpid() == 1 && proc_leave_init() != 0)
         return 1;
     int rc = serve(&command, cgroup, &err);

@@ -138,7 +138,8 @@ struct driver_ops {
 
     // With DRIVER_CAP_LASTING, else NULL. As clone, but for a sandbox that lives long and whose
     // programs see each other (the agent's data plane): with limits of its own, and where clones
-    // share an agent, an agent of its own. Blocks some 100 ms.
+    // share an agent, an agent of its own. Blocks some 100 ms. Errors: as clone, and
+    // ERR_UNSUPPORTED with the reason when this host cannot, ERR_INVALID for limits out of range.
     int (*clone_lasting)(struct driver *d, struct driver_template *t,
                          const struct driver_limits *limits, uint64_t deadline_ns,
                          struct driver_sandbox **ret, struct err *err);

@@ -3,7 +3,8 @@
 // How it works: one agent in a jail on this host, started and confined by csb-launch, serves all
 // sandboxes. A sandbox is one session with it: a stream whose other end is sent to the agent, which
 // makes a jail of its own for every program. Closing the stream ends all that ran behind it. When
-// the agent dies, its sandboxes die with it, and the next clone starts another.
+// the agent dies, its sandboxes die with it, and the next clone starts another. A lasting sandbox
+// is an agent of its own, in a jail and with limits of its own, whose one session is its stream.
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/id.h"
@@ -27,14 +28,19 @@
 #define LOG_TAIL_BYTES 160
 #define BLAME_WAIT_MS  200 // for an agent's last words
 #define OLD_KILL_MS    100
-#define TAKE_MS        15000 // an agent that takes no session for so long does nothing else either
+// Limits of a lasting sandbox that nobody gave.
+#define LASTING_MEMORY_MIB  512
+#define LASTING_CPU_PERCENT 100
+#define LASTING_PROCESSES   1024
+
+#define TAKE_MS             15000 // an agent that takes no session for so long does nothing else either
 
 // One agent process. It lives as long as it is the current one or a sandbox refers to it; `refs` is
 // guarded by the driver's lock, the rest is constant.
 struct agent {
     uint64_t id;
     int pidfd;
-    int control; // non-blocking: sessions are sent here
+    int control; // non-blocking: sessions are sent here; -1: it has the one of its sandbox
     int log;     // what it printed
     uint32_t refs;
 };
@@ -148,37 +154,26 @@ static void blame(const struct agent *a, struct err *err)
         (void)err_set(err, ERR_GONE, "the agent ended; its last words: %s", said);
 }
 
-// The log is a pipe that does not block the agent when it is full: what does not fit is lost.
-static int start_agent(struct driver *d, struct agent **ret, struct err *err)
+// Starts an agent as `request` says, with its end of a socket (borrowed). The log is a pipe that
+// does not block the agent when it is full: what does not fit is lost.
+static int launch_agent(struct driver *d, struct launch_agent request, int socket,
+                        struct agent **ret, struct err *err)
 {
     struct agent *a = calloc(1, sizeof(*a));
-    int control[2] = {-1, -1};
     int log[2] = {-1, -1};
     int r;
 
     if (a == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    *a = (struct agent){.id = d->next_id++, .pidfd = -1, .refs = 1};
-    r = fd_socketpair(SOCK_SEQPACKET, control);
-    if (r == 0)
-        r = fd_set_nonblock(control[0], 1);
-    if (r == 0 && setsockopt(control[0], SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int)) < 0)
-        r = -errno; // the kernel makes it the least it can
-    if (r == 0 && pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0)
-        r = -errno;
-    a->control = control[0];
-    a->log = log[0];
-    if (r < 0) {
-        r = err_sys(err, r, "cannot make the descriptors of an agent");
+    *a = (struct agent){.id = request.id, .pidfd = -1, .control = -1, .refs = 1};
+    if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
+        r = err_sys(err, errno, "cannot make the log of an agent");
     } else {
-        struct launch_agent request = {
-            .id = a->id,
-            .memory_mib = d->config.agent_memory_mib,
-            .fds = {[LAUNCH_AGENT_FD_CONTROL] = control[1], [LAUNCH_AGENT_FD_LOG] = log[1]}};
-
+        request.fds[LAUNCH_AGENT_FD_CONTROL] = socket;
+        request.fds[LAUNCH_AGENT_FD_LOG] = log[1];
         r = launch_spawn_agent(d->config.launch, &request, &a->pidfd, err);
     }
-    fd_close(&control[1]);
+    a->log = log[0];
     fd_close(&log[1]);
     if (r < 0) {
         end_agent(d, a);
@@ -186,6 +181,26 @@ static int start_agent(struct driver *d, struct agent **ret, struct err *err)
     }
     *ret = a;
     return 0;
+}
+
+// With the lock held.
+static int start_agent(struct driver *d, struct agent **ret, struct err *err)
+{
+    struct launch_agent request = {.id = d->next_id++, .memory_mib = d->config.agent_memory_mib};
+    int control[2] = {-1, -1};
+    int r = fd_socketpair(SOCK_SEQPACKET, control);
+
+    if (r == 0)
+        r = fd_set_nonblock(control[0], 1);
+    if (r == 0 && setsockopt(control[0], SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int)) < 0)
+        r = -errno; // the kernel makes it the least it can
+    r = r < 0 ? err_sys(err, r, "cannot make the socket of an agent")
+              : launch_agent(d, request, control[1], ret, err);
+    if (r == 0)
+        (*ret)->control = fd_steal(&control[0]);
+    fd_close(&control[0]);
+    fd_close(&control[1]);
+    return r;
 }
 
 // A reference to an agent that lives, started if need be. *ret_old is a former one that is left to
@@ -298,6 +313,58 @@ static int process_clone(struct driver *d, struct driver_template *t, uint64_t d
     return 0;
 }
 
+static uint32_t or_default(uint32_t asked, uint32_t value)
+{
+    return asked == 0 ? value : asked;
+}
+
+static int launch_lasting(struct driver *d, const struct driver_limits *limits, int socket,
+                          struct agent **ret, struct err *err)
+{
+    uint32_t memory_mib = or_default(limits->memory_mib, LASTING_MEMORY_MIB);
+    struct launch_agent request = {
+        .mode = LAUNCH_AGENT_LASTING,
+        .memory_mib = memory_mib,
+        .cpu_percent = or_default(limits->cpu_percent, LASTING_CPU_PERCENT),
+        .processes = or_default(limits->processes, LASTING_PROCESSES),
+        .disk_mib = or_default(limits->disk_mib, memory_mib / 2),
+    };
+
+    (void)pthread_mutex_lock(&d->lock);
+    request.id = d->next_id++;
+    (void)pthread_mutex_unlock(&d->lock);
+    return launch_agent(d, request, socket, ret, err);
+}
+
+static int process_clone_lasting(struct driver *d, struct driver_template *t,
+                                 const struct driver_limits *limits, uint64_t deadline_ns,
+                                 struct driver_sandbox **ret, struct err *err)
+{
+    struct driver_sandbox *s = calloc(1, sizeof(*s));
+    int fds[2] = {-1, -1};
+    int r;
+
+    (void)t;
+    (void)deadline_ns; // the launcher's own is short
+    if (s == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    s->driver = d;
+    r = fd_socketpair(SOCK_STREAM, fds);
+    for (int i = 0; r == 0 && i < 2; i++)
+        r = fd_set_nonblock(fds[i], 1);
+    r = r < 0 ? err_sys(err, r, "cannot make a stream")
+              : launch_lasting(d, limits, fds[1], &s->agent, err);
+    fd_close(&fds[1]);
+    if (r < 0) {
+        fd_close(&fds[0]);
+        free(s);
+        return -1;
+    }
+    s->channel_fd = fds[0];
+    *ret = s;
+    return 0;
+}
+
 static int process_channel(struct driver_sandbox *s, int *ret_fd, struct err *err)
 {
     if (s->channel_fd < 0)
@@ -378,7 +445,7 @@ static void process_template_free(struct driver_template *t)
 
 const struct driver_ops driver_process = {
     .name = "process",
-    .caps = DRIVER_CAP_SHARED,
+    .caps = DRIVER_CAP_SHARED | DRIVER_CAP_LASTING,
     .probe = process_probe,
     .open = process_open,
     .close = process_close,
@@ -386,6 +453,7 @@ const struct driver_ops driver_process = {
     .template_key = process_template_key,
     .template_free = process_template_free,
     .clone = process_clone,
+    .clone_lasting = process_clone_lasting,
     .channel = process_channel,
     .death_fd = process_death_fd,
     .usage = process_usage,

@@ -25,13 +25,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define STAGE     "/mnt" // there on every host; covered in our own mount namespace
-#define NOFILE    65536
-#define RUN_BYTES (16ull << 20) // directories of the runs, which are file systems of their own
-#define TMP_BYTES (64ull << 20)
-#define INODES    65536
+#define STAGE        "/mnt" // there on every host; covered in our own mount namespace
+#define NOFILE       65536
+#define RUN_BYTES    (16ull << 20) // directories of the runs, which are file systems of their own
+#define TMP_BYTES    (64ull << 20)
+#define INODES       65536
 
-#define CAP(name) (1ull << CAP_##name)
+#define LASTING_TREE STAGE "/lasting"
+#define INODE_BYTES  4096u // of disk for each file
+#define INODES_LEAST 4096u
+#define LOCK_BYTES   (1ull << 20)
+
+#define CAP(name)    (1ull << CAP_##name)
 
 // What the agent does with them: moves into and makes namespaces and mounts (SYS_ADMIN,
 // SYS_CHROOT), gives programs their ids and files (SETUID, SETGID, SETFCAP, CHOWN, FOWNER,
@@ -42,6 +47,12 @@
     (CAP(SYS_ADMIN) | CAP(SYS_CHROOT) | CAP(SETUID) | CAP(SETGID) | CAP(SETFCAP) | CAP(CHOWN) |    \
      CAP(FOWNER) | CAP(DAC_OVERRIDE) | CAP(SETPCAP) | CAP(KILL) | CAP(NET_ADMIN) |                 \
      CAP(SYS_RESOURCE))
+
+// A lasting agent makes no jails. Its programs may be root of the sandbox, and then have these,
+// too.
+#define LASTING_CAPS                                                                               \
+    (CAP(SETUID) | CAP(SETGID) | CAP(CHOWN) | CAP(FOWNER) | CAP(FSETID) | CAP(DAC_OVERRIDE) |      \
+     CAP(KILL) | CAP(NET_BIND_SERVICE))
 
 static struct jail_mount *add_mount(struct agent_jail *j, enum jail_mount_kind kind,
                                     const char *source, const char *target)
@@ -137,6 +148,33 @@ void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
     p->envp = envp;
 }
 
+void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup *cgroup,
+                             uint64_t disk_bytes, struct agent_jail *ret)
+{
+    static const char *const argv[] = {"/csb/csb-agent", "--fd",     "3", "--envd",
+                                       "--spaces",       "/run/csb", NULL};
+    struct jail_plan *p = &ret->plan;
+    struct jail_mount *m;
+
+    agent_jail_plan(host, cgroup, ret);
+    p->root = host->lasting_tree;
+    p->overlay_bytes = disk_bytes;
+    p->overlay_inodes = disk_bytes / INODE_BYTES + INODES_LEAST;
+    // What is written to /tmp counts as the rest does, and is no file system of its own.
+    for (size_t i = 0; i < p->mount_count; i++)
+        if (strcmp(ret->mounts[i].target, "/tmp") == 0)
+            ret->mounts[i].target = "/dev/shm";
+    m = add_mount(ret, JAIL_MOUNT_TMPFS, NULL, "/run/lock");
+    m->size_bytes = LOCK_BYTES;
+    m->mode = 01777;
+    m->optional = 1;
+    p->uid_map = &host->lasting_uids;
+    p->gid_map = &host->lasting_gids;
+    p->keep_caps = LASTING_CAPS;
+    p->loopback_up = 1;
+    p->argv = argv;
+}
+
 static bool has_landlock(void)
 {
     // Asked for its version.
@@ -144,7 +182,7 @@ static bool has_landlock(void)
 }
 
 // Runs the agent's version query in the jail that agents get.
-static int try_jail(struct agent_host *host, struct err *err)
+static int try_jail(struct agent_host *host, bool lasting, struct err *err)
 {
     static const char *const argv[] = {"/csb/csb-agent", "--version", NULL};
     _cleanup_fd_ int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -156,7 +194,10 @@ static int try_jail(struct agent_host *host, struct err *err)
 
     if (null_fd < 0)
         return err_sys(err, errno, "open /dev/null");
-    agent_jail_plan(host, NULL, &j);
+    if (lasting)
+        agent_jail_plan_lasting(host, NULL, 1u << 20, &j);
+    else
+        agent_jail_plan(host, NULL, &j);
     j.plan.fds = fds;
     j.plan.fd_count = 3;
     j.plan.argv = argv;
@@ -187,6 +228,51 @@ static int bind_at(int dir, const char *target, struct err *err)
     if (mount(source, target, NULL, MS_BIND, NULL) < 0)
         return err_sys(err, errno, "bind to %s", target);
     return 0;
+}
+
+// Binds the tree once more such that its files belong to the lasting agents' ids as they belong to
+// the host's.
+static int bind_mapped(struct agent_host *host, int tree, struct err *err)
+{
+    _cleanup_fd_ int space = -1;
+    _cleanup_fd_ int mapped = -1;
+    struct mount_attr attr = {
+        .attr_set = (uint64_t)(MOUNT_ATTR_IDMAP | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)};
+    int r = jail_user_namespace(&host->lasting_uids, &host->lasting_gids, &space);
+
+    if (r < 0)
+        return err_sys(err, r, "make a user namespace");
+    attr.userns_fd = (unsigned)space;
+    mapped = open_tree(tree, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (mapped < 0 || mount_setattr(mapped, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "map the ids of the root tree");
+    if (mkdir(LASTING_TREE, 0755) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "make " LASTING_TREE);
+    if (move_mount(mapped, "", AT_FDCWD, LASTING_TREE, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_sys(err, errno, "attach the root tree to " LASTING_TREE);
+    return 0;
+}
+
+// What lasting agents need beyond others. That the host does not have it is no error.
+static void open_lasting(struct agent_host *host)
+{
+    _cleanup_fd_ int tree = -1;
+    struct err why = ERR_INIT;
+
+    if (!host->root) {
+        (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
+                       "without root a long-lived sandbox would have one user only");
+        return;
+    }
+    tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    (void)umask(022);
+    (void)snprintf(host->lasting_tree, sizeof(host->lasting_tree), LASTING_TREE);
+    if (tree < 0 || bind_mapped(host, tree, &why) < 0 || try_jail(host, true, &why) < 0) {
+        host->lasting_tree[0] = '\0';
+        (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
+                       "no long-lived sandbox can be made: %.120s", why.message);
+    }
+    (void)umask(077);
 }
 
 // Root's: binds the tree and the files where everybody can walk to.
@@ -224,6 +310,7 @@ static void choose_ids(struct agent_host *host, uid_t uid_base)
 
     host->root = geteuid() == 0;
     host->uids = host->gids = (struct jail_id_map){0, first, AGENT_IDS};
+    host->lasting_uids = host->lasting_gids = (struct jail_id_map){0, first + AGENT_IDS, AGENT_IDS};
     if (!host->root) {
         host->uids = (struct jail_id_map){0, geteuid(), 1};
         host->gids = (struct jail_id_map){0, getegid(), 1};
@@ -241,12 +328,13 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
         return err_sys(err, errno, "the root tree %.150s (`make` makes it)", config->tree);
     if (agent_files_copy(config, host->files, err) < 0)
         return -1;
-    if ((host->root && stage(host, &why) < 0) || try_jail(host, &why) < 0) {
+    if ((host->root && stage(host, &why) < 0) || try_jail(host, false, &why) < 0) {
         (void)snprintf(host->note, sizeof(host->note), "no agent can be started: %.120s",
                        why.message);
         return 0;
     }
     host->confinement = all_of(host);
+    open_lasting(host);
     if (!host->root)
         (void)snprintf(host->note, sizeof(host->note),
                        "not started as root: all runs share one uid of the host");

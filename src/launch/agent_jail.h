@@ -21,7 +21,10 @@ struct agent_host {
     struct jail_id_map uids, gids; // of an agent's user namespace
     char tree[PATH_MAX];           // the root tree
     char files[PATH_MAX];          // what an agent sees as /csb
-    char note[160];                // what an agent lacks on this host, or why none can be started
+    char lasting_tree[PATH_MAX]; // the root tree as lasting agents see it; "": none can be started
+    char lasting_note[160];      // why, or ""
+    struct jail_id_map lasting_uids, lasting_gids;
+    char note[160];       // what an agent lacks on this host, or why none can be started
     uint32_t confinement; // what agents get, without LAUNCH_CONFINED_CGROUP; 0: none starts
 };
 
@@ -51,5 +54,9 @@ struct agent_jail {
 // The plan but for its descriptors: control socket as 3, messages as 1 and 2.
 void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
                      struct agent_jail *ret);
+
+// The same for a lasting agent, whose root can be written to, up to `disk_bytes`; its session is 3.
+void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup *cgroup,
+                             uint64_t disk_bytes, struct agent_jail *ret);
 
 #endif

@@ -27,7 +27,7 @@ enum launch_op {
                          // being ended, and its id stays taken until it is
     LAUNCH_OP_PROBE_KVM, // times a small guest loop on /dev/kvm; about 700 ms where it is emulated,
                          // more only on a host too busy to start a process
-    LAUNCH_OP_SPAWN_AGENT, // an agent in a jail on the host; `memory_mib` bounds all it runs, 0 not
+    LAUNCH_OP_SPAWN_AGENT, // an agent in a jail on the host, see launch_agent_mode
     LAUNCH_OP_OPEN_MEMORY, // of a VMM by id: the reply has LAUNCH_MEMORY_FD_COUNT descriptors
 };
 
@@ -35,6 +35,12 @@ enum launch_accel { LAUNCH_ACCEL_TCG = 1, LAUNCH_ACCEL_KVM };
 enum launch_mode {
     LAUNCH_MODE_BOOT = 1, // boots; RAM shared with the memfd, to become a template
     LAUNCH_MODE_RESTORE,  // starts paused waiting for migrate-incoming; RAM mapped privately
+};
+
+enum launch_agent_mode {
+    LAUNCH_AGENT_RUNS = 0, // serves the sessions it is given, a jail per program; `memory_mib`
+                           // bounds all it runs, 0 not
+    LAUNCH_AGENT_LASTING,  // is one long-lived sandbox, with one session and all limits
 };
 
 // Descriptors of a SPAWN, in this order. STATE is written by QMP `migrate fd:` when booting a
@@ -50,8 +56,8 @@ enum launch_fd {
 };
 #define LAUNCH_QEMU_STATE_FD 13
 
-// Descriptors of a SPAWN_AGENT: the SOCK_SEQPACKET socket on which it is given its sessions, and
-// where it writes its messages.
+// Descriptors of a SPAWN_AGENT: the SOCK_SEQPACKET socket on which it is given its sessions, or of
+// a lasting one the stream socket that is its session; and where it writes its messages.
 enum launch_agent_fd { LAUNCH_AGENT_FD_CONTROL, LAUNCH_AGENT_FD_LOG, LAUNCH_AGENT_FD_COUNT };
 
 // Descriptors of the reply to an OPEN_MEMORY, all read-only: the VMM's address space, what each
@@ -74,6 +80,11 @@ struct launch_request {
     uint32_t cpus;       // SPAWN: 1..16
     uint32_t serial;     // chosen by the daemon; comes back with the reply
     uint64_t id;         // chosen by the daemon, unique while the VMM or agent lives
+    // Of a lasting agent, 0 for others:
+    uint32_t cpu_percent; // 1..1600; 100 is one processor
+    uint32_t processes;   // 8..32768
+    uint32_t disk_mib;    // 1..memory_mib: what it may write
+    uint32_t reserved;    // 0
 };
 
 enum launch_confinement {
@@ -94,8 +105,10 @@ struct launch_info {
     uint32_t cgroup_version;    // 0, 1, 2
     char qemu_version[64];
     char cgroup_note[160];
-    char vmm_note[160];   // why VMMs cannot be started or have less than all, or ""
-    char agent_note[160]; // the same of agents
+    char vmm_note[160];     // why VMMs cannot be started or have less than all, or ""
+    char agent_note[160];   // the same of agents
+    uint32_t lasting;       // 1: lasting agents can be started
+    char lasting_note[160]; // why not, or ""
 };
 
 struct launch_kvm {
@@ -151,8 +164,10 @@ int launch_spawn(struct launch_client *c, const struct launch_vm *vm, int *ret_p
 
 struct launch_agent {
     uint64_t id;
-    uint32_t memory_mib;            // 0: no limit
-    int fds[LAUNCH_AGENT_FD_COUNT]; // borrowed
+    uint32_t mode;                             // enum launch_agent_mode
+    uint32_t memory_mib;                       // 0: no limit
+    uint32_t cpu_percent, processes, disk_mib; // of a lasting one
+    int fds[LAUNCH_AGENT_FD_COUNT];            // borrowed
 };
 // As launch_spawn(). The pidfd becomes readable when the agent and all it ran are gone.
 int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent, int *ret_pidfd,

@@ -304,6 +304,7 @@ static int hello(struct launch_client *c, uint64_t deadline_ns, bool patient,
     ret->cgroup_note[sizeof(ret->cgroup_note) - 1] = '\0';
     ret->vmm_note[sizeof(ret->vmm_note) - 1] = '\0';
     ret->agent_note[sizeof(ret->agent_note) - 1] = '\0';
+    ret->lasting_note[sizeof(ret->lasting_note) - 1] = '\0';
     return 0;
 }
 
@@ -369,7 +370,14 @@ int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent
                        struct err *err)
 {
     struct launch_request q = {
-        .op = LAUNCH_OP_SPAWN_AGENT, .memory_mib = agent->memory_mib, .id = agent->id};
+        .op = LAUNCH_OP_SPAWN_AGENT,
+        .mode = agent->mode,
+        .memory_mib = agent->memory_mib,
+        .id = agent->id,
+        .cpu_percent = agent->cpu_percent,
+        .processes = agent->processes,
+        .disk_mib = agent->disk_mib,
+    };
 
     return spawn(c, &q, agent->fds, LAUNCH_AGENT_FD_COUNT, ret_pidfd, err);
 }

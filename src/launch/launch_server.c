@@ -35,6 +35,8 @@
 #define MEMORY_MIN_MIB   128u
 #define MEMORY_MAX_MIB   16384u
 #define CPUS_MAX         16u
+#define PROCESSES_MIN    8u
+#define PROCESSES_MAX    32768u
 #define LOCK_DEADLINE_MS 10000
 #define KILL_ANSWER_MS   5000 // then the daemon is told that it takes longer
 #define KILLS_MAX        128  // that wait for their answer
@@ -95,13 +97,34 @@ static int check_spawn(const struct launch_request *q, const int *fds, size_t fd
     return 0;
 }
 
+static int check_agent_limits(const struct launch_request *q, struct err *err)
+{
+    if (q->mode != LAUNCH_AGENT_LASTING) {
+        if (q->cpu_percent != 0 || q->processes != 0 || q->disk_mib != 0)
+            return err_field(err, ERR_INVALID, "mode", "limits are of lasting agents");
+        return 0;
+    }
+    if (q->memory_mib < MEMORY_MIN_MIB || q->memory_mib > MEMORY_MAX_MIB)
+        return err_field(err, ERR_INVALID, "memory_mib", "%u MiB is out of range", q->memory_mib);
+    if (q->cpu_percent < 1 || q->cpu_percent > 100 * CPUS_MAX)
+        return err_field(err, ERR_INVALID, "cpu_percent", "%u %% is out of range", q->cpu_percent);
+    if (q->processes < PROCESSES_MIN || q->processes > PROCESSES_MAX)
+        return err_field(err, ERR_INVALID, "processes", "%u is out of range", q->processes);
+    if (q->disk_mib < 1 || q->disk_mib > q->memory_mib)
+        return err_field(err, ERR_INVALID, "disk_mib", "%u MiB is out of range", q->disk_mib);
+    return 0;
+}
+
 static int check_spawn_agent(const struct launch_request *q, const int *fds, size_t fd_count,
                              struct err *err)
 {
     if (q->memory_mib != 0 && q->memory_mib < MEMORY_MIN_MIB)
         return err_field(err, ERR_INVALID, "memory_mib", "%u MiB is out of range", q->memory_mib);
-    if (q->accel != 0 || q->mode != 0 || q->cpus != 0)
-        return err_field(err, ERR_INVALID, "mode", "an agent has no accelerator, mode or CPUs");
+    if (q->accel != 0 || q->mode > LAUNCH_AGENT_LASTING || q->cpus != 0)
+        return err_field(err, ERR_INVALID, "mode",
+                         "an agent has no accelerator, CPUs or such mode");
+    if (check_agent_limits(q, err) < 0)
+        return -1;
     if (fd_count != LAUNCH_AGENT_FD_COUNT)
         return err_field(err, ERR_INVALID, "fds", "%zu descriptors came, %d belong here", fd_count,
                          LAUNCH_AGENT_FD_COUNT);
@@ -420,6 +443,8 @@ static int open_agents(struct server *s, const struct launch_config *c, struct e
         log_warn("process isolation: %s", s->agents.note);
     s->info.agent_confinement = s->agents.confinement;
     memcpy(s->info.agent_note, s->agents.note, sizeof(s->info.agent_note));
+    memcpy(s->info.lasting_note, s->agents.lasting_note, sizeof(s->info.lasting_note));
+    s->info.lasting = s->agents.lasting_tree[0] != '\0';
     if (s->agents.confinement != 0)
         s->files.agents = &s->agents;
     return 0;

@@ -271,9 +271,13 @@ static int make_agent_cgroup(struct launch_vms *vms, const struct launch_request
                              uint32_t slot, struct cgroup **ret, struct err *err)
 {
     const struct agent_host *host = vms->config.agents;
+    bool lasting = req->mode == LAUNCH_AGENT_LASTING;
+    const struct jail_id_map *uids = lasting ? &host->lasting_uids : &host->uids;
+    const struct jail_id_map *gids = lasting ? &host->lasting_gids : &host->gids;
     struct cgroup_limits limits = {
         .memory_bytes = (uint64_t)req->memory_mib << 20,
-        .processes = AGENT_PROCESSES,
+        .processes = lasting ? req->processes : AGENT_PROCESSES,
+        .cpu_quota_us = (uint64_t)req->cpu_percent * CPU_PERIOD_US / 100,
     };
     char name[96];
     int r;
@@ -281,11 +285,12 @@ static int make_agent_cgroup(struct launch_vms *vms, const struct launch_request
     (void)snprintf(name, sizeof(name), "%.40s-%u", vms->config.label, slot);
     if (cgroup_new(vms->config.cgroups, name, &limits, ret, err) < 0)
         return -1;
-    r = cgroup_delegate(*ret, host->uids.outside, (gid_t)host->gids.outside);
+    r = cgroup_delegate(*ret, uids->outside, (gid_t)gids->outside);
     return r < 0 ? err_sys(err, r, "hand a control group to the agent") : 0;
 }
 
-static int start_agent(struct launch_vms *vms, struct slot *s, const int *fds, struct err *err)
+static int start_agent(struct launch_vms *vms, struct slot *s, const struct launch_request *req,
+                       const int *fds, struct err *err)
 {
     const struct launch_vms_config *c = &vms->config;
     struct jail_fd jail_fds[] = {
@@ -296,7 +301,10 @@ static int start_agent(struct launch_vms *vms, struct slot *s, const int *fds, s
     };
     struct agent_jail j;
 
-    agent_jail_plan(c->agents, s->cgroup, &j);
+    if (req->mode == LAUNCH_AGENT_LASTING)
+        agent_jail_plan_lasting(c->agents, s->cgroup, (uint64_t)req->disk_mib << 20, &j);
+    else
+        agent_jail_plan(c->agents, s->cgroup, &j);
     j.plan.fds = jail_fds;
     j.plan.fd_count = sizeof(jail_fds) / sizeof(jail_fds[0]);
     return jail_spawn(&j.plan, &s->child, err);
@@ -338,12 +346,14 @@ int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *
 
     if (vms->config.agents == NULL)
         return err_set(err, ERR_UNSUPPORTED, "this launcher starts no agents");
+    if (req->mode == LAUNCH_AGENT_LASTING && vms->config.agents->lasting_tree[0] == '\0')
+        return err_set(err, ERR_UNSUPPORTED, "%s", vms->config.agents->lasting_note);
     if (claim(vms, req->id, &s, err) < 0)
         return -1;
     s->agent = true;
     r = make_agent_cgroup(vms, req, (uint32_t)(s - vms->slots), &s->cgroup, err);
     if (r == 0)
-        r = start_agent(vms, s, fds, err);
+        r = start_agent(vms, s, req, fds, err);
     return started(s, r, ret_pid, ret_pidfd);
 }
 

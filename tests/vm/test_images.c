@@ -4,7 +4,7 @@
 // or "qemu", the default): freezing, restoring, storing; and in VMs that nothing is lost: programs
 // that were running run on, what they wrote is there, over many rounds and restarts of launcher and
 // driver. Environment as for test_driver.c; IMAGE_ROUNDS is the number of rounds (20).
-#include "base/buf.h"
+#include "agent_calls.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/id.h"
@@ -53,49 +53,17 @@ struct sandbox {
     struct channel *ch;
 };
 
-// The status of the answer, 0 when there is none; *ret_text (or NULL) is freed by the caller.
 static int call(struct channel *ch, const char *method, const char *path, const char *type,
                 const void *body, size_t body_len, char **ret_text, size_t *ret_len)
 {
-    const struct channel_header headers[] = {{"content-type", type}};
-    struct channel_request req = {.method = method,
-                                  .path = path,
-                                  .body = body_len == 0 ? NULL : body,
-                                  .body_len = body_len,
-                                  .headers = headers,
-                                  .header_count = type == NULL ? 0 : 1};
-    struct err err = ERR_INIT;
-    char *text = NULL;
-    size_t len = 0;
-    int status = 0;
+    const struct agent_body b = {type, body, body_len};
 
-    if (channel_call(ch, &req, ANSWER_MAX, deadline_in(CALL_MS), &status, &text, &len, &err) < 0) {
-        printf("# %s %s: %s\n", method, path, err.message);
-        return 0;
-    }
-    if (ret_text != NULL) {
-        *ret_text = text;
-        *ret_len = len;
-    } else {
-        if (status >= 300)
-            printf("# %s %s: %d %.200s\n", method, path, status, text);
-        free(text);
-    }
-    return status;
+    return agent_call(ch, method, path, &b, deadline_in(CALL_MS), ret_text, ret_len);
 }
 
 static bool synced(struct channel *ch)
 {
-    char entropy[129], machine[33], name[17], body[512];
-
-    id_hex(entropy, 64);
-    id_hex(machine, 16);
-    id_hex(name, 8);
-    (void)snprintf(
-        body, sizeof(body),
-        "{\"time_ns\":%llu,\"entropy\":\"%s\",\"hostname\":\"h%s\",\"machine_id\":\"%s\"}",
-        (unsigned long long)clock_real_ns(), entropy, name, machine);
-    return call(ch, "POST", "/sync", NULL, body, strlen(body), NULL, NULL) == 200;
+    return agent_synced(ch, deadline_in(CALL_MS));
 }
 
 static bool connect_to(struct sandbox *sb)
@@ -327,31 +295,9 @@ static struct work work;
 
 #define WRITER "i=0; while :; do i=$((i+1)); echo $i >> /home/user/log; echo $i; sleep 0.02; done"
 
-// Runs a shell command as a process of the sandbox; its output streams until the stream is closed.
 static struct channel_stream *run(struct channel *ch, const char *script)
 {
-    static const struct channel_header headers[] = {{"content-type", "application/connect+json"}};
-    _cleanup_buf_ struct buf body = BUF_INIT;
-    struct channel_stream *stream = NULL;
-    struct err err = ERR_INIT;
-    char text[512];
-    int status = 0;
-    int n = snprintf(text, sizeof(text),
-                     "{\"process\":{\"cmd\":\"/bin/sh\",\"args\":[\"-c\",\"%s\"]}}", script);
-
-    (void)buf_append_u8(&body, 0);
-    (void)buf_append_be32(&body, (uint32_t)n);
-    (void)buf_append(&body, text, (size_t)n);
-    struct channel_request req = {.method = "POST",
-                                  .path = "/envd/process.Process/Start",
-                                  .body = body.data,
-                                  .body_len = body.len,
-                                  .headers = headers,
-                                  .header_count = 1};
-    if (channel_send(ch, &req, &stream, &err) < 0 ||
-        channel_status(stream, deadline_in(CALL_MS), &status, &err) < 0 || status != 200)
-        printf("# run: %d %s\n", status, err.message);
-    return stream;
+    return agent_run(ch, "user", script, deadline_in(CALL_MS));
 }
 
 static bool more_output(struct channel_stream *stream)

@@ -123,6 +123,7 @@ static int spawn(struct proc *p, const struct proc_spec *spec)
         .terminal = spec->terminal,
         .cgroup_fd = group == NULL ? -1 : cgroup_dirfd(group),
         .ordinary = p->envd->agent->config.vm,
+        .filtered = p->envd->agent->config.jailed,
         .cgroup_v1_procs = group == NULL ? NULL : cgroup_procs_paths(group),
     };
     int rc = spec->terminal ? make_terminal(p, spec, plan.stdio)

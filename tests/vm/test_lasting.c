@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lasting sandboxes: what driver.h promises of clone_lasting(), and what their programs find:
+// users, a root that can be written to, limits, and nothing of one another. The driver is the first
+// argument: "process" or "qemu" (the default). Environment as for test_driver.c.
+#include "agent_calls.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/parse.h"
+#include "channel/channel.h"
+#include "driver/driver.h"
+#include "launch/launch.h"
+#include "launch_harness.h"
+#include "tap.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define BUILD_MS 240000
+#define CALL_MS  20000
+
+static const struct driver_ops *ops;
+static struct driver *driver;
+static struct driver_template *template;
+static struct driver_config config = {.state_dir_fd = -1};
+static struct channel_loop *loop;
+static struct launch_harness harness;
+static bool is_process;
+static uint64_t patience = 1;
+
+static uint64_t deadline_in(uint64_t ms)
+{
+    return clock_deadline_ms(ms * patience);
+}
+
+struct sandbox {
+    struct driver_sandbox *s;
+    struct channel *ch;
+};
+
+static bool start_with(const struct driver_limits *limits, struct sandbox *ret)
+{
+    static const struct agent_body init = {"application/json", "{}", 2};
+    struct err err = ERR_INIT;
+    int fd;
+
+    *ret = (struct sandbox){0};
+    if (ops->clone_lasting(driver, template, limits, deadline_in(CALL_MS), &ret->s, &err) == 0 &&
+        ops->channel(ret->s, &fd, &err) == 0 && channel_open(loop, fd, &ret->ch, &err) == 0 &&
+        agent_synced(ret->ch, deadline_in(CALL_MS)) &&
+        agent_call(ret->ch, "POST", "/envd/init", &init, deadline_in(CALL_MS), NULL, NULL) == 204)
+        return true;
+    printf("# sandbox: %s\n", err.message);
+    return false;
+}
+
+static bool start(struct sandbox *ret)
+{
+    static const struct driver_limits limits = {
+        .memory_mib = 256, .cpu_percent = 100, .processes = 64, .disk_mib = 32};
+
+    return start_with(&limits, ret);
+}
+
+static void stop(struct sandbox *sb)
+{
+    channel_close(sb->ch);
+    ops->destroy(sb->s);
+    *sb = (struct sandbox){0};
+}
+
+// What a script wrote, without its last newline; "" when it could not be run.
+static const char *output(struct sandbox *sb, const char *user, const char *script)
+{
+    static char text[4096];
+    char *all = agent_output(sb->ch, user, script, deadline_in(CALL_MS));
+    size_t len;
+
+    (void)snprintf(text, sizeof(text), "%s", all == NULL ? "" : all);
+    free(all);
+    len = strlen(text);
+    if (len > 0 && text[len - 1] == '\n')
+        text[len - 1] = '\0';
+    return text;
+}
+
+static void test_users(void)
+{
+    uint64_t begin = clock_mono_ns();
+    struct sandbox sb;
+
+    if (!CHECK(start(&sb)))
+        return;
+    printf("# a lasting sandbox was ready after %llu us\n",
+           (unsigned long long)((clock_mono_ns() - begin) / 1000));
+    begin = clock_mono_ns();
+    CHECK_STR(output(&sb, "user", "id -un; id -u; pwd"), "user\n1000\n/home/user");
+    printf("# a command took %llu us\n", (unsigned long long)((clock_mono_ns() - begin) / 1000));
+    CHECK_STR(output(&sb, "root", "id -u; id -g"), "0\n0");
+    CHECK_STR(output(&sb, "user", "echo mine > /home/user/f && cat f && rm f"), "mine");
+    CHECK_STR(output(&sb, "root",
+                     "echo x > /etc/new && cat /etc/new && rm /etc/hostname && "
+                     "mkdir /opt/d && echo done"),
+              "x\ndone");
+    CHECK_STR(output(&sb, "user", "touch /etc/no 2>/dev/null || echo refused"), "refused");
+    CHECK_STR(output(&sb, "user", "touch /tmp/a /dev/shm/b && ls /tmp/a /dev/shm/b"),
+              "/dev/shm/b\n/tmp/a");
+    CHECK_STR(output(&sb, "user", "stat -c %U /home/user /etc/passwd /usr/bin/env"),
+              "user\nroot\nroot");
+    CHECK_STR(output(&sb, "user",
+                     "cat /sys/class/net/lo/operstate 2>/dev/null; "
+                     "python3 -c 'import socket as s;l=s.create_server((chr(49)+chr(50)"
+                     "+chr(55)+str(chr(46))+str(0)+chr(46)+str(0)+chr(46)+str(1),0));"
+                     "print(l.getsockname()[0])'"
+                     " | tail -n 1"),
+              is_process ? "127.0.0.1" : "unknown\n127.0.0.1");
+    stop(&sb);
+}
+
+static void test_apart(void)
+{
+    struct sandbox a, b;
+    struct err err = ERR_INIT;
+    int fd;
+
+    if (!CHECK(start(&a)) || !CHECK(start(&b)))
+        return;
+    CHECK_STR(output(&a, "user", "echo a > /tmp/who; echo a > ~/who; cat /tmp/who"), "a");
+    CHECK_STR(output(&b, "user", "ls /tmp/who ~/who 2>/dev/null; echo nothing"), "nothing");
+    channel_stream_close(agent_run(a.ch, "user", "exec sleep 1000", deadline_in(CALL_MS)));
+    CHECK_STR(output(&a, "user", "pgrep -c sleep"), "1");
+    CHECK_STR(output(&b, "root", "pgrep -c sleep"), "0");
+    CHECK(ops->channel(a.s, &fd, &err) < 0);
+    CHECK_INT(err.code, ERR_INVALID);
+    stop(&a);
+    CHECK_STR(output(&b, "user", "echo still here"), "still here");
+    CHECK_INT(fd_wait(ops->death_fd(b.s), POLLIN, 0), 0);
+    stop(&b);
+}
+
+// What only a sandbox with limits of its own has; a VM's are its size.
+static void test_limits(void)
+{
+    struct sandbox sb;
+
+    if (!is_process || !CHECK(start(&sb)))
+        return;
+    CHECK_STR(output(&sb, "user",
+                     "dd if=/dev/zero of=/home/user/big bs=1M count=64 2>/dev/null; "
+                     "test $(stat -c %s /home/user/big) -lt 34000000 && r=full; rm big; echo $r"),
+              "full");
+    // What is refused its processes harms nobody for longer than it lives.
+    CHECK_STR(output(&sb, "user",
+                     "sh -c 'i=0; while [ $i -lt 80 ]; do i=$((i+1)); sleep 3 & done' 2>&1 | "
+                     "grep -o -m 1 'Cannot fork'"),
+              "Cannot fork");
+    CHECK_STR(output(&sb, "user", "echo alive"), "alive");
+    CHECK_STR(output(&sb, "user", "python3 -c 'b=bytearray(400*1024*1024)' || echo killed"),
+              "Killed\nkilled");
+    CHECK_STR(output(&sb, "user", "echo alive"), "alive");
+    stop(&sb);
+}
+
+// What programs must not be able to do to the host's kernel, root of the sandbox or not.
+static void test_refused(void)
+{
+    struct sandbox sb;
+
+    if (!is_process || !CHECK(start(&sb)))
+        return;
+    CHECK_STR(output(&sb, "root", "mount -t tmpfs t /mnt 2>/dev/null || echo refused"), "refused");
+    CHECK_STR(output(&sb, "root", "unshare -m true 2>/dev/null || echo refused"), "refused");
+    CHECK_STR(output(&sb, "user", "unshare -U true 2>/dev/null || echo refused"), "refused");
+    CHECK_STR(output(&sb, "root", "chroot / true 2>/dev/null || echo refused"), "refused");
+    CHECK_STR(output(&sb, "root", "mknod /tmp/m c 1 1 2>/dev/null || echo refused"), "refused");
+    CHECK_STR(output(&sb, "root", "ls /csb | grep -c agent; echo > /csb/csb-agent || echo refused"),
+              "1\n/bin/sh: 1: cannot create /csb/csb-agent: Read-only file system\nrefused");
+    CHECK_STR(output(&sb, "root",
+                     "grep -c . /proc/self/uid_map; cut -c 1-50 /proc/self/status |"
+                     " grep -E '^(NoNewPrivs|Seccomp):' | tr -d '[:space:]'"),
+              "1\nNoNewPrivs:1Seccomp:2");
+    stop(&sb);
+}
+
+static void test_bad_limits(void)
+{
+    static const struct driver_limits bad[] = {
+        {.memory_mib = 1}, {.memory_mib = 1u << 20}, {.memory_mib = 256, .disk_mib = 257},
+        {.processes = 1},  {.processes = 1u << 20},  {.cpu_percent = 1u << 20}};
+
+    for (size_t i = 0; is_process && i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct driver_sandbox *s = NULL;
+        struct err err = ERR_INIT;
+
+        CHECK(ops->clone_lasting(driver, template, &bad[i], deadline_in(CALL_MS), &s, &err) < 0);
+        CHECK_INT(err.code, ERR_INVALID);
+    }
+}
+
+static void test_death(void)
+{
+    struct sandbox sb;
+    int processes = launch_harness_processes(&harness);
+
+    if (!CHECK(start(&sb)))
+        return;
+    CHECK(launch_harness_processes(&harness) > processes);
+    channel_close(sb.ch); // as when the daemon dies
+    sb.ch = NULL;
+    CHECK(!is_process || fd_wait(ops->death_fd(sb.s), POLLIN, deadline_in(5000)) > 0);
+    stop(&sb);
+    CHECK_INT(launch_harness_processes(&harness), processes);
+}
+
+static bool use_launcher(void)
+{
+    const char *accel = getenv("ACCEL");
+    struct err err = ERR_INIT;
+
+    ops = is_process ? &driver_process : &driver_qemu;
+    if (launch_harness_start(&harness, is_process, &err) < 0) {
+        if (err.code == ERR_UNSUPPORTED)
+            tap_skip(is_process ? "process" : "vm", err.message);
+        else
+            tap_ok(false, "the launcher starts: %s", err.message);
+        return false;
+    }
+    config = (struct driver_config){
+        .state_dir_fd = harness.state_fd,
+        .launch = harness.client,
+        .kernel_path = harness.kernel,
+        .initrd_path = harness.initrd,
+        .rootfs_path = harness.rootfs,
+        .accel = accel == NULL ? "tcg" : accel,
+        .tree_path = harness.tree,
+        .agent_path = harness.agent,
+        .runtimes_path = harness.runtimes,
+    };
+    return true;
+}
+
+static bool can_last(void)
+{
+    struct launch_info info = {0};
+    struct err err = ERR_INIT;
+
+    CHECK_INT(launch_hello(harness.client, &info, &err), 0);
+    if (!is_process || info.lasting != 0)
+        return true;
+    if (geteuid() == 0)
+        CHECK_MSG(false, "lasting sandboxes: %s", info.lasting_note);
+    else
+        tap_skip("process", info.lasting_note);
+    return false;
+}
+
+static void run_suite(void)
+{
+    static void (*const tests[])(void) = {test_users,   test_apart,      test_limits,
+                                          test_refused, test_bad_limits, test_death};
+    struct driver_template_spec spec = {.shape = {.memory_mib = 512, .cpus = 1}, .seed = "lasting"};
+    struct err err = ERR_INIT;
+    bool built;
+
+    if (!can_last())
+        return;
+    CHECK(ops->open(&config, &driver, &err) == 0);
+    if (driver != NULL && CHECK_MSG(ops->build_template(driver, &spec, deadline_in(BUILD_MS),
+                                                        &template, &built, &err) == 0,
+                                    "template %s", err.message))
+        for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+            tests[i]();
+    ops->template_free(template);
+    ops->close(driver);
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = ERR_INIT;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (getenv("CSB_TIMEOUT_MULTIPLIER") != NULL)
+        (void)parse_u64(getenv("CSB_TIMEOUT_MULTIPLIER"), 1, 100, &patience); // stays 1
+    is_process = argc > 1 && strcmp(argv[1], "process") == 0;
+    // Before any thread: csb-launch is forked.
+    if (use_launcher()) {
+        if (!CHECK(channel_loop_new(&loop, &err) == 0))
+            return tap_done();
+        run_suite();
+        channel_loop_free(loop);
+        CHECK_INT(launch_harness_processes(&harness), 0);
+    }
+    (void)launch_harness_stop(&harness);
+    return tap_done();
+}
