@@ -152,14 +152,14 @@ class PythonKernel(LineKernel):
             self.ready.set_result(None)
             return
         self.drain()
-        if self.sink is None:
-            return
-        last = whole.endswith(b"end\n")
-        if last:
+        ask, last = whole.endswith(b"ack\n"), whole.endswith(b"end\n")
+        if ask or last:
             whole = whole[:-4]
-        if whole:
+        if whole and self.sink:
             self.sink.events(whole)
-        if last:
+        if ask:
+            self.transport.write(b"a")
+        if last and self.sink:
             self.finish()
 
     def submit(self, code, variables, sandbox_variables, fresh):

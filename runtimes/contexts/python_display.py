@@ -75,8 +75,20 @@ def result_of(bundle, main):
     return event
 
 
+SIMPLE = (int, float, complex, bool, str, bytes, list, tuple, dict, set, frozenset)
+
+
 class Hook(DisplayHook):
     """The value of a cell's last expression."""
+
+    def compute_format_data(self, result):
+        # Asking every formatter in turn is half of what a short cell costs.
+        kind = type(result)
+        formatters = self.shell.display_formatter.formatters
+        if kind in SIMPLE and not any(kind in f.type_printers for m, f in formatters.items()
+                                      if m != "text/plain"):
+            return {"text/plain": formatters["text/plain"](result)}, {}
+        return super().compute_format_data(result)
 
     def write_output_prompt(self):
         pass
@@ -117,6 +129,16 @@ class ChartFormatter(BaseFormatter):
     print_method = "_repr_e2b_chart_"
     _return_type = dict
 
+    # Not by for_type(): what selects a figure's image formats forgets all other ways to show one.
+    def __call__(self, obj):
+        module = sys.modules.get("matplotlib.figure")
+        if module is None or not isinstance(obj, module.Figure):
+            return super().__call__(obj)
+        try:
+            return python_charts.chart_of(obj)
+        except Exception:  # a figure of a kind that was not thought of is still an image
+            return None
+
 
 def plain(value):
     """One value of a table as JSON has it."""
@@ -148,10 +170,8 @@ class Shell(InteractiveShell):
         for formatter in (DataFormatter, ChartFormatter):
             made = formatter(parent=self.display_formatter)
             self.display_formatter.formatters[made.format_type] = made
-        formatters = self.display_formatter.formatters
-        formatters["e2b/data"].for_type_by_name("pandas.core.frame", "DataFrame", table_data)
-        formatters["e2b/chart"].for_type_by_name("matplotlib.figure", "Figure",
-                                                 python_charts.chart_of)
+        self.display_formatter.formatters["e2b/data"].for_type_by_name(
+            "pandas.core.frame", "DataFrame", table_data)
 
     def init_history(self):
         self.history_manager = History(shell=self, parent=self)

@@ -5,7 +5,8 @@ and forks one kernel per context, each with a control socket of its own and pipe
 The zygote: descriptor 0 tells `ready`, `forked PID`, `ended PID CODE`; descriptor 3 takes messages
 of a working directory with three descriptors (control, output, error output).
 A kernel: reads a length (4 bytes, big-endian) and {"code", "count", "variables",
-"sandbox_variables", "fresh"}; writes lines of the stream and then a line `end`."""
+"sandbox_variables", "fresh"}; writes lines of the stream and then a line `end`. After a line `ack`
+it waits for one byte."""
 import builtins
 import gc
 import io
@@ -49,12 +50,22 @@ class Kernel:
             with self.lock:
                 self.late.append(line)
                 if not late:
-                    self.flush()
+                    self.show_now()
         finally:
             self.sending = False
         if self.put_off:
             self.put_off = False
             raise KeyboardInterrupt
+
+    def show_now(self):
+        """In the main thread waits until the server has it, so that it has taken what was written
+        before, and nothing of what is written after."""
+        wait = self.running and threading.current_thread() is threading.main_thread()
+        if wait:
+            self.late.append(b"ack\n")
+        self.flush()
+        if wait and not self.control.recv(1):
+            os._exit(0)
 
     def flush(self):
         sys.stdout.flush()
