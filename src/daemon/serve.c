@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include "api/api.h"
+#include "api/data_plane.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -257,6 +258,7 @@ static int start_http(struct server *s, struct err *err)
         .listen_fd = s->listen_fd,
         .routes = api_routes,
         .app = &s->api,
+        .take = data_plane_take,
         .body_max_bytes = c->body_max_bytes,
         .connections_max = (uint32_t)c->http_connections_max,
         .idle_ms = c->http_idle_ms,
