@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define BUILD_MS 240000
-#define CALL_MS  20000
+#define CALL_MS  60000
 
 static const struct driver_ops *ops;
 static struct driver *driver;
@@ -39,6 +39,13 @@ struct sandbox {
     struct channel *ch;
 };
 
+static void stop(struct sandbox *sb)
+{
+    channel_close(sb->ch);
+    ops->destroy(sb->s);
+    *sb = (struct sandbox){0};
+}
+
 static bool start_with(const struct driver_limits *limits, struct sandbox *ret)
 {
     static const struct agent_body init = {"application/json", "{}", 2};
@@ -52,6 +59,7 @@ static bool start_with(const struct driver_limits *limits, struct sandbox *ret)
         agent_call(ret->ch, "POST", "/envd/init", &init, deadline_in(CALL_MS), NULL, NULL) == 204)
         return true;
     printf("# sandbox: %s\n", err.message);
+    stop(ret);
     return false;
 }
 
@@ -61,13 +69,6 @@ static bool start(struct sandbox *ret)
         .memory_mib = 256, .cpu_percent = 100, .processes = 64, .disk_mib = 32};
 
     return start_with(&limits, ret);
-}
-
-static void stop(struct sandbox *sb)
-{
-    channel_close(sb->ch);
-    ops->destroy(sb->s);
-    *sb = (struct sandbox){0};
 }
 
 // What a script wrote, without its last newline; "" when it could not be run.
