@@ -160,10 +160,12 @@ void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup 
     p->root = host->lasting_tree;
     p->overlay_bytes = disk_bytes;
     p->overlay_inodes = disk_bytes / INODE_BYTES + INODES_LEAST;
-    // What is written to /tmp counts as the rest does, and is no file system of its own.
-    for (size_t i = 0; i < p->mount_count; i++)
+    for (size_t i = 0; i < p->mount_count; i++) {
+        // What is written to /tmp counts as the rest does, and is no file system of its own.
         if (strcmp(ret->mounts[i].target, "/tmp") == 0)
             ret->mounts[i].target = "/dev/shm";
+        ret->mounts[i].unmasked = 0; // it makes no jails
+    }
     m = add_mount(ret, JAIL_MOUNT_TMPFS, NULL, "/run/lock");
     m->size_bytes = LOCK_BYTES;
     m->mode = 01777;
@@ -236,8 +238,8 @@ static int bind_mapped(struct agent_host *host, int tree, struct err *err)
 {
     _cleanup_fd_ int space = -1;
     _cleanup_fd_ int mapped = -1;
-    struct mount_attr attr = {
-        .attr_set = (uint64_t)(MOUNT_ATTR_IDMAP | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)};
+    struct mount_attr attr = {.attr_set = (uint64_t)(MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY |
+                                                     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)};
     int r = jail_user_namespace(&host->lasting_uids, &host->lasting_gids, &space);
 
     if (r < 0)
