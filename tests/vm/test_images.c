@@ -469,6 +469,44 @@ static void test_rounds(void)
     stop(&sb);
 }
 
+#define LARGE_MIB "64"
+
+// Much that was written and does not compress.
+static void test_large(void)
+{
+    struct driver_image *image;
+    struct driver_image_info info;
+    struct cost cost = {0};
+    struct sandbox sb;
+    char *before, *after;
+
+    if (!is_vm || !CHECK(start(&sb)) || !CHECK(set_up(&sb)))
+        return;
+    before = agent_output(sb.ch, "user",
+                          "dd if=/dev/urandom of=/tmp/large bs=1M count=" LARGE_MIB " 2>/dev/null; "
+                          "cksum /tmp/large",
+                          deadline_in(CALL_MS));
+    CHECK(before != NULL && strstr(before, "/tmp/large") != NULL);
+    image = snapshot(&sb, false);
+    if (CHECK(image != NULL)) {
+        ops->image_info(image, &info);
+        CHECK(info.image_bytes > 64u << 20);
+        ops->image_free(image);
+    }
+    if (CHECK(go_round(&sb, false, &cost))) {
+        printf("# with " LARGE_MIB " MiB more resumed in %llu ms, with %llu ms of processor time "
+               "here and %llu in QEMU; %llu KiB stored\n",
+               (unsigned long long)cost.ms, (unsigned long long)(cost.own_cpu_ns / NS_PER_MS),
+               (unsigned long long)(cost.vm_cpu_ns / NS_PER_MS),
+               (unsigned long long)find_stored("round").bytes >> 10);
+        after = agent_output(sb.ch, "user", "cksum /tmp/large", deadline_in(CALL_MS));
+        CHECK(before != NULL && after != NULL && strcmp(before, after) == 0);
+        free(after);
+        stop(&sb);
+    }
+    free(before);
+}
+
 struct fork {
     pthread_t thread;
     struct driver_image *image;
@@ -544,6 +582,8 @@ static void test_fork(void)
     printf("# fork of a running sandbox into %d: %llu ms\n", FORKS, ms_since(begin));
     ops->image_free(image);
     CHECK(ops->usage(forks[0].sb.s, &usage, &err) == 0);
+    printf("# a fork took %llu ms of processor time\n",
+           (unsigned long long)(usage.cpu_ns / NS_PER_MS));
     printf("# a fork has %llu KiB of its own\n", (unsigned long long)usage.private_bytes >> 10);
     CHECK(more_output(stream));
     check_forks(&sb, forks);
@@ -645,8 +685,9 @@ static void run_suite(void)
     static const struct {
         const char *name;
         void (*run)(void);
-    } tests[] = {{"contract", test_contract}, {"ids", test_ids},   {"paused", test_paused},
-                 {"rounds", test_rounds},     {"fork", test_fork}, {"damage", test_damage}};
+    } tests[] = {{"contract", test_contract}, {"ids", test_ids},     {"paused", test_paused},
+                 {"rounds", test_rounds},     {"large", test_large}, {"fork", test_fork},
+                 {"damage", test_damage}};
 
     if (!CHECK(open_driver()))
         return;
