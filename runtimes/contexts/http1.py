@@ -114,6 +114,7 @@ class Connection(asyncio.Protocol):
     async def more(self):
         if self.gone:
             raise Gone
+        self.transport.resume_reading()
         self.waiter = asyncio.get_running_loop().create_future()
         await self.waiter
         if self.gone:

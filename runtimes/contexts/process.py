@@ -28,6 +28,15 @@ def pending_bytes(fd):
     return count[0]
 
 
+def memory_shortage_score(value):
+    """Who is ended first when memory runs out: the kernels, not the server."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(value))
+    except OSError:
+        pass
+
+
 class Kernel(asyncio.Protocol):
     """Subclasses say how it is started (spawn) and what it says (heard). `sink` is whoever takes
     the output of the running execution: output(kind, bytes), events(bytes), done(error or None)."""
@@ -81,6 +90,7 @@ class Kernel(asyncio.Protocol):
             for there, here in saved.items():
                 os.dup2(here, there)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            memory_shortage_score(0)
 
         process = subprocess.Popen(
             command, cwd=cwd, close_fds=False, start_new_session=True, preexec_fn=place,

@@ -24,6 +24,7 @@ FIELDS = {"text/plain": "text", "text/html": "html", "text/markdown": "markdown"
           "image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpeg",
           "application/pdf": "pdf", "text/latex": "latex", "application/json": "json",
           "application/javascript": "javascript", "e2b/data": "data", "e2b/chart": "chart"}
+IMAGES = ("image/png", "image/jpeg", "application/pdf")
 QUOTED = re.compile(r"""(['"])((?:(?!\1).)*)\1\Z""", re.DOTALL)
 
 
@@ -69,7 +70,8 @@ def result_of(bundle, main):
             match = QUOTED.match(value)
             event[field] = match.group(2) if match else value
         else:
-            event[field] = encoded(value)
+            value = encoded(value)
+            event[field] = value.rstrip("\n") if mime in IMAGES else value
     event["extra"] = extra
     event["is_main_result"] = main
     return event

@@ -15,10 +15,12 @@ import os
 import random
 import select
 import signal
+import site
 import socket
 import struct
 import sys
 import threading
+import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import python_charts  # noqa: E402
@@ -172,6 +174,9 @@ def be_kernel(shell, cwd, control, out, err):
         os.chdir(cwd)
     except OSError as error:
         print(f"{cwd}: {error.strerror}", file=sys.stderr)
+    # As at a prompt: modules beside the program, and what the user installed for himself.
+    sys.path.insert(0, "")
+    sys.path.append(site.getusersitepackages())
     shell.user_ns["_dh"][:] = [os.getcwd()]
     Kernel(shell, held).serve()
 
@@ -187,6 +192,7 @@ def preload():
         python_charts.remember_boxes()
     shell = Shell.instance()
     shell.emitter = python_display.Nowhere()
+    warnings.filterwarnings("ignore", message="To exit: use")
     saved, sys.stdout = sys.stdout, io.StringIO()
     rehearsal = "1+1\n"
     if "pandas" in sys.modules:

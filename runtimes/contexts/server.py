@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from contexts import Account, Contexts, Execution, ignore_pipe_signals, language_of  # noqa: E402
 from http1 import Connection, HttpError  # noqa: E402
+from process import memory_shortage_score  # noqa: E402
 
 REHEARSALS = {
     "python": "import sys\nprint(sys.version)\n1+1",
@@ -89,12 +90,13 @@ async def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=49999)
     parser.add_argument("--user", default="user", help="whom the code runs as, for root")
-    parser.add_argument("--variables", default="/run/csb/variables",
+    parser.add_argument("--variables", default="/run/csb.variables",
                         help="file of the sandbox's variables, NUL after each")
     parser.add_argument("--warm", action="store_true",
                         help="start and rehearse the kernels before the port is opened")
     asked = parser.parse_args()
     ignore_pipe_signals()
+    memory_shortage_score(-900)
     contexts = Contexts(Account(asked.user), asked.variables)
     service = Service(contexts)
     if asked.warm:

@@ -21,7 +21,7 @@ mount --bind "$2" "$1/csb/contexts"
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 mount -t tmpfs -o mode=1777 csb-tmp "$1/tmp"
-mount -t tmpfs csb-run "$1/run"; mkdir "$1/run/csb"
+mount -t tmpfs csb-run "$1/run"
 mount -t tmpfs -o mode=755,uid=1000,gid=1000 csb-home "$1/home/user"
 root=$1; shift 2
 exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \

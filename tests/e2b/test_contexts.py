@@ -129,7 +129,7 @@ def variables(tap, s):
     e = s.run(code, env_vars={"A": "1"})
     tap.check(e.text() == "['1', None]", "env_vars are there", e)
     tap.check(s.run(code).text() == "[None, None]", "and gone in the next execution")
-    with open(s.inside("/run/csb/variables"), "w") as file:
+    with open(s.inside("/run/csb.variables"), "w") as file:
         file.write("A=sand box\0B=b\0")
     tap.check(s.run(code).text() == "['sand box', 'b']", "the sandbox's variables")
     tap.check(s.run(code, env_vars={"A": "x"}).text() == "['x', 'b']" and
@@ -141,7 +141,7 @@ def variables(tap, s):
     f = s.run("echo $A,$C,${C-unset}", language="bash")
     tap.check(e.stdout() == "sand box,it's c\n" and f.stdout() == "sand box,,unset\n",
               "variables in bash", e + f)
-    os.unlink(s.inside("/run/csb/variables"))
+    os.unlink(s.inside("/run/csb.variables"))
 
 
 def typescript(tap, s):
