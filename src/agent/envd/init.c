@@ -21,6 +21,7 @@
 
 #define JSON_TYPE      "application/json; charset=utf-8"
 #define AGENT_PRIORITY (-15)
+#define VARIABLES      "/run/csb.variables"
 
 void init_health(struct call *c)
 {
@@ -101,6 +102,34 @@ static int apply(struct envd *e, const struct json_in *in, struct err *err)
     return 0;
 }
 
+static int write_variables(const struct envd *e)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT;
+
+    for (char **v = e->env; v != NULL && *v != NULL; v++)
+        if (buf_append(&text, *v, strlen(*v) + 1) < 0)
+            return -ENOMEM;
+    (void)unlink(VARIABLES ".new");
+    _cleanup_fd_ int fd =
+        open(VARIABLES ".new", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    int rc = fd_write_all(fd, text.data, text.len);
+    if (rc < 0)
+        return rc;
+    return rename(VARIABLES ".new", VARIABLES) < 0 ? -errno : 0;
+}
+
+// For programs that ran before the sandbox had variables, the code interpreter above all
+// (runtimes/contexts): they are in a file, too, as NAME=VALUE with a NUL after each.
+static void publish_variables(const struct envd *e)
+{
+    int rc = write_variables(e);
+
+    if (rc < 0)
+        log_warn("%s: %s", VARIABLES, strerror(-rc));
+}
+
 void init_init(struct call *c)
 {
     struct json_t *tree = NULL;
@@ -113,6 +142,8 @@ void init_init(struct call *c)
     if (rc == 0) {
         struct json_in in = json_top(tree);
         rc = apply(c->envd, &in, &err);
+        if (rc == 0 && (c->envd->agent->config.vm || c->envd->agent->config.jailed))
+            publish_variables(c->envd);
     }
     json_free(&tree);
     if (rc < 0)
