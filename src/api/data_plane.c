@@ -108,13 +108,19 @@ void plane_refuse(const struct plane *p, enum plane_refusal why, struct http_res
     struct json_out out = {.buf = &res->body};
 
     res->status = refusals[why].status;
+    res->foreign = true;
+    res->content_type = "application/json";
     json_open(&out, NULL, '{');
-    if (refusals[why].names)
+    // Clients compare whole bodies: the order is that of the service they were written for.
+    if (!refusals[why].names)
+        json_put_u64(&out, "code", refusals[why].status);
+    else
         json_put_str(&out, "sandboxId", p->target.id);
     json_put_str(&out, "message", refusals[why].message);
     if (why == PLANE_CLOSED_PORT)
         json_put_u64(&out, "port", p->target.port);
-    json_put_u64(&out, "code", refusals[why].status);
+    if (refusals[why].names)
+        json_put_u64(&out, "code", refusals[why].status);
     json_close(&out, '}');
     http_set_header(res, "Access-Control-Allow-Origin", "*");
 }
