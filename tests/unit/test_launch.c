@@ -328,6 +328,32 @@ static bool groups_become(int count)
     return groups_left() == count;
 }
 
+// The daemon may read a VMM's memory, and no more: neither write it nor see where it is.
+static void test_memory(struct launch_client *c, uint64_t id)
+{
+    int fds[LAUNCH_MEMORY_FD_COUNT];
+    struct err err = ERR_INIT;
+    unsigned long long start = 0;
+    uint64_t entry = 0;
+    uint8_t byte = 0;
+    char line[256] = "";
+
+    CHECK(launch_open_memory(c, 12345, fds, &err) < 0);
+    CHECK_INT(err.code, ERR_GONE);
+    if (!CHECK_MSG(launch_open_memory(c, id, fds, &err) == 0, "memory %s", err.message))
+        return;
+    CHECK(pread(fds[LAUNCH_MEMORY_FD_MAPS], line, sizeof(line) - 1, 0) > 0);
+    start = strtoull(line, NULL, 16);
+    CHECK_INT(pread(fds[LAUNCH_MEMORY_FD_MEM], &byte, 1, (off_t)start), 1);
+    CHECK(pwrite(fds[LAUNCH_MEMORY_FD_MEM], &byte, 1, (off_t)start) < 0);
+    CHECK_INT(
+        pread(fds[LAUNCH_MEMORY_FD_PAGEMAP], &entry, sizeof(entry), (off_t)(start / 4096 * 8)),
+        sizeof(entry));
+    CHECK((entry >> 63) == 1 && (entry & ((1ull << 55) - 1)) == 0);
+    for (int i = 0; i < LAUNCH_MEMORY_FD_COUNT; i++)
+        fd_close(&fds[i]);
+}
+
 static void test_life(void)
 {
     struct launcher l;
@@ -372,8 +398,11 @@ static void test_life(void)
     CHECK_INT(launch_hello(c, &info, &err), 0);
     CHECK(geteuid() != 0 || groups_become(info.cgroup_version == 1 ? 4 : 1));
     CHECK_INT(launch_kill(c, 8, &err), 0);
+    test_memory(c, 7);
     CHECK_INT(launch_kill(c, 7, &err), 0);
     CHECK(ended(pidfd_a, 0));
+    CHECK(launch_open_memory(c, 7, (int[LAUNCH_MEMORY_FD_COUNT]){-1, -1, -1}, &err) < 0);
+    CHECK_INT(err.code, ERR_GONE);
     CHECK_INT(launch_kill(c, 7, &err), 0);
     CHECK_INT(launch_kill(c, 12345, &err), 0);
     CHECK(groups_become(0));
