@@ -34,8 +34,9 @@ int jail_user_namespace(const struct jail_id_map *uids, const struct jail_id_map
 
     if (pid < 0)
         return -errno;
-    while (pid == 0)
-        (void)pause(); // until it is killed
+    if (pid == 0)
+        for (;;)
+            (void)pause(); // until it is killed
     r = write_map(pid, "uid_map", uids);
     if (r == 0)
         r = write_map(pid, "gid_map", gids);

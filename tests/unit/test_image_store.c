@@ -8,15 +8,20 @@
 #include "tap.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STREAM_BYTES (3u << 20) // more than is handled at once
+#define KILLS        20
 
 static char dir[] = "/tmp/csb-images-XXXXXX";
 static int store = -1;
 static uint8_t stream[STREAM_BYTES];
+static bool any_first_byte; // that of what is loaded may be any
 
 static struct image_facts facts_of(void)
 {
@@ -47,6 +52,8 @@ static enum err_code load(const char *id)
     if (image_store_facts(store, id, &facts, &err) < 0 ||
         image_store_load(store, id, &facts, fd, &err) < 0)
         return err.code;
+    if (any_first_byte && pread(fd, stream, 1, 0) != 1)
+        return ERR_INTERNAL;
     return facts.shape.memory_mib == 512 && facts.shape.cpus == 2 &&
                    facts.stream_bytes == STREAM_BYTES &&
                    pread(fd, back, sizeof(back), 0) == (ssize_t)sizeof(back) &&
@@ -148,6 +155,45 @@ static void test_each(void)
     CHECK(image_store_remove(store, "three", &err) == 0);
 }
 
+// Stores one image after the other, each with another first byte, until it is killed.
+static _Noreturn void store_without_end(void)
+{
+    for (;;) {
+        struct image_facts facts = facts_of();
+
+        stream[0]++;
+        if (!save("four", &facts))
+            _exit(1);
+    }
+}
+
+// Whenever the writer dies, there is an image, and a whole one.
+static void test_killed(int state)
+{
+    struct image_facts facts = facts_of();
+    struct err err = ERR_INIT;
+    int whole = 0;
+
+    CHECK(save("four", &facts));
+    for (int i = 0; i < KILLS; i++) {
+        struct timespec pause = {.tv_nsec = 1000000 + i * 3100000};
+        pid_t pid = fork();
+
+        if (pid == 0)
+            store_without_end();
+        (void)nanosleep(&pause, NULL);
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+        fd_close(&store);
+        CHECK(image_store_open(state, &store, &err) == 0);
+        any_first_byte = true;
+        whole += load("four") == ERR_NONE;
+        any_first_byte = false;
+    }
+    CHECK_INT(whole, KILLS);
+    CHECK(image_store_remove(store, "four", &err) == 0);
+}
+
 int main(void)
 {
     struct err err = ERR_INIT;
@@ -161,6 +207,7 @@ int main(void)
     test_damage();
     test_ids();
     test_each();
+    test_killed(state);
     fd_close(&store);
     CHECK(image_store_open(state, &store, &err) == 0);
     CHECK(faccessat(store, ".tmp-77", F_OK, 0) < 0);
