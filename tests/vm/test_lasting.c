@@ -129,9 +129,9 @@ static void test_apart(void)
         return;
     CHECK_STR(output(&a, "user", "echo a > /tmp/who; echo a > ~/who; cat /tmp/who"), "a");
     CHECK_STR(output(&b, "user", "ls /tmp/who ~/who 2>/dev/null; echo nothing"), "nothing");
-    channel_stream_close(agent_run(a.ch, "user", "exec sleep 1000", deadline_in(CALL_MS)));
-    CHECK_STR(output(&a, "user", "pgrep -c sleep"), "1");
-    CHECK_STR(output(&b, "root", "pgrep -c sleep"), "0");
+    channel_stream_close(agent_run(a.ch, "user", "exec tail -f /dev/null", deadline_in(CALL_MS)));
+    CHECK_STR(output(&a, "user", "until pgrep tail >/dev/null; do true; done; pgrep -c tail"), "1");
+    CHECK_STR(output(&b, "root", "pgrep -c tail"), "0");
     CHECK(ops->channel(a.s, &fd, &err) < 0);
     CHECK_INT(err.code, ERR_INVALID);
     stop(&a);
