@@ -256,11 +256,26 @@ static bool can_last(void)
     return false;
 }
 
+// A template is frozen once its agent is up.
+static int warm(void *arg, int channel_fd, struct err *err)
+{
+    struct channel *ch;
+    int status;
+
+    (void)arg;
+    if (channel_open(loop, channel_fd, &ch, err) < 0)
+        return -1;
+    status = agent_call(ch, "GET", "/health", NULL, deadline_in(BUILD_MS), NULL, NULL);
+    channel_close(ch);
+    return status == 200 ? 0 : err_set(err, ERR_PROTOCOL, "the agent is not healthy");
+}
+
 static void run_suite(void)
 {
     static void (*const tests[])(void) = {test_users,   test_apart,      test_limits,
                                           test_refused, test_bad_limits, test_death};
-    struct driver_template_spec spec = {.shape = {.memory_mib = 512, .cpus = 1}, .seed = "lasting"};
+    struct driver_template_spec spec = {
+        .shape = {.memory_mib = 512, .cpus = 1}, .seed = "lasting", .warm = warm};
     struct err err = ERR_INIT;
     bool built;
 
