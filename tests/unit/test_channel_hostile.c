@@ -273,6 +273,67 @@ static void test_hostile_window(void)
     fd_close(&fd);
 }
 
+// Only the headers of the answer itself are kept: none of those before it or after its body.
+static void test_hostile_blocks(void)
+{
+    static const uint8_t early[] = {0x08, 3, '1', '0', '3', 0, 1, 'e', 2, 'n', 'o'};
+    static const uint8_t answer[] = {0x88, 0, 1,   'a', 3,   'o', 'n', 'e',
+                                     0,    1, 'a', 3,   't', 'w', 'o'};
+    static const uint8_t late[] = {0, 1, 'l', 2, 'n', 'o', 0, 1, 'a', 5, 't', 'h', 'r', 'e', 'e'};
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct err err = ERR_INIT;
+    int fd;
+    struct channel *ch = open_pair(&fd);
+    struct channel_stream *s = get(ch, "/x");
+    uint8_t chunk[16];
+    int status = 0;
+
+    put_settings(&b);
+    put_frame(&b, sizeof(early), 1, 4, 1, early, sizeof(early));
+    put_frame(&b, sizeof(answer), 1, 4, 1, answer, sizeof(answer));
+    put_frame(&b, 2, 0, 0, 1, "ok", 2);
+    put_frame(&b, sizeof(late), 1, 5, 1, late, sizeof(late));
+    (void)fd_write_all(fd, b.data, b.len);
+    CHECK_INT(channel_status(s, SOON, &status, &err), 0);
+    CHECK_INT(status, 200);
+    CHECK_INT(channel_read(s, chunk, sizeof(chunk), SOON, &err), 2);
+    CHECK_INT(channel_read(s, chunk, sizeof(chunk), SOON, &err), 0);
+    CHECK_STR(channel_header(s, "a"), "one");
+    CHECK(channel_header(s, "e") == NULL && channel_header(s, "l") == NULL);
+    channel_stream_close(s);
+    channel_close(ch);
+    fd_close(&fd);
+}
+
+// A peer that never opens its window, then breaks the rules: the writer is told.
+static void test_hostile_writer(void)
+{
+    static const struct channel_request req = {.method = "POST", .path = "/x"};
+    static uint8_t chunk[100000];
+    _cleanup_buf_ struct buf b = BUF_INIT;
+    struct err err = ERR_INIT;
+    int fd;
+    struct channel *ch = open_pair(&fd);
+    struct channel_stream *s = NULL;
+    size_t sum = 0;
+    ssize_t n;
+
+    CHECK_INT(channel_begin(ch, &req, &s, &err), 0);
+    while ((n = channel_write(s, chunk, sizeof(chunk), clock_deadline_ms(100), &err)) > 0)
+        sum += (size_t)n;
+    CHECK_MSG(err.code == ERR_TIMEOUT && sum <= CHANNEL_WINDOW_BYTES + 65535,
+              "a closed window stops the writer (after %zu bytes)", sum);
+    put_settings(&b);
+    put_frame(&b, 4, 8, 0, 1, "\0\0\0\0", 4); // a window of nothing more
+    (void)fd_write_all(fd, b.data, b.len);
+    CHECK_INT(channel_write(s, chunk, sizeof(chunk), SOON, &err), -1);
+    CHECK_MSG(err.code == ERR_PROTOCOL || err.code == ERR_GONE, "a broken rule ends the writing");
+    channel_finish(s);
+    channel_stream_close(s);
+    channel_close(ch);
+    fd_close(&fd);
+}
+
 static void test_hostile_client(void)
 {
     static const struct server_callbacks none = {0};
@@ -309,6 +370,8 @@ int main(void)
     test_hostile_floods();
     test_hostile_garbage();
     test_hostile_window();
+    test_hostile_blocks();
+    test_hostile_writer();
     test_hostile_client();
     channel_loop_free(loop);
     return tap_done();
