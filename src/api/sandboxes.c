@@ -197,18 +197,32 @@ void api_sandboxes_refresh(void *app, const struct http_request *req, struct htt
     live_unref(l);
 }
 
+static void resume(const struct api *api, struct http_response *res, struct live *l,
+                   uint64_t seconds)
+{
+    struct live *running;
+    struct err err = ERR_INIT;
+    bool resumed;
+
+    if (live_resume(api->live, l, seconds * MS_PER_S, &running, &resumed, &err) == 0) {
+        answer_connection(api, res, running, resumed ? 201 : 200);
+        live_unref(running);
+    } else if (err.code == ERR_GONE) {
+        gone(res);
+    } else {
+        log_error("cannot resume a sandbox: %s", err.message);
+        e2b_fail_err(res, &err);
+    }
+}
+
 static void connect_to(const struct api *api, const struct http_request *req,
                        struct http_response *res, size_t index)
 {
     struct live *l = e2b_sandbox(api, req, res, index);
     uint64_t seconds = SANDBOXES_TIMEOUT_V2_S;
 
-    if (l != NULL && read_seconds(req, res, "timeout", false, &seconds)) {
-        if (live_set_timeout(api->live, l, seconds * MS_PER_S, true))
-            answer_connection(api, res, l, 200);
-        else
-            gone(res);
-    }
+    if (l != NULL && read_seconds(req, res, "timeout", false, &seconds))
+        resume(api, res, l, seconds);
     live_unref(l);
 }
 
@@ -222,13 +236,49 @@ void api_sandboxes_connect_v2(void *app, const struct http_request *req, struct 
     connect_to(app, req, res, 2);
 }
 
-// Of old SDKs: only for paused sandboxes, of which there are none.
+// Of old SDKs: only for paused sandboxes.
 void api_sandboxes_resume(void *app, const struct http_request *req, struct http_response *res)
 {
-    struct live *l = e2b_sandbox(app, req, res, 1);
+    const struct api *api = app;
+    struct live *l = e2b_sandbox(api, req, res, 1);
+    uint64_t seconds = SANDBOXES_TIMEOUT_V2_S;
+    struct live_info info;
 
-    if (l != NULL)
+    if (l == NULL)
+        return;
+    live_describe(api->live, l, &info);
+    if (info.state == LIVE_RUNNING)
         e2b_fail(res, 409, "already_running", "The sandbox is running.");
+    else if (read_seconds(req, res, "timeout", false, &seconds))
+        resume(api, res, l, seconds);
+    live_unref(l);
+}
+
+// The body may say {"memory": false}, to keep the files alone: the memory is kept anyway.
+void api_sandboxes_pause(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct live *l = e2b_sandbox(api, req, res, 1);
+    uint64_t unused = 0;
+    struct err err = ERR_INIT;
+
+    if (l == NULL)
+        return;
+    if (!read_seconds(req, res, "timeout", false, &unused)) {
+        live_unref(l);
+        return;
+    }
+    if (live_pause(api->live, l, &err) == 0) {
+        res->status = 204;
+    } else if (err.code == ERR_INVALID) {
+        e2b_fail(res, 409, "already_paused", "The sandbox is paused already.");
+    } else if (err.code == ERR_GONE) {
+        gone(res);
+    } else {
+        if (err.code != ERR_UNSUPPORTED)
+            log_error("cannot pause a sandbox: %s", err.message);
+        e2b_fail_err(res, &err);
+    }
     live_unref(l);
 }
 

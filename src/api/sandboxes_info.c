@@ -71,7 +71,7 @@ void api_sandboxes_metrics(void *app, const struct http_request *req, struct htt
             live_metrics(l, clock_deadline_ms(METRICS_MS), &m, &err) == 0)
             put_metric(&out, NULL, &m);
         json_close(&out, ']');
-        if (err.code != ERR_NONE)
+        if (err.code != ERR_NONE && err.code != ERR_GONE) // a paused one uses nothing
             e2b_fail_err(res, &err);
     }
     live_unref(l);

@@ -21,6 +21,19 @@ static int connect_agent(struct engine *e, struct sandbox *s, uint64_t deadline_
     return sandbox_resync(s, deadline_ns, err);
 }
 
+static struct sandbox *new_sandbox(struct engine *e)
+{
+    struct sandbox *s = calloc(1, sizeof(*s));
+    char hex[17];
+
+    if (s == NULL)
+        return NULL;
+    s->ops = e->config.driver;
+    id_hex(hex, 8);
+    (void)snprintf(s->name, sizeof(s->name), "sandbox-%s", hex);
+    return s;
+}
+
 int lasting_start(struct engine *e, struct sandbox **ret, struct err *err)
 {
     const struct driver_ops *ops = e->config.driver;
@@ -28,7 +41,6 @@ int lasting_start(struct engine *e, struct sandbox **ret, struct err *err)
     uint64_t deadline = clock_deadline_ms(START_MS);
     struct driver_template *t;
     struct sandbox *s;
-    char hex[17];
 
     if (!(ops->caps & DRIVER_CAP_LASTING))
         return err_set(err, ERR_UNSUPPORTED,
@@ -39,13 +51,27 @@ int lasting_start(struct engine *e, struct sandbox **ret, struct err *err)
     (void)pthread_mutex_unlock(&e->lock);
     if (t == NULL)
         return err_set(err, ERR_BUSY, "the template is not built yet");
-    s = calloc(1, sizeof(*s));
+    s = new_sandbox(e);
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    s->ops = ops;
-    id_hex(hex, 8);
-    (void)snprintf(s->name, sizeof(s->name), "sandbox-%s", hex);
     if (ops->clone_lasting(e->driver, t, &limits, deadline, &s->driver, err) < 0 ||
+        connect_agent(e, s, deadline, err) < 0) {
+        sandbox_free(s);
+        return -1;
+    }
+    *ret = s;
+    return 0;
+}
+
+int lasting_restore(struct engine *e, struct driver_image *image, struct sandbox **ret,
+                    struct err *err)
+{
+    uint64_t deadline = clock_deadline_ms(START_MS);
+    struct sandbox *s = new_sandbox(e);
+
+    if (s == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    if (s->ops->restore(e->driver, image, deadline, &s->driver, err) < 0 ||
         connect_agent(e, s, deadline, err) < 0) {
         sandbox_free(s);
         return -1;

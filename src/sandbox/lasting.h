@@ -6,11 +6,17 @@
 
 #include "base/err.h"
 
+struct driver_image;
 struct engine;
 struct sandbox;
 
 // A machine of its own where clones share an agent. Blocks some 100 ms. ERR_UNSUPPORTED when the
 // driver has none, ERR_BUSY while there is no template, else as driver_ops.clone.
 int lasting_start(struct engine *e, struct sandbox **ret, struct err *err);
+
+// A machine as the image tells, synced: what ran in it runs on. Needs DRIVER_CAP_SNAPSHOT. Blocks
+// some 100 ms. Errors as driver_ops.restore.
+int lasting_restore(struct engine *e, struct driver_image *image, struct sandbox **ret,
+                    struct err *err);
 
 #endif

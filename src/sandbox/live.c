@@ -102,7 +102,7 @@ struct live *live_match_signature(struct live_table *t, live_match_fn matches, v
 
 struct channel *live_channel(struct live *l)
 {
-    return l->state == LIVE_RUNNING && l->machine != NULL ? l->machine->channel : NULL;
+    return l->state == LIVE_RUNNING ? l->machine->channel : NULL;
 }
 
 const char *live_id(const struct live *l)
@@ -149,7 +149,29 @@ static void end_locked(struct live_table *t, struct live *l)
         channel_shut(l->machine->channel);
     l->next_dead = t->dead; // with the table's reference
     t->dead = l;
-    (void)pthread_cond_signal(&t->changed);
+    (void)pthread_cond_broadcast(&t->changed);
+}
+
+void live_replace(struct live_table *t, struct live *l, struct live *next)
+{
+    struct live **slot = &t->slots[slot_of(l->id)];
+
+    l->replaced = true;
+    l->busy = false;
+    end_locked(t, l);
+    next->next = *slot;
+    *slot = next;
+    t->status.running += next->state == LIVE_RUNNING;
+    (void)pthread_cond_broadcast(&t->changed);
+}
+
+struct live *live_current(struct live_table *t, const struct live *l)
+{
+    struct live *at = t->slots[slot_of(l->id)];
+
+    while (at != NULL && strcmp(at->id, l->id) != 0)
+        at = at->next;
+    return at;
 }
 
 int live_admit(struct live_table *t, struct live_pending *p, struct err *err)
@@ -200,7 +222,17 @@ void live_insert(struct live_table *t, struct live *l, struct live_pending *p)
     *slot = l;
     t->status.running++;
     t->status.created++;
-    (void)pthread_cond_signal(&t->changed);
+    (void)pthread_cond_broadcast(&t->changed);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+void live_add(struct live_table *t, struct live *l)
+{
+    struct live **slot = &t->slots[slot_of(l->id)];
+
+    (void)pthread_mutex_lock(&t->lock);
+    l->next = *slot;
+    *slot = l;
     (void)pthread_mutex_unlock(&t->lock);
 }
 
@@ -212,22 +244,23 @@ void live_put_end(struct live *l, uint64_t ms)
 
 bool live_kill(struct live_table *t, struct live *l)
 {
-    bool ended;
+    struct live *now;
 
     (void)pthread_mutex_lock(&t->lock);
-    ended = l->state == LIVE_ENDED;
-    if (!ended) {
-        end_locked(t, l);
+    while ((now = live_current(t, l)) != NULL && now->busy)
+        (void)pthread_cond_wait(&t->changed, &t->lock);
+    if (now != NULL) {
+        end_locked(t, now);
         t->status.killed++;
     }
     (void)pthread_mutex_unlock(&t->lock);
-    return !ended;
+    return now != NULL;
 }
 
 bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only)
 {
     uint64_t now_ms = clock_real_ns() / NS_PER_MS;
-    uint64_t last_ms = l->started_ms + t->config.life_max_ms;
+    uint64_t last_ms = l->since_ms + t->config.life_max_ms;
     uint64_t end_ms;
     struct err err = ERR_INIT;
     bool ended;
@@ -237,11 +270,11 @@ bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool ex
     if (now_ms + ms > last_ms)
         ms = last_ms > now_ms ? last_ms - now_ms : 0;
     (void)pthread_mutex_lock(&t->lock);
-    ended = l->state == LIVE_ENDED;
+    ended = l->state != LIVE_RUNNING;
     if (!ended && (!extend_only || now_ms + ms > l->end_ms))
         live_put_end(l, ms);
     end_ms = l->end_ms;
-    (void)pthread_cond_signal(&t->changed);
+    (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);
     // What the store says matters to the next service only, and this one runs on.
     if (!ended && store_sandbox_set_end(t->config.store, l->id, end_ms, &err) < 0)
@@ -329,39 +362,70 @@ static void bury_dead(struct live_table *t)
         t->dead = l->next_dead;
         (void)pthread_mutex_unlock(&t->lock);
         end_machine(l);
-        if (store_sandbox_remove(t->config.store, l->id, &err) < 0)
-            log_error("%s", err.message);
+        if (!l->replaced) {
+            live_drop_image(t, l);
+            if (store_sandbox_remove(t->config.store, l->id, &err) < 0)
+                log_error("%s", err.message);
+        }
         live_unref(l);
         (void)pthread_mutex_lock(&t->lock);
     }
 }
 
-// True when any is left that has to be looked at.
-static bool look_after(struct live_table *t)
+// Looks at one. True when it is to be paused.
+static bool look_at(struct live_table *t, struct live *l, uint64_t now)
+{
+    if (l->state != LIVE_RUNNING || l->busy)
+        return false;
+    if (!sandbox_is_alive(l->machine)) {
+        end_locked(t, l);
+        t->status.lost++;
+        log_warn("sandbox %s: its machine died", l->id);
+    } else if (now >= l->end_ns && l->on_timeout == LIVE_PAUSE) {
+        return true;
+    } else if (now >= l->end_ns) {
+        end_locked(t, l);
+        t->status.expired++;
+        log_info("sandbox %s: its time is over", l->id);
+    }
+    return false;
+}
+
+// *ret_any is true when any is left that has to be looked at. Returns a reference to one whose time
+// is over and that is to be paused, or NULL.
+static struct live *look_after(struct live_table *t, bool *ret_any)
 {
     uint64_t now = clock_mono_ns();
-    bool any = false;
+    struct live *pause = NULL;
 
+    *ret_any = false;
     for (size_t i = 0; i < LIVE_SLOTS; i++) {
         struct live *next;
 
         for (struct live *l = t->slots[i]; l != NULL; l = next) {
             next = l->next;
-            any = true;
-            if (l->state != LIVE_RUNNING)
-                continue;
-            if (now >= l->end_ns) {
-                end_locked(t, l);
-                t->status.expired++;
-                log_info("sandbox %s: its time is over", l->id);
-            } else if (!sandbox_is_alive(l->machine)) {
-                end_locked(t, l);
-                t->status.lost++;
-                log_warn("sandbox %s: its machine died", l->id);
-            }
+            *ret_any = *ret_any || l->state == LIVE_RUNNING;
+            if (look_at(t, l, now) && pause == NULL)
+                pause = live_ref(l);
         }
     }
-    return any;
+    return pause;
+}
+
+// Called with the lock held; drops it meanwhile.
+static void pause_expired(struct live_table *t, struct live *l)
+{
+    struct err err = ERR_INIT;
+
+    (void)pthread_mutex_unlock(&t->lock);
+    if (live_pause(t, l, &err) == 0) {
+        log_info("sandbox %s: its time is over, it is paused", l->id);
+    } else if (err.code != ERR_INVALID && err.code != ERR_GONE) {
+        log_error("sandbox %s: its time is over, but it cannot be paused: %s", l->id, err.message);
+        (void)live_kill(t, l);
+    }
+    live_unref(l);
+    (void)pthread_mutex_lock(&t->lock);
 }
 
 static void *table_main(void *arg)
@@ -371,9 +435,12 @@ static void *table_main(void *arg)
     (void)pthread_mutex_lock(&t->lock);
     while (!t->stopping) {
         struct timespec until = clock_to_timespec(clock_deadline_ms(TICK_MS));
-        bool any = look_after(t);
+        bool any;
+        struct live *pause = look_after(t, &any);
 
-        if (t->dead != NULL)
+        if (pause != NULL)
+            pause_expired(t, pause);
+        else if (t->dead != NULL)
             bury_dead(t);
         else if (any)
             (void)pthread_cond_timedwait(&t->changed, &t->lock, &until);
@@ -382,25 +449,6 @@ static void *table_main(void *arg)
     }
     (void)pthread_mutex_unlock(&t->lock);
     return NULL;
-}
-
-static int tell_lost(void *arg, const struct store_sandbox *b)
-{
-    uint32_t *count = arg;
-
-    log_warn("sandbox %s of the former run is lost: it ended with the service", b->id);
-    (*count)++;
-    return 0;
-}
-
-// Machines die with the service today.
-static int forget_former(struct store *s, struct err *err)
-{
-    uint32_t lost = 0;
-
-    if (store_sandbox_each(s, tell_lost, &lost, err) < 0)
-        return -1;
-    return lost == 0 ? 0 : store_sandbox_clear(s, err);
 }
 
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err)
@@ -416,7 +464,7 @@ int live_table_new(const struct live_config *config, struct live_table **ret, st
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&t->changed, &attr);
     (void)pthread_condattr_destroy(&attr);
-    if (forget_former(config->store, err) < 0) {
+    if (live_recover(t, err) < 0) {
         live_table_free(t);
         return -1;
     }
@@ -436,9 +484,12 @@ void live_table_free(struct live_table *t)
     (void)pthread_mutex_lock(&t->lock);
     t->stopping = true;
     for (size_t i = 0; i < LIVE_SLOTS; i++)
-        while (t->slots[i] != NULL)
+        while (t->slots[i] != NULL) {
+            // What is on disk is there for the next service.
+            t->slots[i]->replaced = t->slots[i]->state == LIVE_PAUSED && t->slots[i]->image == NULL;
             end_locked(t, t->slots[i]);
-    (void)pthread_cond_signal(&t->changed);
+        }
+    (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);
     if (t->thread_runs)
         (void)pthread_join(t->thread, NULL);

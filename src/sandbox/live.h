@@ -106,8 +106,8 @@ struct live_config {
     uint32_t memory_mib;
 };
 
-// Starts the thread that ends sandboxes. What the store holds of a former run is gone with it: it
-// is removed and logged.
+// Starts the thread that ends sandboxes. What the store holds of a former run is gone with it, is
+// removed and logged, but for paused ones.
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err);
 
 // Ends every sandbox; references may be held on. Before engine_free(). NULL is allowed.
@@ -127,12 +127,24 @@ void live_describe(struct live_table *t, struct live *l, struct live_info *ret);
 struct live **live_list(struct live_table *t, const char *key, size_t *ret_count);
 
 // Its time ends `ms` from now; `extend_only`: unless it ends later anyway. Cut to life_max_ms from
-// its creation. False when it has ended.
+// its creation, or when it was last resumed. False when it does not run.
 bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only);
 
-// Ends it: its channel is shut when this returns, its machine goes in the background. False when it
-// had ended before.
+// Ends it, paused or not; waits while it is being paused or resumed. Its channel is shut when this
+// returns, its machine goes in the background. False when it had ended before.
 bool live_kill(struct live_table *t, struct live *l);
+
+// Freezes it: its memory and processes wait, on disk where the driver can store them, and it is
+// found as a paused sandbox. Blocks some 100 ms, and for the disk. ERR_INVALID when it is paused
+// already, ERR_GONE when it ended, ERR_UNSUPPORTED, ERR_SYSTEM; on failure it runs on unless it is
+// ERR_GONE.
+int live_pause(struct live_table *t, struct live *l, struct err *err);
+
+// Lets a paused one run on, with `timeout_ms` from now; one that runs is left as it is but for its
+// time, which is extended. *ret gets a reference to the one that runs and *ret_resumed whether it
+// was paused. Blocks some 100 ms. Errors as live_create(), ERR_GONE when it ended.
+int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
+                bool *ret_resumed, struct err *err);
 
 // What the sandbox itself says it uses, now.
 struct live_metrics {

@@ -97,6 +97,32 @@ struct live *live_new(const struct live_table *t, const struct live_spec *spec)
     return NULL;
 }
 
+struct live *live_copy(const struct live *l)
+{
+    struct live *c = calloc(1, sizeof(*c));
+
+    if (c == NULL)
+        return NULL;
+    atomic_init(&c->refs, 1);
+    atomic_init(&c->state, LIVE_PAUSED);
+    memcpy(c->id, l->id, sizeof(c->id));
+    memcpy(c->key, l->key, sizeof(c->key));
+    memcpy(c->template, l->template, sizeof(c->template));
+    memcpy(c->token, l->token, sizeof(c->token));
+    memcpy(c->traffic_token, l->traffic_token, sizeof(c->traffic_token));
+    c->on_timeout = l->on_timeout;
+    c->started_ms = l->started_ms;
+    c->end_ms = l->end_ms;
+    c->cpus = l->cpus;
+    c->memory_mib = l->memory_mib;
+    c->disk_mib = l->disk_mib;
+    if (copy_pairs(&c->metadata, l->metadata.list, l->metadata.count, 0) == 0 &&
+        copy_pairs(&c->env, l->env.list, l->env.count, 0) == 0)
+        return c;
+    live_unref(c);
+    return NULL;
+}
+
 static void put_pairs(struct buf *out, const struct live_pairs *p)
 {
     struct json_out json = {.buf = out};
@@ -107,7 +133,7 @@ static void put_pairs(struct buf *out, const struct live_pairs *p)
     json_close(&json, '}');
 }
 
-static int remember(struct live_table *t, const struct live *l, struct err *err)
+int live_remember(struct live_table *t, const struct live *l, struct err *err)
 {
     _cleanup_buf_ struct buf metadata = BUF_INIT;
     _cleanup_buf_ struct buf env = BUF_INIT;
@@ -117,7 +143,7 @@ static int remember(struct live_table *t, const struct live *l, struct err *err)
         .template = l->template,
         .token = live_token(l),
         .traffic_token = live_traffic_token(l),
-        .state = "running",
+        .state = l->state == LIVE_PAUSED ? "paused" : "running",
         .pause_on_timeout = l->on_timeout == LIVE_PAUSE,
         .started_ms = l->started_ms,
         .end_ms = l->end_ms,
@@ -160,9 +186,10 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
     struct live_pending pending = {.key = spec->key};
     struct live *l;
 
-    if (spec->on_timeout == LIVE_PAUSE)
+    if (spec->on_timeout == LIVE_PAUSE &&
+        !(t->config.engine->config.driver->caps & DRIVER_CAP_SNAPSHOT))
         return err_field(err, ERR_UNSUPPORTED, "autoPause",
-                         "sandboxes cannot be paused yet; leave autoPause out");
+                         "with this isolation sandboxes cannot be paused; leave autoPause out");
     if (live_admit(t, &pending, err) < 0)
         return -1;
     l = live_new(t, spec);
@@ -176,9 +203,10 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
         return -1;
     }
     l->started_ms = clock_real_ns() / NS_PER_MS;
+    l->since_ms = l->started_ms;
     live_put_end(l, spec->timeout_ms < t->config.life_max_ms ? spec->timeout_ms
                                                              : t->config.life_max_ms);
-    if (remember(t, l, err) < 0) {
+    if (live_remember(t, l, err) < 0) {
         live_withdraw(t, &pending);
         live_unref(l);
         return -1;

@@ -33,12 +33,16 @@ struct live {
     enum live_on_timeout on_timeout;
     uint64_t started_ms;
     uint32_t cpus, memory_mib, disk_mib;
-    struct sandbox *machine; // its driver's part is ended by the table's thread
+    struct sandbox *machine; // its driver's part is ended by the table's thread; NULL when paused
+    struct driver_image *image; // of a paused one, where images cannot be stored; owned
 
     atomic_int state; // enum live_state; written under the table's lock
     // Guarded by the table's lock.
     uint64_t end_ms;        // CLOCK_REALTIME
     uint64_t end_ns;        // the same, CLOCK_MONOTONIC
+    uint64_t since_ms;      // CLOCK_REALTIME; from when its longest life counts: made, or resumed
+    bool busy;              // it is being paused or resumed: who wants to change it waits
+    bool replaced;          // it ended because another of its id goes on: its row stays
     struct live *next;      // of its slot
     struct live *next_dead; // of table->dead
 };
@@ -73,6 +77,27 @@ void live_insert(struct live_table *t, struct live *l, struct live_pending *p);
 // limit's name.
 int live_admit(struct live_table *t, struct live_pending *p, struct err *err);
 void live_withdraw(struct live_table *t, struct live_pending *p);
+
+// Another without a machine that is the same to its owner; paused. NULL when memory is out.
+struct live *live_copy(const struct live *l);
+
+// Writes its row to the store.
+int live_remember(struct live_table *t, const struct live *l, struct err *err);
+
+// Puts `next` in the place of `l`, which ends. Takes over the reference to `next`. Under the lock.
+void live_replace(struct live_table *t, struct live *l, struct live *next);
+
+// The one in the table that has the id of `l`, or NULL. Under the lock; no reference.
+struct live *live_current(struct live_table *t, const struct live *l);
+
+// Makes one known that was before this service. Takes over the reference.
+void live_add(struct live_table *t, struct live *l);
+
+// Removes what a paused one is kept in.
+void live_drop_image(struct live_table *t, struct live *l);
+
+// Makes the paused ones of a former run known again, and forgets the others.
+int live_recover(struct live_table *t, struct err *err);
 
 // Its time ends `ms` from now. Under the table's lock, or before it is known.
 void live_put_end(struct live *l, uint64_t ms);

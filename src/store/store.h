@@ -82,7 +82,10 @@ int store_sandbox_put(struct store *s, const struct store_sandbox *sandbox, stru
 // One that is not there is no error.
 int store_sandbox_set_end(struct store *s, const char *id, uint64_t end_ms, struct err *err);
 int store_sandbox_remove(struct store *s, const char *id, struct err *err);
-int store_sandbox_clear(struct store *s, struct err *err); // removes all
+// Removes all that are not in this state.
+int store_sandbox_keep(struct store *s, const char *state, struct err *err);
+// What was written so far survives a power cut, too.
+int store_sync(struct store *s, struct err *err);
 
 // Oldest first; as store_key_each().
 typedef int (*store_sandbox_fn)(void *arg, const struct store_sandbox *sandbox);

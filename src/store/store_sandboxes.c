@@ -39,9 +39,17 @@ int store_sandbox_remove(struct store *s, const char *id, struct err *err)
     return statement_end(&st, NULL, err);
 }
 
-int store_sandbox_clear(struct store *s, struct err *err)
+int store_sandbox_keep(struct store *s, const char *state, struct err *err)
 {
-    struct statement st = statement_begin(s, "DELETE FROM sandboxes");
+    struct statement st = statement_begin(s, "DELETE FROM sandboxes WHERE state <> ?");
+
+    statement_text(&st, state);
+    return statement_end(&st, NULL, err);
+}
+
+int store_sync(struct store *s, struct err *err)
+{
+    struct statement st = statement_begin(s, "PRAGMA wal_checkpoint(FULL)");
 
     return statement_end(&st, NULL, err);
 }

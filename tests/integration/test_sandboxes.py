@@ -105,7 +105,6 @@ def refused(t, d):
             ("a variable with =", {**base, "envVars": {"A=B": "1"}}, 400, "envVars"),
             ("a variable without a name", {**base, "envVars": {"": "1"}}, 400, "envVars"),
             ("a NUL in a variable", {**base, "envVars": {"A": "a\0b"}}, 400, "envVars.A"),
-            ("pausing at the end", {**base, "autoPause": True}, 501, "autoPause"),
             ("half of pausing", {**base, "autoPauseMemory": False}, 400, "autoPauseMemory"),
             ("resuming by traffic", {**base, "autoResume": {"enabled": True}}, 501, "autoResume"),
             ("a way out", {**base, "network": {"allowOut": ["1.1.1.1"]}}, 501, "network.allowOut"),
@@ -123,7 +122,7 @@ def refused(t, d):
     got, _, answer = ask(d, "POST", "/sandboxes", raw='{"templateID":"' + "x" * 300000 + '"}')
     t.check(got == 413 and answer["code"] == 413, "a large body is refused", (got, answer))
     name = make(d)["sandboxID"]
-    for path in ("pause", "fork", "snapshots"):
+    for path in ("fork", "snapshots"):
         got, _, answer = ask(d, "POST", f"/sandboxes/{name}/{path}", {})
         t.check(got == 501 and answer["error_code"] == "unsupported" and path in answer["message"],
                 f"{path} is told to be unsupported", answer)
@@ -143,9 +142,37 @@ def refused(t, d):
             and ask(d, "DELETE", "/templates/base")[0] == 403, "there are no snapshots")
 
 
+def pausing(t, d):
+    made = make(d, metadata={"p": "1"}, timeout=300)
+    name = made["sandboxID"]
+    t.check(ask(d, "POST", f"/sandboxes/{name}/pause", {"memory": 1})[0] == 400
+            and ask(d, "POST", f"/sandboxes/{name}/pause", {"x": 1})[0] == 400, "a wrong pause is refused")
+    t.check(ask(d, "POST", f"/sandboxes/{name}/pause", {})[0] == 204, "a sandbox is paused")
+    status, _, body = ask(d, "POST", f"/sandboxes/{name}/pause", raw="")
+    t.check(status == 409 and body["code"] == 409, "twice is 409", body)
+    t.check(ask(d, "GET", f"/sandboxes/{name}")[2]["state"] == "paused", "it is told to be paused")
+    t.check(ids(ask(d, "GET", "/v2/sandboxes?state=paused")) == [name] and ids(ask(d, "GET", "/v2/sandboxes?state=running")) == []
+            and ids(ask(d, "GET", "/sandboxes")) == [], "and listed so")
+    t.check(ask(d, "POST", f"/sandboxes/{name}/timeout", {"timeout": 9})[0] == 404, "it has no time")
+    t.check(ask(d, "GET", f"/sandboxes/{name}/metrics")[2] == [], "and uses nothing")
+    status, _, again = ask(d, "POST", f"/v2/sandboxes/{name}/connect", {"timeout": 100})
+    t.check(status == 201 and again == made, "connecting resumes it: 201", (status, again))
+    t.check(ask(d, "POST", f"/v2/sandboxes/{name}/connect", {})[0] == 200, "and then 200")
+    ask(d, "POST", f"/sandboxes/{name}/pause", {})
+    t.check(ask(d, "POST", f"/sandboxes/{name}/resume", {"timeout": 60})[0] == 201, "the older resume")
+    ask(d, "POST", f"/sandboxes/{name}/pause", {})
+    t.check(ask(d, "DELETE", f"/sandboxes/{name}")[0] == 204 and ask(d, "GET", f"/sandboxes/{name}")[0] == 404, "a paused one is ended")
+    name = make(d, timeout=1, autoPause=True)["sandboxID"]
+    t.check(ask(d, "GET", f"/sandboxes/{name}")[2]["lifecycle"]["onTimeout"] == "pause", "autoPause is told")
+    d.wait(lambda: ask(d, "GET", f"/sandboxes/{name}")[2]["state"] == "paused", "paused", 10)
+    t.check(ask(d, "DELETE", f"/sandboxes/{name}")[0] == 204, "and pauses it when its time is over")
+
+
 def listing(t, d):
-    made = [make(d, metadata={"n": str(i), "odd": str(i % 2), "t x": "a&b=c d+%"})["sandboxID"]
-            for i in range(7)]
+    made = []
+    for i in range(7):
+        made.append(make(d, metadata={"n": str(i), "odd": str(i % 2), "t x": "a&b=c d+%"})["sandboxID"])
+        time.sleep(0.003)  # the order is that of milliseconds
     twice = lambda text: urllib.parse.quote(urllib.parse.quote(text, safe=""), safe="")  # noqa: E731
 
     def where(**pairs):
@@ -279,7 +306,7 @@ def restart(t):
 def main():
     t = Tap()
     with Daemon() as d:
-        for part in (life, refused, listing, many):
+        for part in (life, refused, pausing, listing, many):
             t.group(part, d)
     for part in (limits, keys, restart):
         t.group(part)

@@ -229,6 +229,93 @@ static bool match_token(void *arg, const char *id, const char *token)
     return strcmp(arg, token) == 0;
 }
 
+static void test_pause(struct live_table *t)
+{
+    struct err err;
+    struct live *l = create(t, "k1", 60000, &err);
+    struct live *same, *next = NULL;
+    struct live_info info;
+    struct live_status st;
+    char id[32], token[64];
+    bool resumed = false;
+
+    if (!CHECK(l != NULL))
+        return;
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    (void)snprintf(token, sizeof(token), "%s", live_token(l));
+    if (!CHECK(live_pause(t, l, &err) == 0)) {
+        printf("# %s\n", err.message);
+        return;
+    }
+    CHECK(live_channel(l) == NULL);
+    CHECK(live_pause(t, l, &err) < 0 && err.code == ERR_INVALID);
+    same = live_find(t, id);
+    CHECK(same != NULL && same != l && live_channel(same) == NULL);
+    if (same == NULL)
+        return;
+    live_describe(t, same, &info);
+    CHECK(info.state == LIVE_PAUSED && info.metadata_count == 2);
+    CHECK(!live_set_timeout(t, same, 1000, false));
+    CHECK(live_match_signature(t, match_token, token) == NULL);
+    if (!CHECK(live_resume(t, same, 30000, &next, &resumed, &err) == 0)) {
+        printf("# %s\n", err.message);
+        return;
+    }
+    CHECK(resumed && live_channel(next) != NULL && strcmp(live_token(next), token) == 0);
+    live_describe(t, next, &info);
+    CHECK(info.state == LIVE_RUNNING && strcmp(info.id, id) == 0);
+    live_unref(same);
+    CHECK(live_resume(t, l, 90000, &same, &resumed, &err) == 0 && !resumed && same == next);
+    live_unref(same);
+    CHECK(live_pause(t, l, &err) == 0);
+    live_unref(next);
+    CHECK(live_kill(t, l));
+    CHECK(is_gone(t, id));
+    CHECK(live_resume(t, l, 1000, &next, &resumed, &err) < 0 && err.code == ERR_GONE);
+    live_unref(l);
+    live_status(t, &st);
+    CHECK_INT(st.running, 0);
+    CHECK(comes(is_empty, t, NULL));
+}
+
+static void *pauser(void *arg)
+{
+    struct live *l = ((void **)arg)[1];
+    struct live_table *t = ((void **)arg)[0];
+    struct live *next;
+    struct err err;
+    bool resumed;
+
+    for (int i = 0; i < 30; i++) {
+        (void)live_pause(t, l, &err);
+        if (live_resume(t, l, 60000, &next, &resumed, &err) == 0)
+            live_unref(next);
+    }
+    return NULL;
+}
+
+// Several pause, resume and in the end kill one.
+static void test_pause_crowd(struct live_table *t)
+{
+    struct err err;
+    struct live *l = create(t, "k1", 60000, &err);
+    void *arg[] = {t, l};
+    pthread_t threads[4];
+
+    if (!CHECK(l != NULL))
+        return;
+    for (size_t i = 0; i < 4; i++)
+        (void)pthread_create(&threads[i], NULL, pauser, arg);
+    const struct timespec some = {.tv_nsec = 3000000};
+    (void)nanosleep(&some, NULL);
+    CHECK(live_kill(t, l));
+    for (size_t i = 0; i < 4; i++)
+        (void)pthread_join(threads[i], NULL);
+    CHECK(is_gone(t, (void *)(uintptr_t)live_id(l)));
+    live_unref(l);
+    CHECK(comes(is_empty, t, NULL));
+}
+
 static void test_owners(struct live_table *t)
 {
     struct err err;
@@ -322,6 +409,8 @@ int main(void)
     test_life(t);
     test_expiry_and_death(t);
     test_crowd(t);
+    test_pause(t);
+    test_pause_crowd(t);
     live_table_free(t);
     t = start_table(3, 2);
     test_owners(t);

@@ -231,7 +231,10 @@ int main(void)
     store_close(s);
     s = open_store(STORE_SYNC_POWER);
     check_sandboxes(s, "ia base {} t paused 0 78;");
-    CHECK(store_sandbox_clear(s, &err) == 0);
+    CHECK(store_sync(s, &err) == 0);
+    CHECK(store_sandbox_keep(s, "paused", &err) == 0);
+    check_sandboxes(s, "ia base {} t paused 0 78;");
+    CHECK(store_sandbox_keep(s, "running", &err) == 0);
     check_sandboxes(s, "");
     store_close(s);
     store_close(NULL);
