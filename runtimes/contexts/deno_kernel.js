@@ -2,7 +2,8 @@
 //
 // What `deno repl --json` lacks for a kernel: it says whether a line succeeded, and this writes its
 // value or error, and what display() is given, as lines of the stream to descriptor 4. It is the
-// first line that is evaluated. Reached by the server through a symbol, so that programs do not stumble on it.
+// first line that is evaluated. The server reaches it through a symbol, so that programs do not
+// stumble on it.
 (() => {
   const MIME = {
     "text/plain": "text", "text/html": "html", "text/markdown": "markdown",
@@ -57,8 +58,9 @@
   };
 
   const showError = (error) => {
-    if (error instanceof Error || (error !== null && typeof error === "object" && "stack" in error)) {
-      write({ type: "error", name: String(error.name ?? "Error"), value: String(error.message ?? ""),
+    if (error !== null && typeof error === "object" && "stack" in error) {
+      write({ type: "error", name: String(error.name ?? "Error"),
+        value: String(error.message ?? ""),
         traceback: error.cause === undefined ? String(error.stack) : inspect(error) });
       return;
     }

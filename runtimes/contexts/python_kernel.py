@@ -110,7 +110,7 @@ class Kernel:
         try:
             self.running = True
             self.shell.run_cell(message["code"], store_history=True)
-        except BaseException:  # what came too late for the shell itself to show, an interrupt mostly
+        except BaseException:  # what came too late for the shell to show, an interrupt mostly
             self.running = False
             self.shell.showtraceback()
         self.running = self.put_off = False
