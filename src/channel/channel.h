@@ -48,7 +48,7 @@ void channel_shut(struct channel *ch);
 // True once the peer hung up or the session failed. Any thread.
 int channel_is_dead(struct channel *ch);
 
-#define CHANNEL_HEADERS_MAX  24          // of a request
+#define CHANNEL_HEADERS_MAX  64          // of a request
 #define CHANNEL_HEADER_BYTES (16u << 10) // of an answer, names and values and 32 per field
 
 struct channel_header {

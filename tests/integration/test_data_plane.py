@@ -183,6 +183,13 @@ def files(t, p):
             headers["Content-Range"] == f"bytes 10-19/{len(data)}", "a part of it", status)
     status, _, body = p.ask("GET", f"/files?path={p.directory}/none")
     t.check(code_of((status, None, body)) == (404, 404), "none is 404")
+    octets = {"Content-Type": "application/octet-stream"}
+    for count, value, want in ((40, "v", 200), (100, "v", 400), (1, "v" * 20000, 400)):
+        named = {f"X-Metadata-k{n}": value for n in range(count)}
+        status, _, body = p.ask("POST", f"/files?path={p.directory}/m", body=b"x",
+                                headers=dict(octets, **named))
+        t.check(status == want and (want != 200 or len(json.loads(body)[0]["metadata"]) == 40),
+                f"{count} headers of metadata are {want}", body)
     c = p.connect()
     c.request("POST", target, b"x", {"E2b-Sandbox-Id": "isecret", "E2b-Sandbox-Port": "49983"})
     t.check(c.getresponse().status == 401, "a refused upload is answered")
@@ -485,13 +492,29 @@ def killed(t, p, upgraded):
     t.check(p.ask("GET", "/", ("iopen", 80))[0] == 502, "and ports too")
 
 
+def held(p):
+    process = pathlib.Path(f"/proc/{p.process.pid}")
+    return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
+
+
+def nothing_left(t, p, before):
+    for _ in range(100):
+        if held(p) == before:
+            break
+        time.sleep(0.1)
+    t.check(held(p) == before, "no descriptor and no thread is left", (before, held(p)))
+
+
 def main():
     t = Tap()
     p = Plane(sys.argv[1])
+    before = held(p)
     try:
         for part in (routing, tokens, signatures, files, processes, browsers, ports, private,
                      streams):
             t.group(part, p)
+        t.group(lambda t, p: upgrades(t, p).close(), p)
+        t.group(nothing_left, p, before)
         t.group(lambda t, p: killed(t, p, upgrades(t, p)), p)
     finally:
         t.check(p.stop() == 0, "the server ends, with nothing held")
