@@ -27,7 +27,7 @@ const struct http_route api_routes[] = {
     {"GET", "/sandboxes/*/logs", api_sandboxes_logs_v1},
     {"GET", "/v2/sandboxes/*/logs", api_sandboxes_logs_v2},
     {"POST", "/sandboxes/*/pause", api_sandboxes_pause},
-    {"POST", "/sandboxes/*/fork", api_sandboxes_unsupported},
+    {"POST", "/sandboxes/*/fork", api_sandboxes_fork},
     {"POST", "/sandboxes/*/snapshots", api_sandboxes_unsupported},
     {"PUT", "/sandboxes/*/network", api_sandboxes_unsupported},
     {"GET", "/snapshots", api_snapshots_list},

@@ -28,7 +28,7 @@ static void answer_connection(const struct api *api, struct http_response *res, 
     struct json_out out = {.buf = &res->body};
 
     res->status = status;
-    e2b_put_connection(&out, api, l);
+    e2b_put_connection(&out, NULL, api, l);
     if (out.failed)
         e2b_fail(res, 500, "internal", "out of memory");
 }

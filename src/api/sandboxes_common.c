@@ -127,12 +127,13 @@ void e2b_put_time(struct json_out *out, const char *key, uint64_t ms)
     json_put_str(out, key, text);
 }
 
-void e2b_put_connection(struct json_out *out, const struct api *api, struct live *l)
+void e2b_put_connection(struct json_out *out, const char *key, const struct api *api,
+                        struct live *l)
 {
     struct live_info info;
 
     live_describe(api->live, l, &info);
-    json_open(out, NULL, '{');
+    json_open(out, key, '{');
     json_put_str(out, "sandboxID", info.id);
     json_put_str(out, "templateID", info.template);
     json_put_str(out, "alias", info.template);

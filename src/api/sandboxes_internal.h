@@ -40,7 +40,8 @@ struct live *e2b_sandbox(const struct api *api, const struct http_request *req,
 const char *e2b_template(const char *name);
 
 // The answer of creation and connection.
-void e2b_put_connection(struct json_out *out, const struct api *api, struct live *l);
+void e2b_put_connection(struct json_out *out, const char *key, const struct api *api,
+                        struct live *l);
 
 // Members of a listing's entry, without brackets.
 void e2b_put_listed(struct json_out *out, const struct live_info *info);
@@ -57,6 +58,7 @@ void api_sandboxes_connect_v1(void *app, const struct http_request *req, struct 
 void api_sandboxes_connect_v2(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_resume(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_pause(void *app, const struct http_request *req, struct http_response *res);
+void api_sandboxes_fork(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_unsupported(void *app, const struct http_request *req,
                                struct http_response *res);
 void api_sandboxes_list_v1(void *app, const struct http_request *req, struct http_response *res);

@@ -209,3 +209,22 @@ int seconds_parse(const void *body, size_t len, const char *key, bool required, 
     *ret_s = seconds < 0 ? 0 : (uint64_t)seconds;
     return 0;
 }
+
+int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_count,
+               uint64_t *ret_s, struct err *err)
+{
+    static const char *const known[] = {"count", "timeout", NULL};
+    _cleanup_json_ struct json_t *tree = NULL;
+    struct json_in top;
+
+    if (len > SANDBOXES_BODY_MAX)
+        return err_field(err, ERR_TOO_LARGE, "body", "the body may have at most %u bytes",
+                         SANDBOXES_BODY_MAX);
+    if (json_read("body", len == 0 ? "{}" : body, len == 0 ? 2 : len, &tree, err) < 0)
+        return -1;
+    top = json_top(tree);
+    if (json_known(&top, known, err) < 0 ||
+        json_get_u64(&top, "count", 1, LIVE_FORK_MAX, ret_count, err) < 0)
+        return -1;
+    return json_get_u64(&top, "timeout", 1, life_max_s, ret_s, err);
+}

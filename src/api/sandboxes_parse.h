@@ -49,6 +49,10 @@ void create_request_release(struct create_request *r);
 int seconds_parse(const void *body, size_t len, const char *key, bool required, uint64_t *ret_s,
                   struct err *err);
 
+// Of POST /sandboxes/ID/fork. An empty body is {}; *ret_count and *ret_s hold the defaults.
+int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_count,
+               uint64_t *ret_s, struct err *err);
+
 // Of GET /v2/sandboxes.
 struct list_query {
     struct pair_list metadata; // owned

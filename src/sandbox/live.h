@@ -146,6 +146,21 @@ int live_pause(struct live_table *t, struct live *l, struct err *err);
 int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
                 bool *ret_resumed, struct err *err);
 
+#define LIVE_FORK_MAX 100
+
+// What became of one copy: a reference, or NULL and why.
+struct live_forked {
+    struct live *live;
+    struct err err;
+};
+
+// Makes `count` (1..LIVE_FORK_MAX) copies of a running sandbox, which runs on: their memory,
+// processes and files are its own of one moment, their ids, tokens and randomness are not. `ret`
+// has room for `count`; each copy may fail by itself. Blocks some 100 ms, and as much for each.
+// Errors as live_pause().
+int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t timeout_ms,
+              struct live_forked *ret, struct err *err);
+
 // What the sandbox itself says it uses, now.
 struct live_metrics {
     uint64_t cpu_count;

@@ -123,6 +123,27 @@ struct live *live_copy(const struct live *l)
     return NULL;
 }
 
+int live_rename(struct live *l)
+{
+    make_id(l->id);
+    if (l->token[0] != '\0')
+        id_hex(l->token, LIVE_TOKEN_LEN / 2);
+    if (l->traffic_token[0] != '\0')
+        id_hex(l->traffic_token, LIVE_TOKEN_LEN / 2);
+    for (size_t i = 0; i < l->env.count; i++) {
+        char *value;
+
+        if (strcmp(l->env.list[i].name, "E2B_SANDBOX_ID") != 0)
+            continue;
+        value = strdup(l->id);
+        if (value == NULL)
+            return -1;
+        free((char *)(uintptr_t)l->env.list[i].value);
+        l->env.list[i].value = value;
+    }
+    return 0;
+}
+
 static void put_pairs(struct buf *out, const struct live_pairs *p)
 {
     struct json_out json = {.buf = out};

@@ -81,6 +81,9 @@ void live_withdraw(struct live_table *t, struct live_pending *p);
 // Another without a machine that is the same to its owner; paused. NULL when memory is out.
 struct live *live_copy(const struct live *l);
 
+// Gives a copy an id and tokens of its own. -1 when memory is out.
+int live_rename(struct live *l);
+
 // Writes its row to the store.
 int live_remember(struct live_table *t, const struct live *l, struct err *err);
 
@@ -89,6 +92,11 @@ void live_replace(struct live_table *t, struct live *l, struct live *next);
 
 // The one in the table that has the id of `l`, or NULL. Under the lock; no reference.
 struct live *live_current(struct live_table *t, const struct live *l);
+
+// The one that may be changed by the caller alone, until live_let_go() or live_replace(), with a
+// reference: waits while another changes it. NULL when it ended.
+struct live *live_seize(struct live_table *t, struct live *l);
+void live_let_go(struct live_table *t, struct live *l);
 
 // Makes one known that was before this service. Takes over the reference.
 void live_add(struct live_table *t, struct live *l);

@@ -41,9 +41,7 @@ void live_drop_image(struct live_table *t, struct live *l)
     l->image = NULL;
 }
 
-// Waits until nobody changes it, then it is the caller's to change. The current one of that id,
-// with a reference; NULL when it ended.
-static struct live *seize(struct live_table *t, struct live *l)
+struct live *live_seize(struct live_table *t, struct live *l)
 {
     struct live *now;
 
@@ -58,7 +56,7 @@ static struct live *seize(struct live_table *t, struct live *l)
     return now;
 }
 
-static void let_go(struct live_table *t, struct live *l)
+void live_let_go(struct live_table *t, struct live *l)
 {
     (void)pthread_mutex_lock(&t->lock);
     l->busy = false;
@@ -128,15 +126,15 @@ int live_pause(struct live_table *t, struct live *l, struct err *err)
 
     if (!(ops_of(t)->caps & DRIVER_CAP_SNAPSHOT))
         return err_set(err, ERR_UNSUPPORTED, "with this isolation sandboxes cannot be paused");
-    now = seize(t, l);
+    now = live_seize(t, l);
     if (now == NULL)
         return err_set(err, ERR_GONE, "the sandbox has ended");
     if (now->state == LIVE_PAUSED) {
-        let_go(t, now);
+        live_let_go(t, now);
         return err_set(err, ERR_INVALID, "the sandbox is paused already");
     }
     if (pause_seized(t, now, &paused, err) < 0) {
-        let_go(t, now);
+        live_let_go(t, now);
         return -1;
     }
     put_in_place(t, now, paused);
@@ -182,7 +180,7 @@ static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_
 int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
                 bool *ret_resumed, struct err *err)
 {
-    struct live *now = seize(t, l);
+    struct live *now = live_seize(t, l);
     struct live *next;
 
     if (now == NULL)
@@ -190,12 +188,12 @@ int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struc
     if (now->state == LIVE_RUNNING) {
         *ret = live_ref(now);
         *ret_resumed = false;
-        let_go(t, now);
+        live_let_go(t, now);
         (void)live_set_timeout(t, *ret, timeout_ms, true);
         return 0;
     }
     if (resume_seized(t, now, timeout_ms, &next, err) < 0) {
-        let_go(t, now);
+        live_let_go(t, now);
         return -1;
     }
     live_drop_image(t, now);
@@ -284,11 +282,49 @@ static int recover_row(void *arg, const struct store_sandbox *b)
     return 0;
 }
 
+#define STALE_MAX 64 // at one start
+
+struct stale {
+    struct live_table *table;
+    char ids[STALE_MAX][LIVE_ID_LEN + 1];
+    size_t count;
+};
+
+static void note_stale(void *arg, const char *id, uint64_t stored_bytes)
+{
+    struct stale *s = arg;
+    struct live *l = live_find(s->table, id);
+
+    (void)stored_bytes;
+    if (l == NULL && strlen(id) == LIVE_ID_LEN && s->count < STALE_MAX)
+        memcpy(s->ids[s->count++], id, LIVE_ID_LEN + 1);
+    live_unref(l);
+}
+
+// Images that were stored when the service ended before their rows were.
+static void remove_stale(struct live_table *t)
+{
+    struct stale s = {.table = t};
+    struct driver *d = t->config.engine->driver;
+
+    if (!stores_images(t))
+        return;
+    ops_of(t)->image_each(d, note_stale, &s);
+    for (size_t i = 0; i < s.count; i++) {
+        struct err err = ERR_INIT;
+
+        log_info("removing the image of sandbox %s, which is not known", s.ids[i]);
+        if (ops_of(t)->image_remove(d, s.ids[i], &err) < 0)
+            log_error("%s", err.message);
+    }
+}
+
 int live_recover(struct live_table *t, struct err *err)
 {
     struct recovery r = {.table = t};
 
     if (store_sandbox_each(t->config.store, recover_row, &r, err) < 0)
         return -1;
+    remove_stale(t);
     return store_sandbox_keep(t->config.store, stores_images(t) ? "paused" : "", err);
 }

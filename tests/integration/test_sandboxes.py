@@ -122,7 +122,7 @@ def refused(t, d):
     got, _, answer = ask(d, "POST", "/sandboxes", raw='{"templateID":"' + "x" * 300000 + '"}')
     t.check(got == 413 and answer["code"] == 413, "a large body is refused", (got, answer))
     name = make(d)["sandboxID"]
-    for path in ("fork", "snapshots"):
+    for path in ("snapshots",):
         got, _, answer = ask(d, "POST", f"/sandboxes/{name}/{path}", {})
         t.check(got == 501 and answer["error_code"] == "unsupported" and path in answer["message"],
                 f"{path} is told to be unsupported", answer)
@@ -166,6 +166,27 @@ def pausing(t, d):
     t.check(ask(d, "GET", f"/sandboxes/{name}")[2]["lifecycle"]["onTimeout"] == "pause", "autoPause is told")
     d.wait(lambda: ask(d, "GET", f"/sandboxes/{name}")[2]["state"] == "paused", "paused", 10)
     t.check(ask(d, "DELETE", f"/sandboxes/{name}")[0] == 204, "and pauses it when its time is over")
+
+
+def forking(t, d):
+    made = make(d, metadata={"f": "1"})
+    name = made["sandboxID"]
+    for body in ({"count": 0}, {"count": 101}, {"timeout": 0}, {"x": 1}, {"count": "2"}):
+        t.check(ask(d, "POST", f"/sandboxes/{name}/fork", body)[0] == 400, f"no fork: {body}")
+    status, _, copies = ask(d, "POST", f"/sandboxes/{name}/fork", {"count": 3, "timeout": 60})
+    got = [entry["sandbox"] for entry in copies]
+    t.check(status == 201 and len(got) == 3 and len({c["sandboxID"] for c in got} | {name}) == 4
+            and len({c["envdAccessToken"] for c in got} | {made["envdAccessToken"]}) == 4, "three copies with ids and tokens of their own", copies)
+    info = ask(d, "GET", f"/sandboxes/{got[0]['sandboxID']}")[2]
+    t.check(info["metadata"] == {"f": "1"} and info["state"] == "running", "which are sandboxes", info)
+    t.check(len(ask(d, "POST", f"/sandboxes/{name}/fork", raw="")[2]) == 1, "one where no count is said")
+    ask(d, "POST", f"/sandboxes/{name}/pause", {})
+    t.check(ask(d, "POST", f"/sandboxes/{name}/fork", {})[0] == 409, "a paused one is not forked")
+    status, _, copies = ask(d, "POST", f"/sandboxes/{got[0]['sandboxID']}/fork", {"count": 40})
+    failed = [entry["error"] for entry in copies if "error" in entry]
+    t.check(status == 201 and len(copies) == 40 and failed and all(e["code"] == 429 for e in failed), "up to the limit", failed)
+    for one in ask(d, "GET", "/v2/sandboxes")[2]:
+        ask(d, "DELETE", f"/sandboxes/{one['sandboxID']}")
 
 
 def listing(t, d):
@@ -306,7 +327,7 @@ def restart(t):
 def main():
     t = Tap()
     with Daemon() as d:
-        for part in (life, refused, pausing, listing, many):
+        for part in (life, refused, pausing, forking, listing, many):
             t.group(part, d)
     for part in (limits, keys, restart):
         t.group(part)

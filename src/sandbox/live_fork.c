@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Copies of a running sandbox: one image, restored once for each.
+#include "sandbox/live.h"
+
+#include "base/clock.h"
+#include "channel/channel.h"
+#include "sandbox/engine_internal.h"
+#include "sandbox/envd_client.h"
+#include "sandbox/lasting.h"
+#include "sandbox/live_internal.h"
+
+#define FREEZE_MS 60000
+#define INIT_MS   10000
+
+// A machine of the image, told that it is another's.
+static int bring_up(struct live_table *t, struct live *copy, struct driver_image *image,
+                    struct err *err)
+{
+    if (lasting_restore(t->config.engine, image, &copy->machine, err) < 0)
+        return -1;
+    return envd_init(copy->machine->channel, copy->env.list, copy->env.count,
+                     clock_deadline_ms(INIT_MS), err);
+}
+
+static struct live *make_copy(struct live_table *t, const struct live *l,
+                              struct driver_image *image, uint64_t timeout_ms, struct err *err)
+{
+    struct live_pending pending = {.key = l->key};
+    struct live *copy;
+
+    if (live_admit(t, &pending, err) < 0)
+        return NULL;
+    copy = live_copy(l);
+    if (copy == NULL || live_rename(copy) < 0) {
+        (void)err_set(err, ERR_INTERNAL, "out of memory");
+        goto fail;
+    }
+    if (bring_up(t, copy, image, err) < 0)
+        goto fail;
+    copy->state = LIVE_RUNNING;
+    copy->started_ms = clock_real_ns() / NS_PER_MS;
+    copy->since_ms = copy->started_ms;
+    live_put_end(copy, timeout_ms < t->config.life_max_ms ? timeout_ms : t->config.life_max_ms);
+    if (live_remember(t, copy, err) < 0)
+        goto fail;
+    (void)live_ref(copy);
+    live_insert(t, copy, &pending);
+    return copy;
+
+fail:
+    live_withdraw(t, &pending);
+    live_unref(copy);
+    return NULL;
+}
+
+int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t timeout_ms,
+              struct live_forked *ret, struct err *err)
+{
+    const struct driver_ops *ops = t->config.engine->config.driver;
+    struct driver_image *image = NULL;
+    struct live *now;
+    int r;
+
+    if (!(ops->caps & DRIVER_CAP_SNAPSHOT))
+        return err_set(err, ERR_UNSUPPORTED, "with this isolation sandboxes cannot be forked");
+    now = live_seize(t, l);
+    if (now == NULL)
+        return err_set(err, ERR_GONE, "the sandbox has ended");
+    if (now->state == LIVE_PAUSED)
+        r = err_set(err, ERR_INVALID, "the sandbox is paused");
+    else
+        r = ops->snapshot(now->machine->driver, false, clock_deadline_ms(FREEZE_MS), &image, err);
+    live_let_go(t, now);
+    if (r < 0)
+        return -1;
+    for (uint32_t i = 0; i < count; i++) {
+        ret[i] = (struct live_forked){.err = ERR_INIT};
+        ret[i].live = make_copy(t, l, image, timeout_ms, &ret[i].err);
+    }
+    ops->image_free(image);
+    return 0;
+}
