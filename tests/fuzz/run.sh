@@ -47,6 +47,11 @@ plan)
     ;;
 server) sources="src/channel/server.c src/channel/server_stream.c" libs="-lnghttp2" ;;
 h1) sources="src/http/h1.c" libs="" ;;
+sandboxes)
+    sources="src/api/sandboxes_parse.c src/api/sandboxes_query.c src/http/query.c src/json/read.c
+        src/json/utf8.c src/base/parse.c"
+    libs="-ljansson -lm"
+    ;;
 multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;
 esac
