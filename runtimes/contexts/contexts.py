@@ -104,6 +104,7 @@ class Execution:
                          for kind in ("stdout", "stderr")}
         self.left = dict.fromkeys(self.decoders, OUTPUT_MAX)
         self.sent = True  # something since the last keepalive
+        self.timer = None
         self.ended = asyncio.get_running_loop().create_future()
         self.started = False
         connection.on_gone = self.abandon
@@ -146,10 +147,11 @@ class Execution:
     def error(self, name, value, traceback):
         self.send(self.line(type="error", name=name, value=value, traceback=traceback))
 
-    def keepalive(self):
+    def keep_alive(self):
         if not self.sent:
             self.connection.send(b'{"type":"keepalive"}\n')
         self.sent = False
+        self.timer = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self.keep_alive)
 
     # Its end
 
@@ -211,7 +213,8 @@ class Context:
 
     async def execute(self, execution):
         """Sends the whole stream, whose headers are out already."""
-        keeper = asyncio.get_running_loop().create_task(self.keep_alive(execution))
+        execution.sent = True
+        execution.keep_alive()
         try:
             async with self.lock:
                 if execution.connection.gone:
@@ -221,7 +224,7 @@ class Context:
                 else:
                     await self.run(execution)
         finally:
-            keeper.cancel()
+            execution.timer.cancel()
         execution.finish()
 
     async def run(self, execution):
@@ -245,12 +248,6 @@ class Context:
             await execution.ended
         finally:
             self.current = None
-
-    @staticmethod
-    async def keep_alive(execution):
-        while True:
-            await asyncio.sleep(KEEPALIVE_SECONDS)
-            execution.keepalive()
 
     async def interrupt(self, execution):
         """Makes an execution end, at first by asking."""

@@ -192,7 +192,8 @@ def preload():
         python_charts.remember_boxes()
     shell = Shell.instance()
     shell.emitter = python_display.Nowhere()
-    warnings.filterwarnings("ignore", message="To exit: use")
+    for noise in ("To exit: use", "Output cache limit"):
+        warnings.filterwarnings("ignore", message=noise)
     saved, sys.stdout = sys.stdout, io.StringIO()
     rehearsal = "1+1\n"
     if "pandas" in sys.modules:
