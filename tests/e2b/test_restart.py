@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of sandboxes when the service ends at once: paused ones are there again, files, processes and
+all; running ones are lost and told so. By plain HTTP."""
+import http.client
+import json
+import pathlib
+import signal
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "service"))
+from service import STATE, Service, small_table, wait_until  # noqa: E402
+from tap import Tap  # noqa: E402
+
+
+def ask(service, method, path, body=None, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    try:
+        connection.request(method, path, body if isinstance(body, (bytes, type(None))) else json.dumps(body),
+                           {"X-API-KEY": "any", **(headers or {})})
+        answer = connection.getresponse()
+        text = answer.read()
+    finally:
+        connection.close()
+    try:
+        return answer.status, json.loads(text) if text else None
+    except ValueError:
+        return answer.status, text
+
+
+def plane(made):
+    return {"E2b-Sandbox-Id": made["sandboxID"], "E2b-Sandbox-Port": "49983",
+            "X-Access-Token": made["envdAccessToken"]}
+
+
+def killed(t, service):
+    paused = ask(service, "POST", "/v2/sandboxes", {"templateID": "base", "metadata": {"a": "b"}})[1]
+    lost = ask(service, "POST", "/v2/sandboxes", {"templateID": "base"})[1]
+    data = bytes(range(256)) * 8000
+    status, _ = ask(service, "POST", "/files?path=kept", data,
+                    {**plane(paused), "Content-Type": "application/octet-stream"})
+    t.check(status == 200, "a file is written", status)
+    t.check(ask(service, "POST", f"/sandboxes/{paused['sandboxID']}/pause", {})[0] == 204, "one is paused")
+    service.stop(signal.SIGKILL)  # the supervisor; the rest ends with it
+    service.start()
+    t.check(lost["sandboxID"] in service.log_tail(60), "the running one is told to be lost", service.log_tail())
+    t.check(ask(service, "GET", f"/sandboxes/{lost['sandboxID']}")[0] == 404, "and is gone")
+    status, info = ask(service, "GET", f"/sandboxes/{paused['sandboxID']}")
+    t.check(status == 200 and info["state"] == "paused" and info["metadata"] == {"a": "b"}, "the paused one is there", info)
+    status, again = ask(service, "POST", f"/v2/sandboxes/{paused['sandboxID']}/connect", {})
+    t.check(status == 201 and again["envdAccessToken"] == paused["envdAccessToken"], "and resumed", (status, again))
+    t.check(ask(service, "GET", "/files?path=kept", None, plane(paused)) == (200, data), "with its files")
+    t.check(ask(service, "DELETE", f"/sandboxes/{paused['sandboxID']}")[0] == 204, "and ended")
+    images = STATE / "templates/images"
+    t.check(wait_until(lambda: not any(images.iterdir()), 10), "no image is left", list(images.iterdir()))
+
+
+def main():
+    t = Tap()
+    service = Service(RUNTIMES_DIR=small_table(), POOL_SIZE=0, SANDBOX_READY=2, DRAIN_MS=3000)
+    service.start()
+    try:
+        t.group(killed, service)
+    finally:
+        service.stop()
+    t.finish()
+
+
+main()
