@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct api_metrics;
 struct config;
 struct engine;
 
@@ -36,6 +37,7 @@ struct api_confinement {
 struct api {
     struct engine *engine;       // borrowed
     const struct config *config; // borrowed
+    struct api_metrics *metrics; // borrowed; api/metrics.h
     // For /health, asked each time; blocks for half a second at most.
     void (*confinement)(void *arg, struct api_confinement *ret);
     void *confinement_arg;

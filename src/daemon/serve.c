@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include "api/api.h"
+#include "api/metrics.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -230,6 +231,8 @@ static int start_http(struct server *s, struct err *err)
 
     s->api.engine = s->engine;
     s->api.config = c;
+    if (api_metrics_new(s->runtimes, &s->api.metrics, err) < 0)
+        return -1;
     if (http_server_new(&options, &s->http, err) < 0)
         return -1;
     (void)fd_steal(&s->listen_fd);
@@ -313,6 +316,7 @@ static void stop(struct server *s)
     engine_stop(s->engine);
     end_machines(s);
     engine_free(s->engine, 0);
+    api_metrics_free(s->api.metrics);
     runtime_table_free(s->runtimes);
     if (s->control_runs) {
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread
