@@ -251,8 +251,11 @@ static bool must_wait(const struct pool *p, const struct bucket *b)
 
     if (b->runtime == NULL || p->running == 0 || now >= p->calm_ns)
         return false;
+    // A fork is cheap, but a lone program has more of two processors without.
+    if (is_shared(p) && b->runtime->zygote)
+        return b->ready_count > 0 && p->running == 1;
     if (is_shared(p))
-        return !b->runtime->zygote && now - b->hungry_ns < HUNGER_MAX_NS;
+        return now - b->hungry_ns < HUNGER_MAX_NS;
     return p->config.origin.warm && b->runtime->warm_clone;
 }
 
