@@ -14,7 +14,8 @@ mkdir -p "$build"
 CSB_IMAGE_DIR=$(cd "$build" && pwd)/image
 CSB_MACHINE_DIR=$(cd "$build" && pwd)/machine
 CSB_MUST_RUN=${MUST_RUN:-}
-export CSB_IMAGE_DIR CSB_MACHINE_DIR CSB_MUST_RUN
+CSB_PROMTOOL=$(tools/promtool.sh "$build/tools") || echo "no promtool from the package archive"
+export CSB_IMAGE_DIR CSB_MACHINE_DIR CSB_MUST_RUN CSB_PROMTOOL
 
 logs=
 jobs=

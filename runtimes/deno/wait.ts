@@ -28,9 +28,6 @@ if (number !== undefined) {
     return data;
   };
 
-  // Node's process object is made when it is first touched, which takes a while.
-  const nodeArgv = (globalThis as unknown as { process: { argv: string[] } }).process.argv;
-
   // The first module to be parsed, stripped of its types and run is slower than the next.
   await import("data:application/typescript,const n:number=1;export default n;");
 
@@ -43,11 +40,16 @@ if (number !== undefined) {
   for (const [name, value] of Object.entries(told.env as Record<string, string>)) {
     Deno.env.set(name, value);
   }
-  // Deno.args is an accessor that may be replaced before the program sees it.
-  const args: string[] = [...told.args];
-  Object.defineProperty(Deno, "args", {
-    ...Object.getOwnPropertyDescriptor(Deno, "args"),
-    get: () => args,
-  });
-  nodeArgv.push(...args);
+  if (told.args.length > 0) {
+    // Node's process object is made when it is first touched, which takes longer than all the rest
+    // of Deno's start: only for those who could miss it.
+    const nodeArgv = (globalThis as unknown as { process: { argv: string[] } }).process.argv;
+    // Deno.args is an accessor that may be replaced before the program sees it.
+    const args: string[] = [...told.args];
+    Object.defineProperty(Deno, "args", {
+      ...Object.getOwnPropertyDescriptor(Deno, "args"),
+      get: () => args,
+    });
+    nodeArgv.push(...args);
+  }
 }

@@ -7,7 +7,7 @@
 # (src/jail/zygote.h). Without either nothing happens.
 
 
-def _csb_wait(number, zygote):
+def _csb_begin(number, zygote):
     import os
     import sys
 
@@ -28,15 +28,29 @@ def _csb_wait(number, zygote):
     # What programs use most. Each costs a run that does not use it a little at exit.
     import collections  # noqa: F401
     import functools  # noqa: F401
-    import gc
-    import json
+    import gc  # noqa: F401
+    import json  # noqa: F401
     import re  # noqa: F401
 
     if zygote is not None:
-        serve = _csb_zygote(os.path.join(os.path.dirname(here), "zygote.so"))
+        library = os.path.join(os.path.dirname(here), "zygote.so")
+        _csb_ways.append(_csb_zygote(int(zygote), library))
+    else:
+        _csb_ways.append(_csb_hold(int(number)))
 
-    # What is there now lives as long as the process. Out of the collector's sight it makes the
-    # interpreter's end, most of a short run, twice as fast.
+
+# The class with the two ways on from a fork: example() in the child to learn from, and serve(),
+# which returns in a program alone, with its control descriptor, or -1 when all that it had to tell
+# is told.
+_csb_ways = []
+
+
+# What is there now lives as long as the process. Out of the collector's sight it makes the
+# interpreter's end, most of a short run, twice as fast.
+def _csb_freeze():
+    import gc
+    import sys
+
     gc.collect()
     gc.freeze()
     # The program's own module must stay in sight: its objects are collected at the end.
@@ -44,28 +58,47 @@ def _csb_wait(number, zygote):
     main.__dict__.update(sys.modules["__main__"].__dict__)
     sys.modules["__main__"] = main
 
-    # A child runs an empty program to its end, so that nothing on the way is met for the first
-    # time by the real one; to a zygote it is the example of the memory that programs write to. It
-    # shares this process's hash seed but shows nothing to anyone.
-    place = f"/tmp/.csb-{os.getpid()}"
-    os.mkdir(place)
-    child = os.fork()
-    if child == 0:
-        os.close(int(zygote or number))
-        null = os.open(os.devnull, os.O_RDWR)
-        for target in (0, 1, 2):
-            os.dup2(null, target)
-        os.chdir(place)
-        with open(sys.argv[0], "w") as program:
-            program.write("import sys\nprint(f'{sys.argv!r}')\n")
-        return
-    os.waitpid(child, 0)
-    for name in os.listdir(place):
-        os.unlink(f"{place}/{name}")
-    os.rmdir(place)
 
-    fd = int(number) if zygote is None else serve(int(zygote))
-    os.write(fd, b"R")
+# A child runs a short program to its end, so that nothing on the way is met for the first time by
+# the real one; to a zygote it is the example of the memory that programs write to. It shares this
+# process's hash seed but shows nothing to anyone.
+def _csb_fork():
+    from os import fork, waitpid
+
+    child = fork()
+    if child == 0:
+        _csb_ways[0].example()
+        return -1
+    waitpid(child, 0)
+    return _csb_ways[0].serve()
+
+
+def _csb_hold(fd):
+    import os
+    import sys
+
+    with open(sys.argv[0], "w") as program:
+        program.write("print('hello')\n")
+
+    class Hold:
+        def example():
+            null = os.open(os.devnull, os.O_RDWR)
+            for target in (0, 1, 2):
+                os.dup2(null, target)
+
+        def serve():
+            os.unlink(sys.argv[0])
+            os.write(fd, b"R")
+            return fd
+
+    return Hold
+
+
+def _csb_told(fd):
+    import json
+    import os
+    import sys
+
     data = b""
     while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
         part = os.read(fd, 65536)
@@ -79,10 +112,9 @@ def _csb_wait(number, zygote):
     os.environ.update(told["env"])
 
 
-# A function that serves a zygote's socket. It returns in the forked children alone, with the number
-# of their control descriptor.
-def _csb_zygote(library):
+def _csb_zygote(fd, library):
     import _ctypes
+    import atexit
     import os
     import sys
 
@@ -100,31 +132,43 @@ def _csb_zygote(library):
         _flags_ = flags
         _restype_ = None
 
-    import atexit
-
     python = _ctypes.dlopen(None, 0)
     before_fork = Procedure(_ctypes.dlsym(python, "PyOS_BeforeFork"))
     after_fork = Procedure(_ctypes.dlsym(python, "PyOS_AfterFork_Child"))
+    leave = Procedure(_ctypes.dlsym(python, "exit"))
     loaded = _ctypes.dlopen(library, os.RTLD_NOW)
     fork = Function(_ctypes.dlsym(loaded, "csb_zygote"))
-    leave = Procedure(_ctypes.dlsym(python, "exit"))
+    wait = Function(_ctypes.dlsym(loaded, "csb_zygote_wait"))
+    learn_from = Function(_ctypes.dlsym(loaded, "csb_zygote_example"))
     Procedure(_ctypes.dlsym(loaded, "csb_zygote_learn"))()
     # A program that imports them gets them as fresh as any other.
     del sys.modules["_ctypes"], sys.modules["atexit"]
     atexit.register(_csb_finisher(leave))
+    name = os.fsencode(sys.argv[0])
+    # Whether the program is a directory or an archive, which an interpreter asks its importers. Of
+    # what csb_zygote_wait() saw to be a plain file they say no.
+    path = os.path.abspath(sys.argv[0])
+    sys.path_importer_cache[path] = None
 
-    # To the interpreter all the forks are one, in whose child what must not be shared (the state of
-    # random, locks, thread ids) is made new as after os.fork().
-    def serve(fd):
-        os.write(fd, b"R")
-        before_fork()
-        control = fork(fd)
-        if control < 0:
-            os._exit(0)
-        after_fork()
-        return control
+    class Zygote:
+        def example():
+            learn_from(name)
 
-    return serve
+        # To the interpreter all the forks are one, in whose child what must not be shared (the
+        # state of random, locks, thread ids) is made new as after os.fork().
+        def serve():
+            os.write(fd, b"R")
+            before_fork()
+            control = fork(fd)
+            if control < 0:
+                os._exit(0)
+            after_fork()
+            control = wait(control, name)
+            if control != -1:
+                del sys.path_importer_cache[path]
+            return control
+
+    return Zygote
 
 
 # Two thirds of what a short program costs is the interpreter's end: it takes apart, object by
@@ -138,7 +182,9 @@ def _csb_finisher(leave):
     import sys
 
     names = [n for n in sys.modules if n not in ("sys", "builtins", "__main__")]
-    kept = []  # never freed: it refers to itself and is out of the collector's sight
+    # Never freed: it refers to itself and is out of the collector's sight. With it this file's own
+    # functions: to take them apart touches more memory than a short program does.
+    kept = [globals()]
     kept.append(kept)
 
     class End:
@@ -155,18 +201,22 @@ def _csb_finisher(leave):
 
     kept.append(End)
 
+    nones = [None] * len(names)
+    environment = os.environ._data
+
+    # Each name that is looked up in vain makes an exception, and touches a dozen pages.
     def finish():
         program = sys.modules["__main__"].__dict__
         # The interpreter removes the first two when the program returned or raised an exception
         # other than SystemExit, and sets the third before it prints one.
-        if "__file__" in program or "__cached__" in program or hasattr(sys, "last_type"):
+        if "__file__" in program or "__cached__" in program or "last_type" in sys.__dict__:
             return
-        if "PYTHONINSPECT" in os.environ:
+        if b"PYTHONINSPECT" in environment or os.environ._data is not environment:
             return
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
-        kept.extend(sys.modules.pop(name, None) for name in names)
+        kept.extend(map(sys.modules.pop, names, nones))
         sys.csb_end = End()
 
     def try_finish():
@@ -178,22 +228,61 @@ def _csb_finisher(leave):
     return try_finish
 
 
-def _csb_start():
-    import os
-
-    number = os.environ.pop("CSB_CONTROL_FD", None)
-    zygote = os.environ.pop("CSB_ZYGOTE_FD", None)
+def _csb_wait(zygote):
     try:
-        _csb_wait(number, zygote)
+        _csb_freeze()
+        fd = _csb_fork()
+        if fd >= 0:
+            _csb_told(fd)
     except BaseException:
-        # The interpreter would go on with main.py. A zygote is in no jail and must not.
-        if zygote is not None:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
+        _csb_failed(zygote)
         raise
 
 
+# The interpreter would go on with main.py. A zygote is in no jail and must not.
+def _csb_failed(zygote):
+    if zygote:
+        import os
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
+
+
+# When site looks for a usercustomize, the last it does, the import of this module has returned:
+# there is less of the interpreter's own work left then, and so less memory to touch. What it would
+# have found is found before.
+def _csb_wait_later(zygote):
+    import site
+
+    usual = site.execusercustomize
+    usual()
+
+    def wait():
+        site.execusercustomize = usual
+        _csb_wait(zygote)
+
+    site.execusercustomize = wait
+
+
+def _csb_start():
+    import os
+    import site
+
+    number = os.environ.pop("CSB_CONTROL_FD", None)
+    zygote = os.environ.pop("CSB_ZYGOTE_FD", None)
+    if number is None and zygote is None:
+        _csb_begin(None, None)
+        return
+    try:
+        _csb_begin(number, zygote)
+        if site.ENABLE_USER_SITE:
+            _csb_wait_later(zygote is not None)
+    except BaseException:
+        _csb_failed(zygote is not None)
+        raise
+    if not site.ENABLE_USER_SITE:
+        _csb_wait(zygote is not None)
+
+
 _csb_start()
-del _csb_start, _csb_wait, _csb_zygote, _csb_finisher

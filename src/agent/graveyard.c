@@ -109,6 +109,7 @@ void grave_bury(struct grave *g)
         return;
     fd_close(&g->child.status_fd);
     fd_close(&g->child.scratch_fd);
+    fd_close(&g->child.report_fd);
     if (g->child.pidfd < 0) {
         empty(g);
         return;

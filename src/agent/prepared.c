@@ -5,9 +5,11 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,11 +66,31 @@ static void tell(struct prepared *p, const struct err *err)
         fn(p->arg, err);
 }
 
+static void start_again(struct prepared *p);
+
+// Whether it never came to run, because its jail could not be set up.
+static bool set_up_failed(struct prepared *p)
+{
+    struct jail_child *child = &p->step->child;
+    struct err err = ERR_INIT;
+
+    if (p->ready || child->report_fd < 0 || fd_wait(child->report_fd, POLLIN, 0) <= 0 ||
+        jail_settle(child, &err) == 0)
+        return false;
+    log_warn("a fork of a zygote: %s", err.message);
+    return true;
+}
+
 // The beginning of what a dying interpreter wrote, for the message.
 static void died(struct prepared *p)
 {
     char said[128] = "";
     struct err err = ERR_INIT;
+
+    if (set_up_failed(p)) {
+        start_again(p);
+        return;
+    }
     ssize_t n = read(p->step->out_fd[1], said, sizeof(said) - 1);
 
     for (ssize_t i = 0; i < n; i++)
@@ -82,6 +104,7 @@ static void died(struct prepared *p)
 static void become_ready(struct prepared *p)
 {
     p->ready = true;
+    fd_close(&p->step->child.report_fd);
     prepare_spec_release(&p->spec);
     step_rebase(p->step);
     tell(p, NULL);

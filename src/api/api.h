@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct api_metrics;
 struct config;
 struct engine;
 struct live_table;
@@ -42,6 +43,7 @@ struct api {
     struct store *store;         // borrowed
     bool loopback;               // only this host reaches the service
     char domain[128];            // <port>-<id>.DOMAIN is a sandbox's port; "" for none
+    struct api_metrics *metrics; // borrowed; api/metrics.h
     // For /health, asked each time; blocks for half a second at most.
     void (*confinement)(void *arg, struct api_confinement *ret);
     void *confinement_arg;

@@ -16,6 +16,8 @@ struct run_result;
 
 void api_execute(void *app, const struct http_request *req, struct http_response *res);
 void api_health(void *app, const struct http_request *req, struct http_response *res);
+void api_ready(void *app, const struct http_request *req, struct http_response *res);
+void api_metrics(void *app, const struct http_request *req, struct http_response *res);
 void api_languages(void *app, const struct http_request *req, struct http_response *res);
 void api_debug_guest(void *app, const struct http_request *req, struct http_response *res);
 

@@ -7,6 +7,7 @@
 #include "api/execute_parse.h"
 #include "api/execute_result.h"
 #include "api/execute_stream.h"
+#include "api/metrics.h"
 #include "http/http.h"
 #include "sandbox/engine.h"
 #include "json/write.h"
@@ -72,14 +73,18 @@ static void run_and_answer(const struct api *api, const struct http_request *req
     x->run.gone = client_gone;
     x->run.gone_arg = req->exchange;
     if (run_open(api->engine, &x->run, &run, &may_have_run, &err) < 0) {
+        api_metrics_error(api->metrics, x->run.runtime, &err);
         api_fail_run(req, res, &err, may_have_run);
         return;
     }
     execute_text_init(&text, x->run.limits.output_bytes);
-    if (collect(run, &text, &result, &err) < 0)
+    if (collect(run, &text, &result, &err) < 0) {
+        api_metrics_error(api->metrics, x->run.runtime, &err);
         api_fail_run(req, res, &err, true);
-    else
+    } else {
+        api_metrics_result(api->metrics, x->run.runtime, result);
         answer(req, res, x, &text, result);
+    }
     execute_text_release(&text);
     run_close(run);
 }

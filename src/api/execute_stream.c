@@ -11,6 +11,7 @@
 #include "api/api_internal.h"
 #include "api/execute_parse.h"
 #include "api/execute_result.h"
+#include "api/metrics.h"
 #include "base/clock.h"
 #include "http/http.h"
 #include "sandbox/engine.h"
@@ -32,6 +33,7 @@ struct stream {
     // Const while the pump runs.
     char request_id[ID_UUID_LEN + 1];
     const struct runtime *runtime;
+    struct api_metrics *metrics;
     const struct http_exchange *exchange;
     struct run *run; // the pump's
     pthread_t pump;
@@ -156,6 +158,7 @@ static void push_error(struct stream *s, const struct err *err)
 {
     _cleanup_buf_ struct buf data = BUF_INIT;
 
+    api_metrics_error(s->metrics, s->runtime, err);
     api_write_run_error(&data, s->request_id, err, true);
     push(s, "error", &data);
 }
@@ -179,6 +182,7 @@ static void push_result(struct stream *s, const struct run_result *result)
         push_error(s, &err);
         return;
     }
+    api_metrics_result(s->metrics, s->runtime, result);
     a.lossy = s->fix_out.lossy || s->fix_err.lossy || s->fix_compile.lossy;
     execute_write_answer(&out, &a);
     push(s, "result", &data);
@@ -254,7 +258,8 @@ static void stream_done(void *arg)
     stream_free(s);
 }
 
-static struct stream *stream_new(const struct http_request *req, const struct execute_request *x)
+static struct stream *stream_new(const struct api *api, const struct http_request *req,
+                                 const struct execute_request *x)
 {
     struct stream *s = calloc(1, sizeof(*s));
     pthread_condattr_t attr;
@@ -263,6 +268,7 @@ static struct stream *stream_new(const struct http_request *req, const struct ex
         return NULL;
     memcpy(s->request_id, req->id, sizeof(s->request_id));
     s->runtime = x->run.runtime;
+    s->metrics = api->metrics;
     s->exchange = req->exchange;
     s->stall_left_ns = STALL_MAX_MS * NS_PER_MS;
     s->room_bytes = x->run.limits.output_bytes + ROOM_SLACK;
@@ -292,7 +298,7 @@ static int start_pump(struct stream *s, struct err *err)
 void execute_stream(const struct api *api, const struct http_request *req,
                     struct http_response *res, struct execute_request *x)
 {
-    struct stream *s = stream_new(req, x);
+    struct stream *s = stream_new(api, req, x);
     struct err err = ERR_INIT;
     bool may_have_run = false;
 
@@ -304,6 +310,7 @@ void execute_stream(const struct api *api, const struct http_request *req,
     x->run.gone = stream_gone;
     x->run.gone_arg = s;
     if (run_open(api->engine, &x->run, &s->run, &may_have_run, &err) < 0) {
+        api_metrics_error(api->metrics, x->run.runtime, &err);
         api_fail_run(req, res, &err, may_have_run);
         stream_free(s);
         return;

@@ -131,6 +131,22 @@ static const char *status_word(const struct engine_status *s)
     return s->template_key[0] != '\0' && s->sandboxes_failed > 0 ? "degraded" : "starting";
 }
 
+// For what sends traffic only where it can be served: asked often, so the body says no more.
+void api_ready(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct engine_status status;
+    struct json_out out = {.buf = &res->body};
+
+    (void)req;
+    engine_status(api->engine, &status);
+    res->status = status.ready ? 200 : 503;
+    json_open(&out, NULL, '{');
+    json_put_bool(&out, "ready", status.ready);
+    json_put_str(&out, "state", status.state);
+    json_close(&out, '}');
+}
+
 void api_health(void *app, const struct http_request *req, struct http_response *res)
 {
     const struct api *api = app;

@@ -8,6 +8,8 @@
 const struct http_route api_routes[] = {
     {"POST", "/execute", api_execute},
     {"GET", "/health", api_health},
+    {"GET", "/ready", api_ready},
+    {"GET", "/metrics", api_metrics},
     {"GET", "/languages", api_languages},
     {"GET", "/debug/guest", api_debug_guest},
     // What E2B's SDKs and command line ask for: docs/E2B.md.

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define DEFAULT_MOUNT      "/sys/fs/cgroup"
-#define SMALL_FILE_BYTES   65536u
+#define SMALL_FILE_BYTES   4096u
 #define PROCS_BYTES        (1u << 20)
 #define EMPTY_DEADLINE_MS  1000
 #define FREEZE_DEADLINE_MS 1000
@@ -29,21 +29,37 @@
 #define DELEGATED_DEPTH    8          // on v2, where the kernel holds it
 #define DELEGATED_GROUPS   8192
 
+// The text of a small file; the kernel gives it whole in one read. Longer ones are cut.
+static bool read_text(int dir, const char *file, char text[SMALL_FILE_BYTES])
+{
+    int fd = openat(dir, file, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0)
+        return false;
+    do
+        n = read(fd, text, SMALL_FILE_BYTES - 1);
+    while (n < 0 && errno == EINTR);
+    (void)close(fd);
+    text[n < 0 ? 0 : n] = '\0';
+    return n >= 0;
+}
+
 uint64_t cgroup_read_number(int dir, const char *file)
 {
-    _cleanup_free_ char *text = NULL;
+    char text[SMALL_FILE_BYTES];
 
-    if (fd_read_file(dir, file, SMALL_FILE_BYTES, &text, NULL) < 0)
+    if (!read_text(dir, file, text))
         return 0;
     return strtoull(text, NULL, 10); // "max" reads as 0
 }
 
 uint64_t cgroup_read_key(int dir, const char *file, const char *key)
 {
-    _cleanup_free_ char *text = NULL;
+    char text[SMALL_FILE_BYTES];
     size_t len = strlen(key);
 
-    if (fd_read_file(dir, file, SMALL_FILE_BYTES, &text, NULL) < 0)
+    if (!read_text(dir, file, text))
         return 0;
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
@@ -298,14 +314,22 @@ int cgroup_new(struct cgroup_root *root, const char *name, const struct cgroup_l
     return 0;
 }
 
+// A group that serves again mostly has them already.
 int cgroup_set_limits(struct cgroup *cg, const struct cgroup_limits *limits, struct err *err)
 {
+    if (cg->limited && cg->limits.memory_bytes == limits->memory_bytes &&
+        cg->limits.processes == limits->processes &&
+        cg->limits.cpu_quota_us == limits->cpu_quota_us)
+        return 0;
+    cg->limited = false;
     for (size_t i = 0; i < cg->root->hier_count; i++) {
         int r = cg->root->ops->set_limits(cg->dirs[i], cg->root->hiers[i].kinds, limits);
 
         if (r < 0)
             return err_sys(err, r, "set limits of control group %s", cg->name);
     }
+    cg->limits = *limits;
+    cg->limited = true;
     return 0;
 }
 

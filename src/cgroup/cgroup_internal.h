@@ -53,6 +53,8 @@ struct cgroup {
     int dirs[CGROUP_HIERS_MAX];
     char *procs[CGROUP_HIERS_MAX + 1];
     int peak_fd;
+    bool limited; // as `limits` says
+    struct cgroup_limits limits;
     bool was_reset;
     struct cgroup_usage base;              // the counters at the last reset
     uint64_t user_seen_ns, system_seen_ns; // the most that was read of either

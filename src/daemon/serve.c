@@ -8,6 +8,7 @@
 
 #include "api/api.h"
 #include "api/data_plane.h"
+#include "api/metrics.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -272,6 +273,8 @@ static int start_http(struct server *s, struct err *err)
     s->api.live = s->live;
     s->api.store = s->store;
     set_domain(s);
+    if (api_metrics_new(s->runtimes, &s->api.metrics, err) < 0)
+        return -1;
     if (http_server_new(&options, &s->http, err) < 0)
         return -1;
     (void)fd_steal(&s->listen_fd);
@@ -358,6 +361,7 @@ static void stop(struct server *s)
     end_machines(s);
     engine_free(s->engine, 0);
     store_close(s->store);
+    api_metrics_free(s->api.metrics);
     runtime_table_free(s->runtimes);
     if (s->control_runs) {
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread

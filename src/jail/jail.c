@@ -206,11 +206,23 @@ static int start_child(struct jail_ctx *c, struct jail_child *child, struct err 
     r = map_ids(c->plan, report[0], child->pid, err);
     if (r == 0)
         r = join_cgroups(c->plan, report[0], child->pid, err);
+    if (r == 0 && c->forking && !c->plan->want_scratch_fd) {
+        child->report_fd = report[0];
+        return 0;
+    }
     if (r == 0)
         r = await_start(report[0], child, err);
     fd_close(&report[0]);
     if (r == 0)
         r = check_alive(child, err);
+    return r;
+}
+
+int jail_settle(struct jail_child *child, struct err *err)
+{
+    int r = child->report_fd < 0 ? 0 : await_start(child->report_fd, child, err);
+
+    fd_close(&child->report_fd);
     return r;
 }
 
@@ -318,5 +330,6 @@ void jail_child_release(struct jail_child *child)
     fd_close(&child->pidfd);
     fd_close(&child->status_fd);
     fd_close(&child->scratch_fd);
+    fd_close(&child->report_fd);
     child->pid = -1;
 }

@@ -166,6 +166,7 @@ struct jail_child {
                     // -1. Owned by the caller
     int scratch_fd; // root directory of the scratch tmpfs (for openat and the like), or -1; owned
                     // by the caller
+    int report_fd;  // of jail_fork(): see jail_settle(); else -1. Owned by the caller
 };
 
 // How the program ended, told by the jail's init.
@@ -197,11 +198,18 @@ int jail_spawn(const struct jail_plan *plan, struct jail_child *ret, struct err 
 // child of the caller's *parent* (CLONE_PARENT), who reaps it and whose end die_with_parent means.
 //
 // Returns 1 in the caller with *ret filled, 0 in the program, -1 in the caller on failure;
-// ret->pidfd is then -1, or that of a jail that was killed and is left to the parent to reap. In
+// ret->pidfd is then -1, or that of a jail that was killed and is left to the parent to reap. The
+// caller does not wait for the set-up, which the child does: jail_settle() does, and as long as the
+// jail may be in it, somebody must hold ret->report_fd. With want_scratch_fd it is waited for. In
 // the program every descriptor but the plan's is closed, signal handlers and the thread's name are
 // the caller's, and it runs under fork()'s rules for a process whose other threads are gone (the
 // caller has none).
 int jail_fork(const struct jail_plan *plan, struct jail_child *ret, struct err *err);
+
+// Waits until a jail of jail_fork() is set up, and closes child->report_fd. Anyone may who has got
+// its descriptors. 0 at once when that was done before; -1 with the reason, or ERR_TIMEOUT after 10
+// s: it can only be killed and reaped then.
+int jail_settle(struct jail_child *child, struct err *err);
 
 // Reads the status from status_fd; blocks until there is one unless the caller polled. 0, or
 // -ENODATA when the init was killed before the program ended by itself (jail_kill, the memory limit
@@ -223,7 +231,7 @@ int jail_scratch_resize(int scratch_fd, uint64_t size_bytes);
 
 // Kills (when pidfd is open), closes the descriptors and reaps. Safe on a zeroed-to-JAIL_CHILD_INIT
 // object and after a reap by the caller.
-#define JAIL_CHILD_INIT {.pid = -1, .pidfd = -1, .status_fd = -1, .scratch_fd = -1}
+#define JAIL_CHILD_INIT {.pid = -1, .pidfd = -1, .status_fd = -1, .scratch_fd = -1, .report_fd = -1}
 void jail_child_release(struct jail_child *child);
 
 #endif

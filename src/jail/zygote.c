@@ -45,7 +45,8 @@ static bool take_fds(const struct zygote_reply *reply, int *fds, size_t count,
         int *place;
     } order[ZYGOTE_REPLY_FDS] = {{ZYGOTE_REPLY_PIDFD, &ret->pidfd},
                                  {ZYGOTE_REPLY_STATUS, &ret->status_fd},
-                                 {ZYGOTE_REPLY_SCRATCH, &ret->scratch_fd}};
+                                 {ZYGOTE_REPLY_SCRATCH, &ret->scratch_fd},
+                                 {ZYGOTE_REPLY_REPORT, &ret->report_fd}};
     size_t next = 0;
 
     for (size_t i = 0; i < ZYGOTE_REPLY_FDS; i++) {
@@ -86,7 +87,7 @@ static int take_reply(const struct zygote_reply *reply, int *fds, size_t fd_coun
 int jail_zygote_receive(int zygote_fd, struct jail_child *ret, struct err *err)
 {
     struct zygote_reply reply = {0};
-    int fds[ZYGOTE_REPLY_FDS] = {-1, -1, -1};
+    int fds[ZYGOTE_REPLY_FDS] = {-1, -1, -1, -1};
     size_t fd_count = 0;
     ssize_t n = fd_recv_msg(zygote_fd, &reply, sizeof(reply), fds, ZYGOTE_REPLY_FDS, &fd_count);
     int r;
@@ -114,6 +115,8 @@ int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_c
     r = fd_wait(zygote_fd, POLLIN, clock_deadline_ms(REPLY_DEADLINE_MS));
     if (r == 0)
         return err_set(err, ERR_TIMEOUT, "the zygote did not reply in time");
-    return r < 0 ? err_sys(err, r, "wait for the zygote")
-                 : jail_zygote_receive(zygote_fd, ret, err);
+    r = r < 0 ? err_sys(err, r, "wait for the zygote") : jail_zygote_receive(zygote_fd, ret, err);
+    if (r == 0 && (r = jail_settle(ret, err)) < 0)
+        jail_child_release(ret);
+    return r;
 }

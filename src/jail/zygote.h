@@ -5,7 +5,8 @@
 // How it works. The agent starts the zygote as its child, in its own pid, mount, user and cgroup
 // namespaces and with its privileges, for a zygote makes jails: an interpreter that loads zygote.so
 // and calls csb_zygote() with one end of a SOCK_SEQPACKET pair. jail_zygote_spawn() on the other
-// end sends a plan; the zygote does jail_fork() and answers with the jail's pid and descriptors.
+// end sends a plan; the zygote does jail_fork() and answers with the jail's pid and descriptors,
+// and takes the next while the jail is still being set up.
 // The jail is the agent's child. Nothing that a user sent ever reaches the zygote.
 #ifndef CSB_JAIL_ZYGOTE_H
 #define CSB_JAIL_ZYGOTE_H
@@ -24,7 +25,8 @@ int jail_zygote_spawn(int zygote_fd, const struct jail_plan *plan, struct jail_c
 
 // The same in two steps, for who does not wait: replies come in the order of the requests, one for
 // each that was sent, when zygote_fd is readable. Sending blocks only when the socket is full of
-// requests (some forty).
+// requests (some forty). What is received may still be being set up: hold its report_fd, see
+// jail_settle().
 int jail_zygote_send(int zygote_fd, const struct jail_plan *plan, struct err *err);
 int jail_zygote_receive(int zygote_fd, struct jail_child *ret, struct err *err);
 

@@ -32,11 +32,16 @@ static int answer(int fd, struct zygote_reply *reply, struct jail_child *child)
         reply->flags |= ZYGOTE_REPLY_SCRATCH;
         fds[count++] = child->scratch_fd;
     }
+    if (child->report_fd >= 0) {
+        reply->flags |= ZYGOTE_REPLY_REPORT;
+        fds[count++] = child->report_fd;
+    }
     r = fd_send_msg(fd, reply, sizeof(*reply), fds, count);
     // The jail stays: it is the agent's.
     fd_close(&child->pidfd);
     fd_close(&child->status_fd);
     fd_close(&child->scratch_fd);
+    fd_close(&child->report_fd);
     return r;
 }
 

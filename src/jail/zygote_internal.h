@@ -13,9 +13,10 @@ enum zygote_reply_flags {
     ZYGOTE_REPLY_PIDFD = 1 << 1,  // the descriptors that came along, in this order
     ZYGOTE_REPLY_STATUS = 1 << 2,
     ZYGOTE_REPLY_SCRATCH = 1 << 3,
+    ZYGOTE_REPLY_REPORT = 1 << 4,
 };
 
-#define ZYGOTE_REPLY_FDS 3
+#define ZYGOTE_REPLY_FDS 4
 
 // Zygote's side: ends what csb_zygote_learn() began; in a program, copies the pages.
 void zygote_pages_learned(void);

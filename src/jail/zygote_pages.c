@@ -21,7 +21,7 @@
 
 #define RANGES_MAX 1024
 #define PAGES_MAX  8192 // 32 MiB: more is not what an interpreter touches for nothing
-#define GAP_MAX    1    // a page between two written ones is taken along
+#define GAP_MAX    15   // so many pages between two of a file are taken along, as the kernel does
 #define MAPS_BYTES (1u << 20)
 #define BATCH      512
 
@@ -56,12 +56,13 @@ static uintptr_t page_size;
 static void add_page(uintptr_t at, int advice)
 {
     struct range *last = table->count > 0 ? &table->ranges[table->count - 1] : NULL;
+    size_t gap = advice == MADV_POPULATE_READ ? GAP_MAX : 0; // a copy costs more than a call
 
     if (table->pages == PAGES_MAX)
         return;
     table->pages++;
     if (last != NULL && last->advice == advice && at >= last->start &&
-        at <= last->start + (last->pages + GAP_MAX) * page_size) {
+        at <= last->start + (last->pages + gap) * page_size) {
         last->pages = (at - last->start) / page_size + 1;
         return;
     }

@@ -9,7 +9,8 @@
 // missing, first for requests that wait, then for the bucket that lacks most. A request takes from
 // its own bucket, else a plain sandbox, else the spare of another runtime (its interpreter then
 // starts cold); else it queues, in order of arrival. Where sandboxes share one agent, one of its
-// own is made in less time than an interpreter starts cold, so it queues for that at once.
+// own is made in less time than an interpreter starts cold or another is made in a spare's place,
+// so it queues for that at once. What is made for later makes room for what runs now: must_wait().
 //
 // One sandbox serves one request: pool_release() hands it to the reaper thread, which destroys it.
 // The keeper thread looks after those that wait: dead ones are replaced, and time and entropy are
@@ -36,6 +37,8 @@
 #define BOOST_DECAY_NS (10 * NS_PER_S)
 #define KEEPER_TICK_MS 500
 #define CALM_MS        1000
+#define CALM_SHARED_MS 50 // where sandboxes share one agent
+#define HUNGER_MAX_NS  (NS_PER_S / 2)
 #define GONE_POLL_MS   250
 #define STARTS_KEPT    64
 #define BACKOFF_MIN_MS 100u
@@ -48,6 +51,7 @@ struct bucket {
     uint32_t starting;
     uint32_t base;
     uint32_t boost;
+    uint64_t hungry_ns; // since when it lacks something, 0: it does not
 };
 
 struct waiter {
@@ -118,7 +122,8 @@ static void push_ready(struct bucket *b, struct sandbox *s)
         at = &(*at)->next;
     s->next = NULL;
     *at = s;
-    b->ready_count++;
+    if (++b->ready_count >= b->base + b->boost)
+        b->hungry_ns = 0;
 }
 
 static struct sandbox *pop_ready(struct bucket *b)
@@ -129,7 +134,8 @@ static struct sandbox *pop_ready(struct bucket *b)
         return NULL;
     b->ready = s->next;
     s->next = NULL;
-    b->ready_count--;
+    if (b->ready_count-- == b->base + b->boost)
+        b->hungry_ns = clock_mono_ns();
     return s;
 }
 
@@ -186,7 +192,7 @@ static struct sandbox *take_for(struct pool *p, size_t bucket)
     bool any = p->live >= p->config.max || p->fail_streak > 0;
     struct sandbox *s = take_from(p, bucket);
 
-    if (s != NULL || (is_shared(p) && bucket != 0 && !any))
+    if (s != NULL || (is_shared(p) && !any))
         return s;
     s = take_from(p, 0);
     return s != NULL ? s : take_foreign(p, any ? 1 : 2);
@@ -236,11 +242,21 @@ static uint32_t starting_now(const struct pool *p)
     return n;
 }
 
-// Warming a clone takes a processor for seconds: not beside a program that has just begun.
+// Warming a clone takes a processor for seconds, starting an interpreter that no zygote forks tens
+// of milliseconds: not beside a program that has just begun, as long as nobody waits for it. Where
+// programs begin all the time, that is put off only so long.
 static bool must_wait(const struct pool *p, const struct bucket *b)
 {
-    return p->config.origin.warm && b->runtime != NULL && b->runtime->warm_clone &&
-           p->running > 0 && clock_mono_ns() < p->calm_ns;
+    uint64_t now = clock_mono_ns();
+
+    if (b->runtime == NULL || p->running == 0 || now >= p->calm_ns)
+        return false;
+    // A fork is cheap, but a lone program has more of two processors without.
+    if (is_shared(p) && b->runtime->zygote)
+        return b->ready_count > 0 && p->running == 1;
+    if (is_shared(p))
+        return now - b->hungry_ns < HUNGER_MAX_NS;
+    return p->config.origin.warm && b->runtime->warm_clone;
 }
 
 static bool pick(const struct pool *p, size_t *ret)
@@ -682,7 +698,7 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
 
     (void)pthread_mutex_lock(&p->lock);
     bucket = bucket_of(p, rt);
-    p->calm_ns = clock_deadline_ms(CALM_MS);
+    p->calm_ns = clock_deadline_ms(is_shared(p) ? CALM_SHARED_MS : CALM_MS);
     if (p->closed) {
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     } else {
@@ -709,6 +725,8 @@ void pool_release(struct pool *p, struct sandbox *s)
     (void)pthread_mutex_lock(&p->lock);
     p->running--;
     bury(p, s);
+    if (p->running == 0)
+        (void)pthread_cond_signal(&p->work); // what had to wait for it
     (void)pthread_mutex_unlock(&p->lock);
 }
 

@@ -13,6 +13,10 @@ disk, and come back as one on another. The output of the script arrives live thr
 port, between two lines that begin with a random word: the second one carries the exit code. A
 machine that will not be booted again is then simply killed. There is no network.
 
+A second port has a pulse. Emulated processors that emulate virtualisation have been seen to stop for
+good, timers and all, once in some fifty runs: a machine that has no pulse for long is not the script's
+failure, and run() starts it again, at most twice, and says so.
+
 Everything lives in one temporary directory, and QEMU dies with the process that started it.
 """
 import dataclasses
@@ -34,6 +38,8 @@ from scratch import Scratch  # noqa: E402
 HERE = pathlib.Path(__file__).resolve().parent
 OUTPUT_MAX_BYTES = 64 << 20
 # Waits are as long as an idle machine of the CI's kind needs several times over.
+PULSE_LOST_S = 90
+STARTS_MAX = 3
 PATIENCE = float(os.environ.get("CSB_TIMEOUT_MULTIPLIER", "1"))
 
 SYSTEMD_UNIT = """[Unit]
@@ -47,6 +53,10 @@ TimeoutStopSec=10
 
 class MachineError(Exception):
     """The machine itself failed: it did not boot, died, or the script overran its time."""
+
+
+class MachineStopped(MachineError):
+    """Its processors stand still."""
 
 
 @dataclasses.dataclass
@@ -132,6 +142,7 @@ class Machine:
         self._scratch = None
         self._qemu = None
         self._channel = None
+        self._pulse = None
         self._root = None
 
     def __enter__(self):
@@ -152,12 +163,19 @@ class Machine:
         setup      a script that root runs first; when it fails, its exit code is the result
         timeout    seconds for the script, after the boot
         """
-        self.start(script, files_in=files_in, files_out=files_out, user=user, setup=setup)
-        try:
-            return self.wait(timeout)
-        finally:
-            if not self.persistent:
-                self.close()
+        for number in range(1, STARTS_MAX + 1):
+            self.start(script, files_in=files_in, files_out=files_out, user=user, setup=setup)
+            try:
+                return self.wait(timeout)
+            except MachineStopped as error:
+                # What a disk that is kept holds by now is not what the script began with.
+                if self.persistent or number == STARTS_MAX:
+                    raise
+                say(f"{str(error).splitlines()[0]}; starting it again")
+            finally:
+                if not self.persistent:
+                    self.close()
+        raise AssertionError
 
     def start(self, script, *, files_in=None, files_out=(), user="root", setup=None):
         """Boots and returns when the script begins."""
@@ -210,9 +228,10 @@ class Machine:
             self._qemu.kill()
             self._qemu.wait()
             self._qemu = None
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        for port in (self._channel, self._pulse):
+            if port is not None:
+                port.close()
+        self._channel = self._pulse = None
 
     def close(self):
         """Switches off and removes everything. May be called twice."""
@@ -301,7 +320,7 @@ class Machine:
             subprocess.run(["cp", "--sparse=always", "--reflink=auto", base, self._root], check=True)
         return f"file={self._root},cache=writeback"
 
-    def _command(self, paths, channel_fd):
+    def _command(self, paths, channel_fd, pulse_fd):
         drives = [("root", self._root_disk(paths / "root.img")),
                   ("in", f"file={self.dir}/in.img,readonly=on")]
         if self._files_out:
@@ -323,18 +342,23 @@ class Machine:
                    "-serial", "chardev:console",
                    "-device", "virtio-serial-pci",
                    "-chardev", f"socket,id=output,fd={channel_fd}",
-                   "-device", "virtserialport,chardev=output,name=output"]
+                   "-device", "virtserialport,chardev=output,name=output",
+                   "-chardev", f"socket,id=pulse,fd={pulse_fd}",
+                   "-device", "virtserialport,chardev=pulse,name=pulse"]
         for number, (name, drive) in enumerate(drives):
             command += ["-drive", f"if=none,id=disk{number},format=raw,{drive}",
                         "-device", f"virtio-blk-pci,drive=disk{number},serial={name}"]
         return command
 
     def _spawn(self, paths):
-        self._channel, theirs = socket.socketpair()
-        with theirs, open(self.dir / "qemu.log", "wb") as log:
+        self._channel, output = socket.socketpair()
+        self._pulse, pulse = socket.socketpair()
+        fds = [output.fileno(), pulse.fileno()]
+        with output, pulse, open(self.dir / "qemu.log", "wb") as log:
             self._qemu = subprocess.Popen(
-                self._command(paths, theirs.fileno()), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, pass_fds=[theirs.fileno()], env={**os.environ, "TMPDIR": str(self.dir)})
+                self._command(paths, *fds), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=fds, env={**os.environ, "TMPDIR": str(self.dir)})
+        self._pulse_at = None
 
     def _await_power_off(self):
         try:
@@ -344,6 +368,14 @@ class Machine:
         self.power_cut()
 
     # -- output ----------------------------------------------------------------------------------
+
+    def _feel_pulse(self, readable):
+        """Notes a pulse. Between its first and the script's end it may not be gone for long."""
+        if self._pulse in readable and self._pulse.recv(1 << 12):
+            self._pulse_at = time.monotonic()
+        silence = time.monotonic() - (self._pulse_at or time.monotonic())
+        if silence > PULSE_LOST_S * PATIENCE:
+            self._fail(f"the machine stands still for {silence:.0f} s", MachineStopped)
 
     def _pump_until(self, mark, timeout, what, search_from=None):
         """Reads until `mark` was seen and returns where it ends."""
@@ -357,7 +389,9 @@ class Machine:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._fail(f"{what}: no end after {timeout:.0f} s")
-            if not select.select([self._channel], [], [], left)[0]:
+            readable = select.select([self._channel, self._pulse], [], [], min(left, 5))[0]
+            self._feel_pulse(readable)
+            if self._channel not in readable:
                 continue
             data = self._channel.recv(1 << 16)
             if not data:
@@ -379,13 +413,13 @@ class Machine:
         begin = self._start_at or 0
         return bytes(self._buffer[begin:end]).decode(errors="replace")
 
-    def _fail(self, message):
+    def _fail(self, message, kind=MachineError):
         output = "\n".join(self._text(len(self._buffer)).splitlines()[-40:])
         qemu = (self.dir / "qemu.log").read_text(errors="replace")
         qemu = "\n".join(line for line in qemu.splitlines() if "TCG doesn't support" not in line)
         console = self.console(120)
         self.close()
-        raise MachineError(f"{message}\n-- output\n{output}\n-- console\n{console}\n-- qemu\n{qemu}")
+        raise kind(f"{message}\n-- output\n{output}\n-- console\n{console}\n-- qemu\n{qemu}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The main job: programs of each language through the real service in real sandboxes."""
+import json
 import pathlib
 import subprocess
 import sys
@@ -45,11 +46,20 @@ def test_inputs(tap, service):
                          files={"helper.py": "def twice(x): return 2 * x", "data/x.txt": "deep"})
     tap.check(answer["stdout"] == "['main.py', 'a b', 'ü'] hi in put 42 /work\ndeep\n",
               "arguments, environment, stdin and files arrive", answer)
+    code = "import sys\nprint(sys.path_importer_cache['/work/main.py'], sys.argv)  # "
+    for what, text in (("text", "PK"), ("what ends an archive", "PK\5\6")):
+        answer = service.run("python", code + text)
+        tap.check(answer["stdout"] == "None ['main.py']\n", f"Python: a program with {what} in it", answer)
     answer = service.run("python", "import sys; print(sys.flags.optimize)", env={"PYTHONOPTIMIZE": "2"})
     tap.check(answer["stdout"] == "2\n", "a variable that Python reads at its start is honoured", answer)
     answer = service.run("typescript", "console.log(Deno.args, Deno.env.get('A'), import.meta.main)",
                          args=["x"], env={"A": "1"})
     tap.check(answer["stdout"] == '[ "x" ] 1 true\n', "Deno sees arguments and environment", answer)
+    for args in ([], ["x", "y"]):
+        answer = service.run("typescript", "console.log(JSON.stringify([Deno.args, process.argv.slice(2)]))",
+                             args=args)
+        tap.check(answer["stdout"] == json.dumps([args, args], separators=(",", ":")) + "\n",
+                  f"Deno and Node's process see {len(args)} arguments", answer)
 
 
 def test_failures(tap, service):
