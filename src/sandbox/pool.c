@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "sandbox/runtime.h"
+#include "sandbox/start_times.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -40,7 +41,6 @@
 #define CALM_SHARED_MS 50 // where sandboxes share one agent
 #define HUNGER_MAX_NS  (NS_PER_S / 2)
 #define GONE_POLL_MS   250
-#define STARTS_KEPT    64
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000
 
@@ -89,7 +89,7 @@ struct pool {
     uint64_t calm_ns; // until then the last program to begin is not disturbed
     uint64_t created;
     uint64_t failed;
-    uint64_t starts[SANDBOX_PHASE_COUNT][STARTS_KEPT]; // ring of the last phase times, 0: none
+    struct start_times starts;
     char last_error[256];
 };
 
@@ -320,8 +320,7 @@ static void make_one(struct pool *p, size_t bucket)
         serve_waiters(p);
         return;
     }
-    for (int i = 0; i < SANDBOX_PHASE_COUNT; i++)
-        p->starts[i][p->created % STARTS_KEPT] = s->start_ns[i];
+    start_times_add(&p->starts, s->start_ns);
     if (p->fail_streak > 0)
         log_info("sandboxes can be made again");
     else if (p->created == 0)
@@ -765,27 +764,6 @@ void pool_put_back(struct pool *p, struct sandbox *s)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-static int compare_u64(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-// The median of those that are not 0.
-static uint64_t median(const uint64_t values[STARTS_KEPT])
-{
-    uint64_t sorted[STARTS_KEPT];
-    size_t count = 0;
-
-    for (size_t i = 0; i < STARTS_KEPT; i++)
-        if (values[i] > 0)
-            sorted[count++] = values[i];
-    qsort(sorted, count, sizeof(sorted[0]), compare_u64);
-    return count == 0 ? 0 : sorted[count / 2];
-}
-
 void pool_status(struct pool *p, struct pool_status *ret)
 {
     struct pool_status st = {0};
@@ -800,8 +778,7 @@ void pool_status(struct pool *p, struct pool_status *ret)
     st.queued = p->waiter_count;
     st.created = p->created;
     st.failed = p->failed;
-    for (int i = 0; i < SANDBOX_PHASE_COUNT; i++)
-        st.start_ns[i] = median(p->starts[i]);
+    start_times_medians(&p->starts, st.start_ns);
     memcpy(st.last_error, p->last_error, sizeof(st.last_error));
     (void)pthread_mutex_unlock(&p->lock);
     *ret = st;
