@@ -39,6 +39,7 @@ static unsigned route(const char *method, const char *path)
     last = "none";
     http_route(routes, NULL, &req, &res);
     buf_release(&res.body);
+    buf_release(&res.headers);
     return res.status;
 }
 
