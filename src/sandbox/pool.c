@@ -5,7 +5,7 @@
 // Sandboxes wait in buckets: bucket 0 holds plain ones, bucket i + 1 those with an interpreter of
 // runtime i prepared. Each bucket has a target: its runtime's pool_ready in proportion to
 // POOL_SIZE, plus a boost that grows by one whenever a request found the bucket empty, up to the
-// number of requests at hand, and shrinks by one every ten seconds. Worker threads make what is
+// number of requests at hand, and is halved every ten seconds. Worker threads make what is
 // missing, first for requests that wait, then for the bucket that lacks most. A request takes from
 // its own bucket, else a plain sandbox, else the spare of another runtime (its interpreter then
 // starts cold); else it queues, in order of arrival. Where sandboxes share one agent, one of its
@@ -472,8 +472,7 @@ static void decay_boosts(struct pool *p)
         return;
     p->next_decay_ns = now + BOOST_DECAY_NS;
     for (size_t i = 0; i < p->bucket_count; i++)
-        if (p->buckets[i].boost > 0)
-            p->buckets[i].boost--;
+        p->buckets[i].boost /= 2;
 }
 
 static void *keeper_main(void *arg)

@@ -227,7 +227,7 @@ class Rig:
 
     def at_rest(self):
         """Nothing runs, and the pool is as full as at the start: what a crowd made it keep beyond that
-        goes one by one, every ten seconds."""
+        goes by halves, every ten seconds."""
         pool = self.health()["pool"]
         self.full = self.full or pool["target"]
         return pool["running"] == 0 and pool["queued"] == 0 and pool["ready"] == self.full
