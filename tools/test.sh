@@ -37,15 +37,28 @@ sanitized() {
     meson test -C "$build/$name" --no-rebuild --quiet --print-errorlogs "$@"
 }
 
+# NAME COMMAND...: NAME is the build, or BUILD-LOG where the log is not called testlog.
 run() {
-    name=$1
+    name=$1 log=testlog
+    case $name in *-*) log=${name#*-} ;; esac
     shift
+    json=$build/${name%%-*}/meson-logs/$log.json
     echo "== tests: $name"
-    rm -f "$build/$name/meson-logs/testlog.json"
     start=$(date +%s)
     "$@" || echo "== tests: $name: some failed"
     echo "== tests: $name: $(($(date +%s) - start)) s"
-    logs="$logs $build/$name/meson-logs/testlog.json"
+    logs="$logs $json"
+}
+
+release() {
+    meson test -C "$build/release" --no-rebuild --quiet --print-errorlogs "$@"
+}
+
+await_machine() {
+    wait "$machine"
+    status=$?
+    cat "$build/machine-tests.log"
+    return "$status"
 }
 
 # What fails here is done again, and reported, by what needs it.
@@ -67,12 +80,18 @@ started=$(date +%s)
 wait
 echo "== tests: everything is built after $(($(date +%s) - started)) s"
 
+rm -f "$build"/*/meson-logs/*.json
 if [ -n "$suite" ]; then
-    run release meson test -C "$build/release" --no-rebuild --quiet --print-errorlogs --suite "$suite"
+    run release release --suite "$suite"
 else
+    # The test machine does not mind company, and neither do the sanitizers.
+    release --suite machine --logbase machine >"$build/machine-tests.log" 2>&1 &
+    machine=$!
+    jobs=$machine
     run asan sanitized asan address,undefined --suite unit --suite fuzz --suite integration
     run tsan sanitized tsan thread --suite unit --suite integration
-    run release meson test -C "$build/release" --no-rebuild --quiet --print-errorlogs
+    run release-machine await_machine
+    run release release --no-suite machine
 fi
 
 # shellcheck disable=SC2086 # a list of files
