@@ -2,6 +2,7 @@
 """Abuse of the API: requests instead of programs."""
 import concurrent.futures
 import json
+import re
 import socket
 import time
 
@@ -116,7 +117,7 @@ def strange_names(rig):
 def unknown_paths(rig):
     """What is not there is always the same 404, whatever it looks like."""
     said = set()
-    for path in ("/sandboxes/x/files?path=/", "/sandboxes/00000000-0000-4000-8000-000000000000", "/runs/1",
+    for path in ("/sandboxes/x/files?path=/", "/sandboxes/../x", "/runs/1",
                  "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//health", "/health/", "/health%00",
                  "/languages/../health", "/EXECUTE", "/" + "a" * 4000, "/debug/guest/../../health"):
         status, _, data = rig.service.request("GET", path)
@@ -125,6 +126,27 @@ def unknown_paths(rig):
     want(len(said) == 1 and next(iter(said))[0] == 404, "one 404 for all", said)
     for method in ("DELETE", "PUT", "GET", "PATCH", "TRACE", "PROPFIND"):
         want(rig.service.request(method, "/execute")[0] == 405, f"{method} is 405")
+    unknown_sandboxes(rig)
+
+
+def unknown_sandboxes(rig):
+    """Whatever an id looks like and whatever is asked of it, a sandbox that is not there is the same 404,
+    its own part of the message apart; and its data plane is the same 502."""
+    key = {"X-API-KEY": "e2b_" + "0" * 40, "Content-Type": "application/json"}
+    calls = (("GET", "", None), ("DELETE", "", None), ("POST", "/timeout", '{"timeout": 5}'),
+             ("POST", "/pause", "{}"), ("POST", "/connect", '{"timeout": 5}'), ("GET", "/metrics", None))
+    said, planes = set(), set()
+    for name in ("00000000-0000-4000-8000-000000000000", "i" + "a" * 20, "i" * 300, "%2e%2e", "x'--", "a%00b"):
+        for method, tail, body in calls:
+            status, _, data = rig.service.request(method, f"/sandboxes/{name}{tail}", body, key)
+            answer = json.loads(data)
+            said.add((status, answer["code"], re.sub('"[a-z0-9]*"', "ID", answer["message"])))
+    for name in ("i" + "a" * 20, "i" + "b" * 20):
+        status, _, data = rig.service.request("GET", "/files?path=/etc/passwd", None,
+                                              {"E2b-Sandbox-Id": name, "E2b-Sandbox-Port": "49983"})
+        planes.add((status, data.decode().replace(name, "ID")))
+    want(len(said) == 1 and next(iter(said))[0] == 404, "one 404 for all sandboxes", said)
+    want(len(planes) == 1 and next(iter(planes))[0] == 502, "one 502 for all data planes", planes)
 
 
 def other_sites(rig):
