@@ -14,14 +14,9 @@
 
 static void put_time(struct json_out *out)
 {
-    struct timespec now = clock_to_timespec(clock_real_ns());
-    struct tm tm;
-    char date[32];
-    char text[48];
+    char text[CLOCK_UTC_BYTES];
 
-    (void)gmtime_r(&now.tv_sec, &tm);
-    (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(text, sizeof(text), "%s.%03ldZ", date, now.tv_nsec / 1000000);
+    clock_format_utc(clock_real_ns(), text);
     json_put_str(out, "time", text);
 }
 

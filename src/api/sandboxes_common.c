@@ -116,14 +116,9 @@ const char *e2b_template(const char *name)
 
 void e2b_put_time(struct json_out *out, const char *key, uint64_t ms)
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    char date[32];
-    char text[48];
+    char text[CLOCK_UTC_BYTES];
 
-    (void)gmtime_r(&seconds, &tm);
-    (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(text, sizeof(text), "%s.%03uZ", date, (unsigned)(ms % 1000));
+    clock_format_utc(ms * NS_PER_MS, text);
     json_put_str(out, key, text);
 }
 

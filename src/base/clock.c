@@ -2,6 +2,7 @@
 #include "base/clock.h"
 
 #include <limits.h>
+#include <stdio.h>
 
 static uint64_t read_clock(clockid_t id)
 {
@@ -46,4 +47,15 @@ struct timespec clock_to_timespec(uint64_t ns)
         .tv_sec = (time_t)(ns / NS_PER_S),
         .tv_nsec = (long)(ns % NS_PER_S),
     };
+}
+
+void clock_format_utc(uint64_t real_ns, char ret[CLOCK_UTC_BYTES])
+{
+    struct timespec ts = clock_to_timespec(real_ns);
+    struct tm tm = {0};
+    size_t used;
+
+    (void)gmtime_r(&ts.tv_sec, &tm);
+    used = strftime(ret, CLOCK_UTC_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(ret + used, CLOCK_UTC_BYTES - used, ".%03ldZ", ts.tv_nsec / (long)NS_PER_MS);
 }

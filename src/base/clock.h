@@ -25,4 +25,10 @@ int clock_poll_ms(uint64_t deadline_ns);
 
 struct timespec clock_to_timespec(uint64_t ns);
 
+// Bytes of clock_format_utc()'s text, its NUL among them; years beyond 9999 have room as well.
+#define CLOCK_UTC_BYTES 40
+
+// A CLOCK_REALTIME as "2026-01-31T23:59:59.999Z" (RFC 3339, UTC, milliseconds).
+void clock_format_utc(uint64_t real_ns, char ret[CLOCK_UTC_BYTES]);
+
 #endif

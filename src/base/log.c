@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 1024
@@ -32,20 +31,16 @@ static void scrub(char *s, size_t len)
 
 static void emit(enum log_level level, const char *fmt, va_list ap)
 {
-    uint64_t now = clock_real_ns();
-    struct timespec ts = clock_to_timespec(now);
-    struct tm tm;
+    char time[CLOCK_UTC_BYTES];
     char line[LINE_MAX_BYTES];
     size_t used;
     int n;
 
     if (level > log_max)
         return;
-    (void)gmtime_r(&ts.tv_sec, &tm);
-    used = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-    n = snprintf(line + used, sizeof(line) - used, ".%03ldZ %s %s: ", ts.tv_nsec / 1000000,
-                 level_names[level], log_program);
-    used += (size_t)n;
+    clock_format_utc(clock_real_ns(), time);
+    used =
+        (size_t)snprintf(line, sizeof(line), "%s %s %s: ", time, level_names[level], log_program);
     n = vsnprintf(line + used, sizeof(line) - used - 1, fmt, ap);
     if (n < 0)
         return;

@@ -176,5 +176,15 @@ int main(void)
     test_fd_passing();
     CHECK_INT(clock_poll_ms(CLOCK_NEVER), -1);
     CHECK_INT(clock_poll_ms(0), 0);
+    {
+        char text[CLOCK_UTC_BYTES];
+
+        clock_format_utc(0, text);
+        CHECK_STR(text, "1970-01-01T00:00:00.000Z");
+        clock_format_utc(951868799ull * NS_PER_S + 999999999, text);
+        CHECK_STR(text, "2000-02-29T23:59:59.999Z");
+        clock_format_utc(UINT64_MAX, text);
+        CHECK_STR(text, "2554-07-21T23:34:33.709Z");
+    }
     return tap_done();
 }
