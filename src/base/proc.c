@@ -14,7 +14,7 @@
 
 #define SAFE_FD 64 // above every target number
 
-static void reset_signals(void)
+void proc_reset_signals(void)
 {
     sigset_t none;
 
@@ -50,7 +50,7 @@ static _Noreturn void child(const struct proc_spec *spec, pid_t parent, int stat
 {
     int r;
 
-    reset_signals();
+    proc_reset_signals();
     r = place_fds(spec, &status_fd);
     if (r == 0 && spec->own_group && setpgid(0, 0) < 0)
         r = -errno;

@@ -31,6 +31,9 @@ struct proc_spec {
 // *ret_pid set (the caller reaps it), or -errno, also of the exec.
 int proc_spawn(const struct proc_spec *spec, pid_t *ret_pid);
 
+// All signals to their defaults, and unblocked: as proc_spawn()'s child has them. Safe after fork.
+void proc_reset_signals(void);
+
 // For PID 1: leaves it behind with nothing to do but to reap, and goes on in a child, so that
 // programs whose parents ended do not pile up and nobody else need wait for them. Returns 0 in the
 // child, or -errno; in PID 1 only when the child ended, with 1.

@@ -5,6 +5,7 @@
 #include "jail/spawn.h"
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "jail/jail_internal.h"
 
 #include <errno.h>
@@ -35,16 +36,6 @@ static _Noreturn void fail(const char *what, int error, int status)
 {
     (void)dprintf(STDERR_FILENO, "%s: %s\n", what, strerror(error));
     _exit(status);
-}
-
-static void reset_signals(void)
-{
-    sigset_t none;
-
-    for (int s = 1; s < NSIG; s++)
-        (void)signal(s, SIG_DFL); // fails for those that have no other disposition
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 // First up and out of the way, so that no target overwrites a source.
@@ -161,7 +152,7 @@ static _Noreturn void search(const struct spawn_plan *p)
 
 static _Noreturn void child(const struct spawn_plan *p, const struct sock_fprog *filter)
 {
-    reset_signals();
+    proc_reset_signals();
     (void)setsid(); // a new process is never a group's leader
     place_stdio(p);
     join_groups(p);
