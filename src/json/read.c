@@ -156,17 +156,27 @@ int json_get_text(const struct json_in *in, const char *key, struct json_str *re
     return 0;
 }
 
-int json_get_u64(const struct json_in *in, const char *key, uint64_t min, uint64_t max,
-                 uint64_t *ret, struct err *err)
+// 1 with *ret, 0 when there is none.
+static int get_integer(const struct json_in *in, const char *key, json_int_t *ret, struct err *err)
 {
     const json_t *value = field(in, key);
-    json_int_t n;
 
     if (value == NULL)
         return 0;
     if (!json_is_integer(value))
         return json_fail(in, key, err, "must be an integer");
-    n = json_integer_value(value);
+    *ret = json_integer_value(value);
+    return 1;
+}
+
+int json_get_u64(const struct json_in *in, const char *key, uint64_t min, uint64_t max,
+                 uint64_t *ret, struct err *err)
+{
+    json_int_t n;
+    int r = get_integer(in, key, &n, err);
+
+    if (r <= 0)
+        return r;
     if (n < 0 || (uint64_t)n < min || (uint64_t)n > max)
         return json_fail(in, key, err, "must be between %llu and %llu", (unsigned long long)min,
                          (unsigned long long)max);
@@ -177,14 +187,11 @@ int json_get_u64(const struct json_in *in, const char *key, uint64_t min, uint64
 int json_get_i64(const struct json_in *in, const char *key, int64_t min, int64_t max, int64_t *ret,
                  struct err *err)
 {
-    const json_t *value = field(in, key);
     json_int_t n;
+    int r = get_integer(in, key, &n, err);
 
-    if (value == NULL)
-        return 0;
-    if (!json_is_integer(value))
-        return json_fail(in, key, err, "must be an integer");
-    n = json_integer_value(value);
+    if (r <= 0)
+        return r;
     if (n < min || n > max)
         return json_fail(in, key, err, "must be between %lld and %lld", (long long)min,
                          (long long)max);
