@@ -158,16 +158,25 @@ static int parse_create(const struct json_in *top, int version, uint64_t life_ma
     return want_empty(top, "mcp", JSON_KIND_OBJECT, "is not supported", err);
 }
 
+// Where a body may be left out, none is an empty object.
+static int read_body(const void *body, size_t len, bool optional, struct json_t **ret,
+                     struct err *err)
+{
+    if (len > SANDBOXES_BODY_MAX)
+        return err_field(err, ERR_TOO_LARGE, "body", "the body may have at most %u bytes",
+                         SANDBOXES_BODY_MAX);
+    if (len == 0 && optional)
+        return json_read("body", "{}", 2, ret, err);
+    return json_read("body", body, len, ret, err);
+}
+
 int create_parse(const void *body, size_t len, int version, uint64_t life_max_s,
                  struct create_request *ret, struct err *err)
 {
     struct json_in top;
 
     memset(ret, 0, sizeof(*ret));
-    if (len > SANDBOXES_BODY_MAX)
-        return err_field(err, ERR_TOO_LARGE, "body", "the body may have at most %u bytes",
-                         SANDBOXES_BODY_MAX);
-    if (json_read("body", body, len, &ret->tree, err) < 0)
+    if (read_body(body, len, false, &ret->tree, err) < 0)
         return -1;
     top = json_top(ret->tree);
     if (parse_create(&top, version, life_max_s, ret, err) == 0)
@@ -193,10 +202,7 @@ int seconds_parse(const void *body, size_t len, const char *key, bool required, 
     bool ignored = false;
     struct json_in top;
 
-    if (len > SANDBOXES_BODY_MAX)
-        return err_field(err, ERR_TOO_LARGE, "body", "the body may have at most %u bytes",
-                         SANDBOXES_BODY_MAX);
-    if (json_read("body", len == 0 ? "{}" : body, len == 0 ? 2 : len, &tree, err) < 0)
+    if (read_body(body, len, true, &tree, err) < 0)
         return -1;
     top = json_top(tree);
     if (json_known(&top, known, err) < 0 ||
@@ -217,10 +223,7 @@ int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_
     _cleanup_json_ struct json_t *tree = NULL;
     struct json_in top;
 
-    if (len > SANDBOXES_BODY_MAX)
-        return err_field(err, ERR_TOO_LARGE, "body", "the body may have at most %u bytes",
-                         SANDBOXES_BODY_MAX);
-    if (json_read("body", len == 0 ? "{}" : body, len == 0 ? 2 : len, &tree, err) < 0)
+    if (read_body(body, len, true, &tree, err) < 0)
         return -1;
     top = json_top(tree);
     if (json_known(&top, known, err) < 0 ||
