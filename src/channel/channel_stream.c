@@ -2,6 +2,7 @@
 //
 // Requests as their callers see them: send, wait for the status, read the body, close.
 #include "channel/channel_internal.h"
+#include "channel/nv.h"
 
 #include "base/clock.h"
 
@@ -76,33 +77,21 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
     return (ssize_t)n;
 }
 
-// nghttp2 copies names and values, so borrowed strings will do.
-static nghttp2_nv header(const char *name, const char *value)
-{
-    union {
-        const char *in;
-        uint8_t *out;
-    } n = {name}, v = {value};
-
-    return (nghttp2_nv){
-        .name = n.out, .value = v.out, .namelen = strlen(name), .valuelen = strlen(value)};
-}
-
 static int submit(struct channel *ch, const struct channel_request *req, struct channel_stream *s)
 {
     const bool connect = strcmp(req->method, "CONNECT") == 0;
-    nghttp2_nv headers[4 + CHANNEL_HEADERS_MAX] = {header(":method", req->method)};
+    nghttp2_nv headers[4 + CHANNEL_HEADERS_MAX] = {nv_header(":method", req->method)};
     nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_body};
     size_t count = 1;
     int32_t id;
 
-    headers[count++] = header(":authority", connect ? req->path : "csb");
+    headers[count++] = nv_header(":authority", connect ? req->path : "csb");
     if (!connect) {
-        headers[count++] = header(":scheme", "http");
-        headers[count++] = header(":path", req->path);
+        headers[count++] = nv_header(":scheme", "http");
+        headers[count++] = nv_header(":path", req->path);
     }
     for (size_t i = 0; i < req->header_count && i < CHANNEL_HEADERS_MAX; i++)
-        headers[count++] = header(req->headers[i].name, req->headers[i].value);
+        headers[count++] = nv_header(req->headers[i].name, req->headers[i].value);
     id = nghttp2_submit_request(ch->session, NULL, headers, count,
                                 s->finished && s->body.len == 0 ? NULL : &body, s);
     if (id < 0)

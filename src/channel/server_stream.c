@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a handler does with its stream: reads the request's headers, holds its body back, answers.
+#include "channel/nv.h"
 #include "channel/server_internal.h"
 
 #include <errno.h>
@@ -112,18 +113,6 @@ void server_stream_reset(struct server_stream *s)
                                     NGHTTP2_INTERNAL_ERROR);
 }
 
-// nghttp2 copies names and values, so borrowed strings will do.
-static nghttp2_nv header(const char *name, const char *value)
-{
-    union {
-        const char *in;
-        uint8_t *out;
-    } n = {name}, v = {value};
-
-    return (nghttp2_nv){
-        .name = n.out, .value = v.out, .namelen = strlen(name), .valuelen = strlen(value)};
-}
-
 int server_answer(struct server_stream *s, const struct server_answer *a)
 {
     nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_answer};
@@ -142,11 +131,11 @@ int server_answer(struct server_stream *s, const struct server_answer *a)
     if (r < 0)
         return r;
     (void)snprintf(digits, sizeof(digits), "%03d", a->status);
-    headers[count++] = header(":status", digits);
+    headers[count++] = nv_header(":status", digits);
     if (a->content_type != NULL)
-        headers[count++] = header("content-type", a->content_type);
+        headers[count++] = nv_header("content-type", a->content_type);
     for (size_t i = 0; i < a->header_count; i++)
-        headers[count++] = header(a->headers[i].name, a->headers[i].value);
+        headers[count++] = nv_header(a->headers[i].name, a->headers[i].value);
     r = nghttp2_submit_response(s->server->session, s->id, headers, count,
                                 a->len > 0 || a->more ? &body : NULL);
     if (r != 0)
