@@ -236,8 +236,10 @@ void live_add(struct live_table *t, struct live *l)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
-void live_put_end(struct live *l, uint64_t ms)
+void live_put_end(const struct live_table *t, struct live *l, uint64_t ms)
 {
+    if (ms > t->config.life_max_ms)
+        ms = t->config.life_max_ms;
     l->end_ms = clock_real_ns() / NS_PER_MS + ms;
     l->end_ns = clock_deadline_ms(ms);
 }
@@ -272,7 +274,7 @@ bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool ex
     (void)pthread_mutex_lock(&t->lock);
     ended = l->state != LIVE_RUNNING;
     if (!ended && (!extend_only || now_ms + ms > l->end_ms))
-        live_put_end(l, ms);
+        live_put_end(t, l, ms);
     end_ms = l->end_ms;
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INIT_MS     10000
 #define TRIES       3 // machines that may die on us
 #define OWN_ENV_MAX 3 // variables that every sandbox has
 
@@ -72,6 +71,13 @@ static int fill_pairs(struct live *l, const struct live_spec *spec)
     return add_pair(&l->env, "E2B_TEMPLATE_ID", l->template);
 }
 
+void live_put_shape(const struct live_table *t, struct live *l)
+{
+    l->cpus = t->config.cpus;
+    l->memory_mib = t->config.memory_mib;
+    l->disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
+}
+
 struct live *live_new(const struct live_table *t, const struct live_spec *spec)
 {
     struct live *l = calloc(1, sizeof(*l));
@@ -88,9 +94,7 @@ struct live *live_new(const struct live_table *t, const struct live_spec *spec)
     if (spec->private_traffic)
         id_hex(l->traffic_token, LIVE_TOKEN_LEN / 2);
     l->on_timeout = spec->on_timeout;
-    l->cpus = t->config.cpus;
-    l->memory_mib = t->config.memory_mib;
-    l->disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
+    live_put_shape(t, l);
     if (fill_pairs(l, spec) == 0)
         return l;
     live_unref(l);
@@ -190,7 +194,7 @@ static int take_machine(struct live_table *t, struct live *l, const struct live_
 
         if (engine_take(t->config.engine, spec->gone, spec->gone_arg, &s, err) < 0)
             return -1;
-        r = envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(INIT_MS), &why);
+        r = envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(LIVE_INIT_MS), &why);
         if (r < 0) {
             sandbox_free(s);
             *err = why;
@@ -225,8 +229,7 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
     }
     l->started_ms = clock_real_ns() / NS_PER_MS;
     l->since_ms = l->started_ms;
-    live_put_end(l, spec->timeout_ms < t->config.life_max_ms ? spec->timeout_ms
-                                                             : t->config.life_max_ms);
+    live_put_end(t, l, spec->timeout_ms);
     if (live_remember(t, l, err) < 0) {
         live_withdraw(t, &pending);
         live_unref(l);

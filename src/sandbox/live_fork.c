@@ -10,9 +10,6 @@
 #include "sandbox/lasting.h"
 #include "sandbox/live_internal.h"
 
-#define FREEZE_MS 60000
-#define INIT_MS   10000
-
 // A machine of the image, told that it is another's.
 static int bring_up(struct live_table *t, struct live *copy, struct driver_image *image,
                     struct err *err)
@@ -20,7 +17,7 @@ static int bring_up(struct live_table *t, struct live *copy, struct driver_image
     if (lasting_restore(t->config.engine, image, &copy->machine, err) < 0)
         return -1;
     return envd_init(copy->machine->channel, copy->env.list, copy->env.count,
-                     clock_deadline_ms(INIT_MS), err);
+                     clock_deadline_ms(LIVE_INIT_MS), err);
 }
 
 static struct live *make_copy(struct live_table *t, const struct live *l,
@@ -41,7 +38,7 @@ static struct live *make_copy(struct live_table *t, const struct live *l,
     copy->state = LIVE_RUNNING;
     copy->started_ms = clock_real_ns() / NS_PER_MS;
     copy->since_ms = copy->started_ms;
-    live_put_end(copy, timeout_ms < t->config.life_max_ms ? timeout_ms : t->config.life_max_ms);
+    live_put_end(t, copy, timeout_ms);
     if (live_remember(t, copy, err) < 0)
         goto fail;
     (void)live_ref(copy);
@@ -70,7 +67,8 @@ int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t tim
     if (now->state == LIVE_PAUSED)
         r = err_set(err, ERR_INVALID, "the sandbox is paused");
     else
-        r = ops->snapshot(now->machine->driver, false, clock_deadline_ms(FREEZE_MS), &image, err);
+        r = ops->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), &image,
+                          err);
     live_let_go(t, now);
     if (r < 0)
         return -1;

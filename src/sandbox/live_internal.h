@@ -11,7 +11,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define LIVE_SLOTS 256
+#define LIVE_SLOTS     256
+#define LIVE_FREEZE_MS 60000
+#define LIVE_INIT_MS   10000
 
 // Name and value are one allocation each.
 struct live_pairs {
@@ -107,7 +109,11 @@ void live_drop_image(struct live_table *t, struct live *l);
 // Makes the paused ones of a former run known again, and forgets the others.
 int live_recover(struct live_table *t, struct err *err);
 
-// Its time ends `ms` from now. Under the table's lock, or before it is known.
-void live_put_end(struct live *l, uint64_t ms);
+// Its time ends `ms` from now, or after the longest life there is. Under the table's lock, or
+// before it is known.
+void live_put_end(const struct live_table *t, struct live *l, uint64_t ms);
+
+// What is told of its machine: all have the template's.
+void live_put_shape(const struct live_table *t, struct live *l);
 
 #endif

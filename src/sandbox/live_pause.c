@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FREEZE_MS 60000
-
 static const struct driver_ops *ops_of(const struct live_table *t)
 {
     return t->config.engine->config.driver;
@@ -81,14 +79,14 @@ static int freeze(struct live_table *t, struct live *l, struct live *paused, str
     struct driver_image *image;
     struct err why = ERR_INIT;
 
-    if (ops->snapshot(s, true, clock_deadline_ms(FREEZE_MS), &image, err) < 0)
+    if (ops->snapshot(s, true, clock_deadline_ms(LIVE_FREEZE_MS), &image, err) < 0)
         return -1;
     if (!stores_images(t)) {
         paused->image = image;
         return 0;
     }
     if (ops->image_store(t->config.engine->driver, image, l->id, err) < 0) {
-        if (ops->resume(s, clock_deadline_ms(FREEZE_MS), &why) < 0)
+        if (ops->resume(s, clock_deadline_ms(LIVE_FREEZE_MS), &why) < 0)
             log_error("sandbox %s: %s", l->id, why.message);
         ops->image_free(image);
         return -1;
@@ -111,7 +109,7 @@ static int pause_seized(struct live_table *t, struct live *l, struct live **ret,
     if (live_remember(t, paused, err) < 0 || store_sync(t->config.store, err) < 0) {
         live_drop_image(t, paused);
         live_unref(paused);
-        if (ops_of(t)->resume(l->machine->driver, clock_deadline_ms(FREEZE_MS), &why) < 0)
+        if (ops_of(t)->resume(l->machine->driver, clock_deadline_ms(LIVE_FREEZE_MS), &why) < 0)
             log_error("sandbox %s: %s", l->id, why.message);
         return -1;
     }
@@ -168,7 +166,7 @@ static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_
     }
     next->state = LIVE_RUNNING;
     next->since_ms = clock_real_ns() / NS_PER_MS;
-    live_put_end(next, timeout_ms < t->config.life_max_ms ? timeout_ms : t->config.life_max_ms);
+    live_put_end(t, next, timeout_ms);
     if (live_remember(t, next, err) < 0) {
         live_unref(next);
         return -1;
@@ -253,9 +251,7 @@ static struct live *from_row(const struct live_table *t, const struct store_sand
     l->on_timeout = b->pause_on_timeout ? LIVE_PAUSE : LIVE_KILL;
     l->started_ms = b->started_ms;
     l->end_ms = b->end_ms;
-    l->cpus = t->config.cpus;
-    l->memory_mib = t->config.memory_mib;
-    l->disk_mib = t->config.memory_mib / 4;
+    live_put_shape(t, l);
     if (read_pairs(b->metadata, &l->metadata) == 0 && read_pairs(b->env, &l->env) == 0)
         return l;
     live_unref(l);
