@@ -250,3 +250,20 @@ int launch_harness_processes(const struct launch_harness *h)
         (void)closedir(dir);
     return count;
 }
+
+struct driver_config launch_harness_config(const struct launch_harness *h)
+{
+    const char *accel = getenv("ACCEL");
+
+    return (struct driver_config){
+        .state_dir_fd = h->state_fd,
+        .launch = h->client,
+        .kernel_path = h->kernel,
+        .initrd_path = h->initrd,
+        .rootfs_path = h->rootfs,
+        .accel = accel == NULL ? "tcg" : accel,
+        .tree_path = h->tree,
+        .agent_path = h->agent,
+        .runtimes_path = h->runtimes,
+    };
+}

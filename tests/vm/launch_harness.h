@@ -8,6 +8,7 @@
 #define CSB_TESTS_VM_LAUNCH_HARNESS_H
 
 #include "base/err.h"
+#include "driver/driver.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -33,6 +34,9 @@ int launch_harness_start(struct launch_harness *h, bool agents, struct err *err)
 int launch_harness_restart(struct launch_harness *h, struct err *err);
 // Ends csb-launch and removes the directory. Returns csb-launch's wait status.
 int launch_harness_stop(struct launch_harness *h);
+
+// For a driver on it; ACCEL in the environment is the accelerator, default "tcg". Borrows from `h`.
+struct driver_config launch_harness_config(const struct launch_harness *h);
 
 // The number of processes below csb-launch.
 int launch_harness_processes(const struct launch_harness *h);

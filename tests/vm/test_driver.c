@@ -583,7 +583,6 @@ static void run_suite(void)
 
 static bool use_launcher(bool process)
 {
-    const char *accel = getenv("ACCEL");
     const char *suite = getenv("CSB_TEST_SUITE");
     struct err err = ERR_INIT;
 
@@ -596,17 +595,7 @@ static bool use_launcher(bool process)
             tap_ok(false, "the launcher starts: %s", err.message);
         return false;
     }
-    config = (struct driver_config){
-        .state_dir_fd = harness.state_fd,
-        .launch = harness.client,
-        .kernel_path = harness.kernel,
-        .initrd_path = harness.initrd,
-        .rootfs_path = harness.rootfs,
-        .accel = accel == NULL ? "tcg" : accel,
-        .tree_path = harness.tree,
-        .agent_path = harness.agent,
-        .runtimes_path = harness.runtimes,
-    };
+    config = launch_harness_config(&harness);
     return true;
 }
 

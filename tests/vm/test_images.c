@@ -659,7 +659,6 @@ static void test_damage(void)
 
 static bool use_launcher(void)
 {
-    const char *accel = getenv("ACCEL");
     struct err err = ERR_INIT;
 
     ops = &driver_qemu;
@@ -671,14 +670,7 @@ static bool use_launcher(void)
             tap_ok(false, "the launcher starts: %s", err.message);
         return false;
     }
-    config = (struct driver_config){
-        .state_dir_fd = harness.state_fd,
-        .launch = harness.client,
-        .kernel_path = harness.kernel,
-        .initrd_path = harness.initrd,
-        .rootfs_path = harness.rootfs,
-        .accel = accel == NULL ? "tcg" : accel,
-    };
+    config = launch_harness_config(&harness);
     return true;
 }
 

@@ -216,7 +216,6 @@ static void test_death(void)
 
 static bool use_launcher(void)
 {
-    const char *accel = getenv("ACCEL");
     struct err err = ERR_INIT;
 
     ops = is_process ? &driver_process : &driver_qemu;
@@ -227,17 +226,7 @@ static bool use_launcher(void)
             tap_ok(false, "the launcher starts: %s", err.message);
         return false;
     }
-    config = (struct driver_config){
-        .state_dir_fd = harness.state_fd,
-        .launch = harness.client,
-        .kernel_path = harness.kernel,
-        .initrd_path = harness.initrd,
-        .rootfs_path = harness.rootfs,
-        .accel = accel == NULL ? "tcg" : accel,
-        .tree_path = harness.tree,
-        .agent_path = harness.agent,
-        .runtimes_path = harness.runtimes,
-    };
+    config = launch_harness_config(&harness);
     return true;
 }
 
