@@ -8,6 +8,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#define SOON clock_deadline_ms(10000)
+
+#include "channel_peer.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -21,7 +24,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define SOON         clock_deadline_ms(10000)
 #define BIG_BYTES    (20u << 20)
 #define PARALLEL     24
 #define PARALLEL_LEN (400u << 10)
@@ -179,25 +181,8 @@ static const struct server_callbacks callbacks = {
 static void *peer_main(void *arg)
 {
     struct peer *peer = arg;
-    int r = 0;
 
-    while (r == 0 && !peer->kill) {
-        struct pollfd p[2] = {
-            {.fd = peer->fd,
-             .events = (short)(POLLIN | (server_wants_write(peer->server) ? POLLOUT : 0))},
-            {.fd = peer->stop_fd, .events = POLLIN},
-        };
-
-        (void)poll(p, 2, -1);
-        if (p[1].revents != 0)
-            break;
-        if (p[0].revents & POLLOUT)
-            r = server_writable(peer->server);
-        if (r == 0 && (p[0].revents & (POLLIN | POLLHUP)))
-            r = server_readable(peer->server);
-    }
-    server_free(peer->server);
-    fd_close(&peer->fd);
+    peer_serve(peer->server, &peer->fd, peer->stop_fd, &peer->kill);
     return NULL;
 }
 
@@ -219,19 +204,7 @@ static void peer_start(struct peer *peer, int fd, size_t body_max)
 
 static void peer_stop(struct peer *peer)
 {
-    const uint64_t one = 1;
-
-    (void)!write(peer->stop_fd, &one, sizeof(one));
-    (void)pthread_join(peer->thread, NULL);
-    fd_close(&peer->stop_fd);
-}
-
-static void wait_for(atomic_int *value, int want)
-{
-    uint64_t deadline = SOON;
-
-    while (atomic_load(value) < want && clock_mono_ns() < deadline)
-        (void)poll(NULL, 0, 1);
+    peer_end(peer->thread, &peer->stop_fd);
 }
 
 // ---- shared ----

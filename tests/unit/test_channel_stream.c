@@ -7,6 +7,10 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#define SOON clock_deadline_ms(10000)
+
+#include "channel_big.h"
+#include "channel_peer.h"
 #include "tap.h"
 
 #include <poll.h>
@@ -15,9 +19,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define SOON      clock_deadline_ms(10000)
-#define BIG_BYTES (20u << 20)
 
 // ---- a peer: echoes with back pressure; /hold takes nothing; /early answers at once ----
 
@@ -131,25 +132,8 @@ static const struct server_callbacks callbacks = {
 static void *peer_main(void *arg)
 {
     struct peer *peer = arg;
-    int r = 0;
 
-    while (r == 0) {
-        struct pollfd p[2] = {
-            {.fd = peer->fd,
-             .events = (short)(POLLIN | (server_wants_write(peer->server) ? POLLOUT : 0))},
-            {.fd = peer->stop_fd, .events = POLLIN},
-        };
-
-        (void)poll(p, 2, -1);
-        if (p[1].revents != 0)
-            break;
-        if (p[0].revents & POLLOUT)
-            r = server_writable(peer->server);
-        if (r == 0 && (p[0].revents & (POLLIN | POLLHUP)))
-            r = server_readable(peer->server);
-    }
-    server_free(peer->server);
-    fd_close(&peer->fd);
+    peer_serve(peer->server, &peer->fd, peer->stop_fd, &(const bool){false});
     return NULL;
 }
 
@@ -175,19 +159,7 @@ static struct channel *open_peer(struct peer *peer)
 
 static void peer_stop(struct peer *peer)
 {
-    const uint64_t one = 1;
-
-    (void)!write(peer->stop_fd, &one, sizeof(one));
-    (void)pthread_join(peer->thread, NULL);
-    fd_close(&peer->stop_fd);
-}
-
-static void wait_for(atomic_int *value, int want)
-{
-    uint64_t deadline = SOON;
-
-    while (atomic_load(value) < want && clock_mono_ns() < deadline)
-        (void)poll(NULL, 0, 1);
+    peer_end(peer->thread, &peer->stop_fd);
 }
 
 static struct channel_stream *begin(struct channel *ch, const char *method, const char *path,
@@ -200,36 +172,7 @@ static struct channel_stream *begin(struct channel *ch, const char *method, cons
     return s;
 }
 
-static uint8_t pattern(size_t i)
-{
-    return (uint8_t)(i + (i >> 8) * 7u + (i >> 16) * 3u);
-}
-
 // ---- tests ----
-
-static void *write_big(void *arg)
-{
-    struct channel_stream *s = arg;
-    struct err err = ERR_INIT;
-
-    for (size_t at = 0; at < BIG_BYTES;) {
-        uint8_t chunk[50000];
-        size_t n = BIG_BYTES - at < sizeof(chunk) ? BIG_BYTES - at : sizeof(chunk);
-        ssize_t put;
-
-        for (size_t i = 0; i < n; i++)
-            chunk[i] = pattern(at + i);
-        put = channel_write(s, chunk, n, SOON, &err);
-        if (put <= 0) {
-            printf("# write: %s\n", err.message);
-            channel_stream_cancel(s);
-            return NULL;
-        }
-        at += (size_t)put;
-    }
-    channel_finish(s);
-    return NULL;
-}
 
 // Both ways at once, more than all queues hold: a thread writes, this one reads.
 static void test_both_ways(const char *method, const char *path)
@@ -239,24 +182,16 @@ static void test_both_ways(const char *method, const char *path)
     struct channel *ch = open_peer(&peer);
     struct channel_stream *s = begin(ch, method, path, &err);
     pthread_t writer;
-    size_t at = 0;
-    bool same = true;
+    size_t at;
+    bool same;
     int status = 0;
-    ssize_t n;
 
-    (void)pthread_create(&writer, NULL, write_big, s);
+    (void)pthread_create(&writer, NULL, big_write, s);
     CHECK_INT(channel_status(s, SOON, &status, &err), 0);
     CHECK_INT(status, 200);
-    do {
-        uint8_t chunk[20000];
-
-        n = channel_read(s, chunk, sizeof(chunk), SOON, &err);
-        for (ssize_t i = 0; i < n; i++)
-            same = same && chunk[i] == pattern(at + (size_t)i);
-        at += n > 0 ? (size_t)n : 0;
-    } while (n > 0);
+    at = big_read(s, &same, &err);
     (void)pthread_join(writer, NULL);
-    CHECK_MSG(n == 0 && at == BIG_BYTES && same, "%s: 20 MiB go there and back intact", method);
+    CHECK_MSG(at == BIG_BYTES && same, "%s: 20 MiB go there and back intact", method);
     channel_stream_close(s);
     channel_close(ch);
     peer_stop(&peer);

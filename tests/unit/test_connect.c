@@ -6,6 +6,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#define SOON clock_deadline_ms(15000)
+
+#include "channel_big.h"
 #include "tap.h"
 
 #include <arpa/inet.h>
@@ -14,14 +17,6 @@
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define SOON      clock_deadline_ms(15000)
-#define BIG_BYTES (20u << 20)
-
-static uint8_t pattern(size_t i)
-{
-    return (uint8_t)(i + (i >> 8) * 7u + (i >> 16) * 3u);
-}
 
 // Listens on a free port of either loopback.
 static int serve(int family, uint16_t *ret_port)
@@ -70,28 +65,6 @@ static void *echo_main(void *arg)
     return NULL;
 }
 
-static void *write_main(void *arg)
-{
-    struct err err = ERR_INIT;
-
-    for (size_t at = 0; at < BIG_BYTES;) {
-        uint8_t chunk[50000];
-        size_t n = BIG_BYTES - at < sizeof(chunk) ? BIG_BYTES - at : sizeof(chunk);
-        ssize_t put;
-
-        for (size_t i = 0; i < n; i++)
-            chunk[i] = pattern(at + i);
-        put = channel_write(arg, chunk, n, SOON, &err);
-        if (put <= 0) {
-            printf("# write: %s\n", err.message);
-            return NULL;
-        }
-        at += (size_t)put;
-    }
-    channel_finish(arg);
-    return NULL;
-}
-
 static void test_echo(int family)
 {
     uint16_t port = 0;
@@ -99,10 +72,9 @@ static void test_echo(int family)
     struct err err = ERR_INIT;
     pthread_t server, writer;
     struct channel_stream *s;
-    size_t at = 0;
-    bool same = true;
+    size_t at;
+    bool same;
     int status;
-    ssize_t n;
 
     if (listener < 0) {
         printf("# no loopback of that family here\n");
@@ -111,19 +83,11 @@ static void test_echo(int family)
     (void)pthread_create(&server, NULL, echo_main, &listener);
     s = dial(port, &status);
     CHECK_INT(status, 200);
-    (void)pthread_create(&writer, NULL, write_main, s);
-    do {
-        uint8_t chunk[20000];
-
-        n = channel_read(s, chunk, sizeof(chunk), SOON, &err);
-        for (ssize_t i = 0; i < n; i++)
-            same = same && chunk[i] == pattern(at + (size_t)i);
-        at += n > 0 ? (size_t)n : 0;
-    } while (n > 0);
+    (void)pthread_create(&writer, NULL, big_write, s);
+    at = big_read(s, &same, &err);
     (void)pthread_join(writer, NULL);
     (void)pthread_join(server, NULL);
-    CHECK_MSG(n == 0 && at == BIG_BYTES && same,
-              "IPv%d: 20 MiB there and back, the end of either passed on",
+    CHECK_MSG(at == BIG_BYTES && same, "IPv%d: 20 MiB there and back, the end of either passed on",
               family == AF_INET ? 4 : 6);
     channel_stream_close(s);
     fd_close(&listener);
