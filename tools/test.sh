@@ -37,12 +37,10 @@ sanitized() {
     meson test -C "$build/$name" --no-rebuild --quiet --print-errorlogs "$@"
 }
 
-# NAME COMMAND...: NAME is the build, or BUILD-LOG where the log is not called testlog.
+# BUILD LOG COMMAND...
 run() {
-    name=$1 log=testlog
-    case $name in *-*) log=${name#*-} ;; esac
-    shift
-    json=$build/${name%%-*}/meson-logs/$log.json
+    name="$1 $2" json=$build/$1/meson-logs/$2.json
+    shift 2
     echo "== tests: $name"
     start=$(date +%s)
     "$@" || echo "== tests: $name: some failed"
@@ -82,16 +80,16 @@ echo "== tests: everything is built after $(($(date +%s) - started)) s"
 
 rm -f "$build"/*/meson-logs/*.json
 if [ -n "$suite" ]; then
-    run release release --suite "$suite"
+    run release testlog release --suite "$suite"
 else
     # The test machine does not mind company, and neither do the sanitizers.
     release --suite machine --logbase machine >"$build/machine-tests.log" 2>&1 &
     machine=$!
     jobs=$machine
-    run asan sanitized asan address,undefined --suite unit --suite fuzz --suite integration
-    run tsan sanitized tsan thread --suite unit --suite integration
-    run release-machine await_machine
-    run release release --no-suite machine
+    run asan testlog sanitized asan address,undefined --suite unit --suite fuzz --suite integration
+    run tsan testlog sanitized tsan thread --suite unit --suite integration
+    run release machine await_machine
+    run release testlog release --no-suite machine
 fi
 
 # shellcheck disable=SC2086 # a list of files

@@ -24,6 +24,7 @@ import time
 import lists
 from sides import Agent, Inside, Outside, honest_tree, key_of
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from full import FULL  # noqa: E402
 from tap import Tap  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -43,7 +44,6 @@ LONGEST = ("test_multiprocessing_fork", "test_asyncio", "test_ssl", "test_io", "
 SLOW = """asyncio bz2 compile compileall datetime decimal email faulthandler ftplib imaplib importlib io
     itertools json logging lzma multiprocessing_main_handling pdb poplib pydoc queue source_encoding ssl
     support sys_settrace tarfile trace unittest xmlrpc zipfile"""
-FULL = os.environ.get("CSB_TEST_FULL", "") not in ("", "0")
 TRIES = 3
 WIDTH = 4 # much of the suite waits
 

@@ -14,7 +14,8 @@ import traceback
 import service as base
 from host import Host, differences, private_mounts
 from model import Run, World, Wrong, check_result, want
-from service import FULL, Service, wait_until
+from full import FULL
+from service import Service, wait_until
 
 CANARY = "print(6*7)"
 SECRET = "csb-canary-secret-5f1d8e"  # in the service's environment; no run may ever show it

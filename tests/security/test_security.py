@@ -20,6 +20,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "service"), str(HERE.parent / "lib")]
+from full import FULL  # noqa: E402
 import rows_api  # noqa: E402
 import rows_faults  # noqa: E402
 import rows_files  # noqa: E402
@@ -29,7 +30,6 @@ import rows_network  # noqa: E402
 import rows_processes  # noqa: E402
 import rows_resources  # noqa: E402
 from rig import Rig  # noqa: E402
-from service import FULL  # noqa: E402
 from tap import Tap  # noqa: E402
 
 # The faults come last: they kill the service.

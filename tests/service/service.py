@@ -3,7 +3,7 @@
 
 Paths come from the environment: CSB_BUILD (the meson build directory), CSB_IMAGE_DIR, and
 CSB_TEST_STATE (state directory, kept between programs so that the template is built once).
-CSB_TEST_ISOLATION is the boundary to test: microvm (the default) or process. CSB_TEST_FULL=1: all of it.
+CSB_TEST_ISOLATION is the boundary to test: microvm (the default) or process.
 A service ends when its test does, however that ends.
 """
 import http.client
@@ -28,8 +28,6 @@ DAEMON = BUILD / "src/daemon/codesandboxd"
 CSB = BUILD / "src/cli/csb"
 CGROUP = cgroup_name()
 ISOLATION = os.environ.get("CSB_TEST_ISOLATION", "microvm")
-# Everything, however long emulated processors take for it (make test-full).
-FULL = os.environ.get("CSB_TEST_FULL", "") not in ("", "0")
 
 
 def free_port():

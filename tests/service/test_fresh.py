@@ -8,7 +8,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import FULL, ISOLATION, Service  # noqa: E402
+from full import FULL  # noqa: E402
+from service import ISOLATION, Service  # noqa: E402
 from tap import Tap  # noqa: E402
 
 # A run of an emulated machine takes more than a second: all of them with CSB_TEST_FULL=1.

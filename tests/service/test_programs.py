@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import FULL, IMAGE, ISOLATION, SOURCE, STATE, Service  # noqa: E402
+from full import FULL  # noqa: E402
+from service import IMAGE, ISOLATION, SOURCE, STATE, Service  # noqa: E402
 
 
 def main():
