@@ -10,7 +10,7 @@ TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "tally"
 
 PROGRAMS = {
     "good": "echo 'ok 1 - a'; echo 'ok 2 - b'; echo 1..2",
-    "bad": "echo 'ok 1 - a'; echo 'not ok 2 - b'; echo 1..2; exit 1",
+    "bad": "echo 'ok 1 - a'; echo 'not ok 2 - b'; echo '#   b is 3'; echo 1..2; exit 1",
     "crash": "echo 'ok 1 - a'; kill -SEGV $$",
     "hang": "echo 'ok 1 - a'; sleep 60",
     "skip": "echo 'ok 1 # SKIP no such device'; echo 1..1",
@@ -43,14 +43,20 @@ def tally(names):
         subprocess.run(["meson", "test", "-C", "b"], cwd=root, capture_output=True)
         log = root / "b" / "meson-logs" / "testlog.json"
         out = subprocess.run([sys.executable, str(TOOL), str(log)], capture_output=True, text=True)
-        return out.returncode, out.stdout.strip().splitlines()[-1]
+        return out.returncode, out.stdout.splitlines()
 
 
-check(tally(["good"]) == (0, "2 passed, 0 failed, 0 skipped"), "checks are counted, not programs")
-check(tally(["bad"]) == (1, "1 passed, 1 failed, 0 skipped"), "a failing check fails")
-check(tally(["crash"]) == (1, "1 passed, 1 failed, 0 skipped"), "a crash after a check fails")
-check(tally(["hang"]) == (1, "1 passed, 1 failed, 0 skipped"), "a hang fails")
-check(tally(["good", "skip"]) == (0, "2 passed, 0 failed, 1 skipped"), "a skip is shown")
+def ends(names, code, line):
+    status, lines = tally(names)
+    return status == code and lines[-1] == line
+
+
+check(ends(["good"], 0, "2 passed, 0 failed, 0 skipped"), "checks are counted, not programs")
+check(ends(["bad"], 1, "1 passed, 1 failed, 0 skipped"), "a failing check fails")
+check(ends(["crash"], 1, "1 passed, 1 failed, 0 skipped"), "a crash after a check fails")
+check(ends(["hang"], 1, "1 passed, 1 failed, 0 skipped"), "a hang fails")
+check(ends(["good", "skip"], 0, "2 passed, 0 failed, 1 skipped"), "a skip is shown")
+check("    #   b is 3" in tally(["bad"])[1], "what a failing check says is shown")
 check(tally(["skip"])[0] == 1, "only skips is nothing run")
 check(tally(["empty"])[0] == 1, "a program that says nothing fails")
 check(tally(["plan"])[0] == 1, "a program that stops before its plan fails")
