@@ -112,11 +112,12 @@ install_packages() {
     while IFS= read -r option; do
         set -- "$@" --aptopt="$option"
     done <"$tmp/apt.conf"
-    for path in doc man info locale lintian bug; do
+    for path in doc man info locale lintian bug unicode; do
         set -- "$@" --dpkgopt="path-exclude=/usr/share/$path/*"
     done
+    # shellcheck disable=SC2086
     set -- "$@" --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-        --include="$(echo "$PACKAGES" | tr ' ' ,)" \
+        --include="$(echo $PACKAGES $INTERPRETER_PACKAGES | tr ' ' ,)" \
         --customize-hook="$(printf '%s' "$kernel_hook" | sed "s/KERNEL/$KERNEL_PACKAGE/")"
     printf '%s\n' "$sources" | mmdebstrap "$@" "$SUITE" "$tmp/packages.tar" -
 }

@@ -72,6 +72,10 @@ trim() {
 # The image gives every file the same time stamp, and a .pyc holds its source's: they are compiled
 # again against that stamp, or the interpreter would find each one stale and compile it anew.
 compile_python() {
+    # The tests of libraries are half of their size. A .pth is read by every Python that starts:
+    # these are shims of setuptools, and of a name space that needs none.
+    find "$tree/usr/lib/python3/dist-packages" -name tests -type d -prune -exec rm -rf {} +
+    rm -f "$tree"/usr/lib/python3/dist-packages/*.pth
     find "$tree/usr/lib" "$tree/usr/share" -name '__pycache__' -type d -prune -exec rm -rf {} +
     find "$tree/usr/lib" "$tree/usr/share" -name '*.py' -exec \
         touch -h -d "@$SOURCE_DATE_EPOCH" {} +
@@ -132,6 +136,8 @@ check() {
         for program in bash git curl sudo ps cc; do
             command -v "$program"
         done
+        MPLBACKEND=agg python3 -c "import IPython, pandas, matplotlib.pyplot as plt
+plt.plot([1]); plt.savefig(\"/tmp/plot.png\")"
         python3 --version
         rustc --version
     ' sh "$SUPPORT_DIR"
