@@ -107,6 +107,11 @@ struct run_request {
     // NULL.
     bool (*gone)(void *arg);
     void *gone_arg;
+    bool background; // waits for a sandbox behind every run that is not
+    // Called by run_open() when a sandbox is at hand and nothing was sent to any yet: at -1 with
+    // *err filled (not ERR_GONE) the program goes nowhere. May block. May be NULL.
+    int (*on_handover)(void *arg, struct err *err);
+    void *handover_arg;
 };
 
 enum run_reason {

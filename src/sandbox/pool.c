@@ -56,6 +56,7 @@ struct bucket {
 
 struct waiter {
     size_t bucket;
+    bool background; // behind all that are not
     pthread_cond_t cond;
     struct sandbox *given;
     struct waiter *next;
@@ -610,8 +611,9 @@ static void enqueue(struct pool *p, struct waiter *w)
 {
     struct waiter **at = &p->waiters;
 
-    while (*at != NULL)
+    while (*at != NULL && (w->background || !(*at)->background))
         at = &(*at)->next;
+    w->next = *at;
     *at = w;
     p->waiter_count++;
 }
@@ -659,7 +661,7 @@ static int wait_served(struct pool *p, struct waiter *w, const struct pool_wait 
 static int queue_up(struct pool *p, size_t bucket, const struct pool_wait *wait,
                     struct sandbox **ret, struct err *err)
 {
-    struct waiter w = {.bucket = bucket};
+    struct waiter w = {.bucket = bucket, .background = wait != NULL && wait->background};
     int r;
 
     if (p->waiter_count >= p->config.queue_max)
@@ -704,7 +706,7 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
             p->buckets[bucket].boost < p->running + p->waiter_count + 1 &&
             wanted(p) < p->config.max)
             p->buckets[bucket].boost++;
-        if (p->waiters == NULL)
+        if (p->waiters == NULL || (p->waiters->background && !(wait != NULL && wait->background)))
             s = take_for(p, bucket);
         if (s != NULL)
             p->running++;

@@ -34,6 +34,7 @@ struct pool_status {
 struct pool_wait {
     bool (*gone)(void *arg); // polled every 250 ms while waiting; may be NULL
     void *arg;
+    bool background; // whoever is not goes first
 };
 
 // Starts the threads; nothing is made before pool_set_template().

@@ -33,6 +33,7 @@ struct run {
     struct channel_stream *stream;
     bool (*gone)(void *arg);
     void *gone_arg;
+    bool announced; // on_handover() allowed it
     uint64_t deadline_ns;
     uint64_t sent_ns;
     uint64_t patience_ns; // how long the agent may make us wait in all
@@ -107,10 +108,21 @@ static int encode(const struct run *r, const struct program *p, const struct san
     return agent_encode_run(&how, ret, err);
 }
 
+// Before the first sandbox that gets the program; others are of the same run.
+static int announce(struct run *r, const struct program *p, struct err *err)
+{
+    if (p->req.on_handover == NULL || r->announced)
+        return 0;
+    if (p->req.on_handover(p->req.handover_arg, err) < 0)
+        return -1;
+    r->announced = true;
+    return 0;
+}
+
 // Takes a sandbox and sends the program to it. On failure nothing was sent and no sandbox is held.
 static int send_program(struct run *r, const struct program *p, struct err *err)
 {
-    struct pool_wait wait = {.gone = r->gone, .arg = r->gone_arg};
+    struct pool_wait wait = {.gone = r->gone, .arg = r->gone_arg, .background = p->req.background};
     struct pool *pool = r->engine->pool;
     _cleanup_buf_ struct buf body = BUF_INIT;
     uint64_t start = clock_mono_ns();
@@ -121,7 +133,7 @@ static int send_program(struct run *r, const struct program *p, struct err *err)
         return -1;
     r->sent_ns = clock_mono_ns();
     r->result.queue_ns += r->sent_ns - start;
-    if (encode(r, p, s, &body, err) == 0 &&
+    if (encode(r, p, s, &body, err) == 0 && announce(r, p, err) == 0 &&
         channel_send(s->channel,
                      &(struct channel_request){
                          .method = "POST", .path = "/run", .body = body.data, .body_len = body.len},

@@ -247,6 +247,100 @@ static void test_bursts(void)
     engine_free(c.engine, 1000);
 }
 
+// Runs of both kinds that wait for the same sandbox, and a word before the program is sent.
+struct waiting {
+    struct engine *engine;
+    bool background;
+    atomic_int *order;
+    int place; // in which they came to their turn
+};
+
+static int note_turn(void *arg, struct err *err)
+{
+    struct waiting *w = arg;
+
+    (void)err;
+    w->place = ++*w->order;
+    return 0;
+}
+
+static int refuse(void *arg, struct err *err)
+{
+    ++*(int *)arg;
+    return err_set(err, ERR_CANCELLED, "not now");
+}
+
+static int open_short(struct engine *e, bool background, int (*on_handover)(void *, struct err *),
+                      void *arg)
+{
+    static const char code[] = "sleep 50\n";
+    struct run_file file = {fake_rt->source, (const uint8_t *)code, strlen(code)};
+    struct run_request req = {
+        .runtime = fake_rt,
+        .files = &file,
+        .file_count = 1,
+        .limits = {5000, 5000, 64 << 20, 16, 1 << 20, 16 << 20},
+        .background = background,
+        .on_handover = on_handover,
+        .handover_arg = arg,
+    };
+    struct err err = ERR_INIT;
+    struct run *r = NULL;
+    bool may_have_run = false;
+
+    if (run_open(e, &req, &r, &may_have_run, &err) < 0)
+        return (int)err.code + (may_have_run ? 100 : 0);
+    run_close(r);
+    return 0;
+}
+
+static void *waiting_main(void *arg)
+{
+    struct waiting *w = arg;
+
+    (void)open_short(w->engine, w->background, note_turn, w);
+    return NULL;
+}
+
+static bool queued(struct engine *e, uint32_t count)
+{
+    uint64_t deadline = clock_deadline_ms(5000);
+    struct engine_status st;
+
+    do {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        engine_status(e, &st);
+    } while (st.queued < count && clock_mono_ns() < deadline);
+    return st.queued >= count;
+}
+
+static void test_background(void)
+{
+    struct engine *e = start(1, 1, 8, 20000);
+    struct client holder = {.engine = e};
+    atomic_int order = 0;
+    struct waiting background = {.engine = e, .background = true, .order = &order};
+    struct waiting front = {.engine = e, .order = &order};
+    pthread_t threads[3];
+    int asked = 0;
+
+    CHECK(reaches(e, 1));
+    CHECK_INT(open_short(e, true, refuse, &asked), ERR_CANCELLED);
+    CHECK_INT(asked, 1);
+    CHECK(reaches(e, 1));
+    (void)pthread_create(&threads[0], NULL, client_main, &holder);
+    for (struct engine_status st = {0}; st.running == 0; engine_status(e, &st))
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    (void)pthread_create(&threads[1], NULL, waiting_main, &background);
+    CHECK(queued(e, 1));
+    (void)pthread_create(&threads[2], NULL, waiting_main, &front);
+    for (int i = 0; i < 3; i++)
+        (void)pthread_join(threads[i], NULL);
+    CHECK_MSG(front.place == 1 && background.place == 2, "background goes last: %d, %d",
+              front.place, background.place);
+    engine_free(e, 1000);
+}
+
 int main(void)
 {
     load_runtimes();
@@ -254,6 +348,7 @@ int main(void)
     test_bad_agents();
     test_cancel_and_busy();
     test_bursts();
+    test_background();
     runtime_table_free(runtimes);
     return tap_done();
 }
