@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,14 +25,29 @@ static int fail(const struct err *err)
 
 static int usage(void)
 {
-    (void)fprintf(stderr,
-                  "usage: csb key create [NAME]\n"
-                  "       csb key list\n"
-                  "       csb key revoke ID\n\n"
-                  "The service is that of STATE_DIR: of the environment, else of "
-                  "%s, else build/state.\n",
-                  CONFIG_DEFAULT_FILE);
+    (void)fprintf(
+        stderr,
+        "usage: csb key create [--tenant=TENANT] [--role=run|admin] [NAME]\n"
+        "       csb key list\n"
+        "       csb key revoke ID\n\n"
+        "A key belongs to a tenant, who is limited as one; without --tenant it is a tenant "
+        "of its own.\n"
+        "admin may also read /metrics and /debug/guest.\n"
+        "The service is that of STATE_DIR: of the environment, else of "
+        "%s, else build/state.\n",
+        CONFIG_DEFAULT_FILE);
     return CLI_EXIT_USAGE;
+}
+
+// What the service makes when it starts, so that a service that is to be reached by others can have
+// a key before.
+static int make_dir(const struct config *c, const char *path, struct err *err)
+{
+    if ((mkdir(c->state_dir, 0755) < 0 && errno != EEXIST) || mkdir(path, 0700) < 0)
+        return err_sys(err, errno, "%s (STATE_DIR says where)", path);
+    if (geteuid() == 0 && chown(path, (uid_t)c->uid_base, (gid_t)c->uid_base) < 0)
+        return err_sys(err, errno, "%s", path);
+    return 0;
 }
 
 static int open_store(struct store **ret, struct err *err)
@@ -46,21 +62,46 @@ static int open_store(struct store **ret, struct err *err)
         config_load_env(&config, environ, err) < 0)
         return -1;
     (void)snprintf(path, sizeof(path), "%s/store", config.state_dir);
+    if (access(path, F_OK) < 0 && errno == ENOENT && make_dir(&config, path, err) < 0)
+        return -1;
     dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
-        return err_sys(err, errno,
-                       "%s (the service makes it when it first starts; STATE_DIR says where)",
-                       path);
+        return err_sys(err, errno, "%s (STATE_DIR says where)", path);
     return store_open(dir, STORE_SYNC_POWER, ret, err);
 }
 
-static int create(struct store *s, const char *name)
+struct new_key {
+    const char *name;
+    const char *tenant; // NULL: its own
+    bool admin;
+};
+
+// False: it is not said right.
+static bool parse_new(int argc, char **argv, struct new_key *ret)
+{
+    *ret = (struct new_key){.name = ""};
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], "--tenant=", 9) == 0)
+            ret->tenant = argv[i] + 9;
+        else if (strcmp(argv[i], "--role=admin") == 0)
+            ret->admin = true;
+        else if (strcmp(argv[i], "--role=run") == 0)
+            ret->admin = false;
+        else if (i == argc - 1 && argv[i][0] != '-')
+            ret->name = argv[i];
+        else
+            return false;
+    }
+    return true;
+}
+
+static int create(struct store *s, const struct new_key *k)
 {
     char text[STORE_KEY_TEXT_LEN + 1];
     struct store_key key;
     struct err err = ERR_INIT;
 
-    if (store_key_add(s, name, text, &key, &err) < 0)
+    if (store_key_add(s, k->name, k->tenant, k->admin, text, &key, &err) < 0)
         return fail(&err);
     printf("%s\n", text);
     (void)fprintf(stderr, "key %s: it is shown only now. `csb key revoke %s` ends it.\n", key.id,
@@ -77,8 +118,9 @@ static int print_key(void *arg, const struct store_key *key)
     (void)arg;
     (void)gmtime_r(&made, &tm);
     (void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
-    printf("%-15s %s...  %s  %-8s %s\n", key->id, key->hint, date,
-           key->revoked_ms != 0 ? "revoked" : "good", key->name);
+    printf("%-15s %s...  %s  %-8s %-6s %-15s %s\n", key->id, key->hint, date,
+           key->revoked_ms != 0 ? "revoked" : "good", key->admin ? "admin" : "run", key->tenant,
+           key->name);
     return 0;
 }
 
@@ -106,16 +148,17 @@ int cmd_key(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     struct store *s = NULL;
+    struct new_key new_key = {.name = ""};
     struct err err = ERR_INIT;
     int r;
 
-    if (!((strcmp(what, "create") == 0 && argc <= 3) || (strcmp(what, "list") == 0 && argc == 2) ||
-          (strcmp(what, "revoke") == 0 && argc == 3)))
+    if (!((strcmp(what, "create") == 0 && parse_new(argc - 2, argv + 2, &new_key)) ||
+          (strcmp(what, "list") == 0 && argc == 2) || (strcmp(what, "revoke") == 0 && argc == 3)))
         return usage();
     if (open_store(&s, &err) < 0)
         return fail(&err);
     if (what[0] == 'c')
-        r = create(s, argc == 3 ? argv[2] : "");
+        r = create(s, &new_key);
     else if (what[0] == 'l')
         r = list(s);
     else

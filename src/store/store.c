@@ -8,28 +8,46 @@
 // The directory is known by its descriptor only: as root's service the path that leads to it may be
 // closed to the user it runs as. SQLite opens files by name, so the name is below /proc/self/fd,
 // and SQLite is kept from replacing that link by the path behind it.
+//
+// Who keeps keys in memory must know at once when another process makes or revokes one, without
+// asking the database each time: a file of eight bytes that all processes map holds a count of the
+// changes.
 #include "store/store_internal.h"
 
+#include "base/fd.h"
+
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORE_FILE    "codesandbox.db"
-#define STORE_VERSION 1
+#define STORE_FILE      "codesandbox.db"
+#define GENERATION_FILE "keys.generation"
 
-static const char schema[] = "CREATE TABLE keys("
-                             " id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL,"
-                             " hint TEXT NOT NULL, created_ms INTEGER NOT NULL,"
-                             " revoked_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
-                             "CREATE TABLE sandboxes("
-                             " id TEXT PRIMARY KEY, key TEXT NOT NULL, template TEXT NOT NULL,"
-                             " metadata TEXT NOT NULL, env TEXT NOT NULL, token TEXT,"
-                             " traffic_token TEXT, state TEXT NOT NULL,"
-                             " pause_on_timeout INTEGER NOT NULL, started_ms INTEGER NOT NULL,"
-                             " end_ms INTEGER NOT NULL) STRICT;";
+// What brings a store from each version to the next: a new one takes all of them. Only appended to.
+static const char *const steps[] = {
+    "CREATE TABLE keys("
+    " id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL,"
+    " hint TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+    " revoked_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE TABLE sandboxes("
+    " id TEXT PRIMARY KEY, key TEXT NOT NULL, template TEXT NOT NULL,"
+    " metadata TEXT NOT NULL, env TEXT NOT NULL, token TEXT,"
+    " traffic_token TEXT, state TEXT NOT NULL,"
+    " pause_on_timeout INTEGER NOT NULL, started_ms INTEGER NOT NULL,"
+    " end_ms INTEGER NOT NULL) STRICT;",
+    // A key of before is a tenant of its own, which is what owned its sandboxes.
+    "ALTER TABLE keys ADD COLUMN tenant TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE keys ADD COLUMN admin INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE keys SET tenant = id;",
+};
+
+#define STORE_VERSION (sizeof(steps) / sizeof(steps[0]))
 
 static int fail(struct store *s, struct err *err)
 {
@@ -91,6 +109,15 @@ uint64_t statement_get_u64(struct statement *st, int column)
     return n < 0 ? 0 : (uint64_t)n;
 }
 
+void statement_get_blob(struct statement *st, int column, void *ret, size_t size)
+{
+    const void *blob = sqlite3_column_blob(st->stmt, column);
+
+    memset(ret, 0, size);
+    if (blob != NULL && (size_t)sqlite3_column_bytes(st->stmt, column) == size)
+        memcpy(ret, blob, size);
+}
+
 int statement_end(struct statement *st, int *ret_changed, struct err *err)
 {
     struct store *s = st->store;
@@ -134,7 +161,7 @@ static int read_version(struct store *s, uint64_t *ret, struct err *err)
     return statement_end(&st, NULL, err);
 }
 
-// Two processes may come to make it at once.
+// Two processes may come to make it, or bring it up to date, at once.
 static int make_schema(struct store *s, struct err *err)
 {
     char set_version[48];
@@ -144,10 +171,13 @@ static int make_schema(struct store *s, struct err *err)
         return -1;
     if (version > STORE_VERSION)
         return err_set(err, ERR_UNSUPPORTED,
-                       "the store is of version %" PRIu64 ", this program knows %d", version,
+                       "the store is of version %" PRIu64 ", this program knows %zu", version,
                        STORE_VERSION);
-    (void)snprintf(set_version, sizeof(set_version), "PRAGMA user_version = %d", STORE_VERSION);
-    if (version == 0 && (run(s, schema, err) < 0 || run(s, set_version, err) < 0))
+    (void)snprintf(set_version, sizeof(set_version), "PRAGMA user_version = %zu", STORE_VERSION);
+    for (size_t i = version; i < STORE_VERSION; i++)
+        if (run(s, steps[i], err) < 0)
+            return -1;
+    if (version < STORE_VERSION && run(s, set_version, err) < 0)
         return -1;
     return run(s, "COMMIT", err);
 }
@@ -167,7 +197,8 @@ static int prepare(struct store *s, enum store_sync sync, struct err *err)
 // As root: files are the directory's owner's, who is to write them too.
 static void give_files(int dir_fd)
 {
-    static const char *const names[] = {STORE_FILE, STORE_FILE "-wal", STORE_FILE "-shm"};
+    static const char *const names[] = {STORE_FILE, STORE_FILE "-wal", STORE_FILE "-shm",
+                                        GENERATION_FILE};
     struct stat st;
 
     if (geteuid() != 0 || fstat(dir_fd, &st) < 0)
@@ -175,6 +206,21 @@ static void give_files(int dir_fd)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (fchownat(dir_fd, names[i], st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
             continue; // it is not there
+}
+
+static int map_generation(struct store *s, int dir_fd, struct err *err)
+{
+    _cleanup_fd_ int fd =
+        openat(dir_fd, GENERATION_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    void *at;
+
+    if (fd < 0 || ftruncate(fd, sizeof(*s->key_generation)) < 0)
+        return err_sys(err, errno, "the store's %s", GENERATION_FILE);
+    at = mmap(NULL, sizeof(*s->key_generation), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED)
+        return err_sys(err, errno, "the store's %s", GENERATION_FILE);
+    s->key_generation = at;
+    return 0;
 }
 
 int store_open(int dir_fd, enum store_sync sync, struct store **ret, struct err *err)
@@ -194,7 +240,7 @@ int store_open(int dir_fd, enum store_sync sync, struct store **ret, struct err 
         store_close(s);
         return -1;
     }
-    if (prepare(s, sync, err) < 0) {
+    if (prepare(s, sync, err) < 0 || map_generation(s, dir_fd, err) < 0) {
         store_close(s);
         return -1;
     }
@@ -208,6 +254,8 @@ void store_close(struct store *s)
     if (s == NULL)
         return;
     (void)sqlite3_close(s->db); // every statement is finalized
+    if (s->key_generation != NULL)
+        (void)munmap(s->key_generation, sizeof(*s->key_generation));
     (void)pthread_mutex_destroy(&s->lock);
     free(s);
 }

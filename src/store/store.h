@@ -16,10 +16,12 @@
 
 struct store;
 
-#define STORE_BUSY_MS      5000
-#define STORE_KEY_TEXT_LEN 44 // "e2b_" and 40 lower-case hex digits
-#define STORE_KEY_ID_MAX   16 // bytes, its NUL among them
-#define STORE_NAME_MAX     64 // bytes of a key's name, its NUL among them
+#define STORE_BUSY_MS        5000
+#define STORE_KEY_TEXT_LEN   44 // "e2b_" and 40 lower-case hex digits
+#define STORE_KEY_ID_MAX     16 // bytes, its NUL among them
+#define STORE_NAME_MAX       64 // bytes of a key's name, its NUL among them
+#define STORE_TENANT_MAX     64 // bytes of a tenant's name, its NUL among them
+#define STORE_KEY_HASH_BYTES 32
 
 enum store_sync {
     // What was committed survives the end of the process at any moment, but maybe not a power cut.
@@ -36,15 +38,19 @@ void store_close(struct store *s); // NULL is allowed
 
 struct store_key {
     char id[STORE_KEY_ID_MAX];
+    char tenant[STORE_TENANT_MAX]; // whom it belongs to
     char name[STORE_NAME_MAX];
     char hint[12]; // how it begins
+    bool admin;    // it may see what belongs to no tenant
     uint64_t created_ms;
     uint64_t revoked_ms; // 0: it is good
+    uint8_t hash[STORE_KEY_HASH_BYTES];
 };
 
-// Makes a key. `name` is for people. *ret_text gets the key itself.
-int store_key_add(struct store *s, const char *name, char ret_text[STORE_KEY_TEXT_LEN + 1],
-                  struct store_key *ret, struct err *err);
+// Makes a key. `name` is for people. `tenant` is 1..63 of [A-Za-z0-9._-]; NULL: the key is a tenant
+// of its own, named as its id. *ret_text gets the key itself. ERR_INVALID naming the field.
+int store_key_add(struct store *s, const char *name, const char *tenant, bool admin,
+                  char ret_text[STORE_KEY_TEXT_LEN + 1], struct store_key *ret, struct err *err);
 
 // Looks a client's text up: *ret_id is "" when it is no key that is good.
 int store_key_find(struct store *s, const char *text, char ret_id[STORE_KEY_ID_MAX],
@@ -52,6 +58,12 @@ int store_key_find(struct store *s, const char *text, char ret_id[STORE_KEY_ID_M
 
 // Whether any was ever made, revoked ones among them.
 int store_key_any(struct store *s, bool *ret, struct err *err);
+
+// What is kept of a key.
+void store_key_hash(const char *text, uint8_t ret[STORE_KEY_HASH_BYTES]);
+
+// A number that grows whenever a process on this host makes or revokes a key. Does not block.
+uint64_t store_key_generation(const struct store *s);
 
 // Oldest first. A value other than 0 stops it and is returned; the callback may not call back.
 typedef int (*store_key_fn)(void *arg, const struct store_key *key);

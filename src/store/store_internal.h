@@ -8,10 +8,12 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 struct store {
     pthread_mutex_t lock; // guards the connection
     sqlite3 *db;
+    _Atomic uint64_t *key_generation; // shared with all processes that have the store open
 };
 
 // One statement from its text to its end. A failure sticks and is told by statement_end().
@@ -32,6 +34,8 @@ bool statement_step(struct statement *st);
 // A column of the row; text is "" for NULL, borrowed until the next step.
 const char *statement_get_text(struct statement *st, int column);
 uint64_t statement_get_u64(struct statement *st, int column);
+// Copies exactly `size` bytes; zeros when the column has another size.
+void statement_get_blob(struct statement *st, int column, void *ret, size_t size);
 // Runs what is left, gives the lock back. 0, or -1 with ERR_SYSTEM. *ret_changed may be NULL.
 int statement_end(struct statement *st, int *ret_changed, struct err *err);
 

@@ -6,6 +6,7 @@
 #include "base/id.h"
 #include "store/store_internal.h"
 
+#include <assert.h>
 #include <nettle/sha2.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,43 +14,123 @@
 #define PREFIX   "e2b_"
 #define HINT_LEN 8
 
-static void hash_key(const char *text, uint8_t ret[SHA256_DIGEST_SIZE])
+void store_key_hash(const char *text, uint8_t ret[STORE_KEY_HASH_BYTES])
 {
     struct sha256_ctx hash;
 
+    static_assert(STORE_KEY_HASH_BYTES == SHA256_DIGEST_SIZE, "a hash fits");
     sha256_init(&hash);
     sha256_update(&hash, strlen(text), (const uint8_t *)text);
     sha256_digest(&hash, SHA256_DIGEST_SIZE, ret);
 }
 
-int store_key_add(struct store *s, const char *name, char ret_text[STORE_KEY_TEXT_LEN + 1],
-                  struct store_key *ret, struct err *err)
+uint64_t store_key_generation(const struct store *s)
 {
-    struct store_key key = {.created_ms = clock_real_ns() / NS_PER_MS};
-    uint8_t hash[SHA256_DIGEST_SIZE];
+    return atomic_load(s->key_generation);
+}
+
+// Before and after a change: whoever reads the keys between the two reads them again, and should
+// this process end between them, the change is seen all the same.
+static void note_change(struct store *s)
+{
+    (void)atomic_fetch_add(s->key_generation, 1);
+}
+
+static int check_tenant(const char *tenant, struct err *err)
+{
+    static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    if (tenant[0] == '\0' || strlen(tenant) >= STORE_TENANT_MAX ||
+        strspn(tenant, good) != strlen(tenant))
+        return err_field(err, ERR_INVALID, "tenant",
+                         "tenant must be 1 to %d letters, digits, '.', '_' or '-'",
+                         STORE_TENANT_MAX - 1);
+    return 0;
+}
+
+static int insert(struct store *s, const struct store_key *key, struct err *err)
+{
+    struct statement st =
+        statement_begin(s, "INSERT INTO keys(id, hash, name, hint, created_ms, tenant, admin)"
+                           " VALUES(?, ?, ?, ?, ?, ?, ?)");
+
+    statement_text(&st, key->id);
+    statement_blob(&st, key->hash, sizeof(key->hash));
+    statement_text(&st, key->name);
+    statement_text(&st, key->hint);
+    statement_u64(&st, key->created_ms);
+    statement_text(&st, key->tenant);
+    statement_u64(&st, key->admin);
+    return statement_end(&st, NULL, err);
+}
+
+int store_key_add(struct store *s, const char *name, const char *tenant, bool admin,
+                  char ret_text[STORE_KEY_TEXT_LEN + 1], struct store_key *ret, struct err *err)
+{
+    struct store_key key = {.created_ms = clock_real_ns() / NS_PER_MS, .admin = admin};
     char text[STORE_KEY_TEXT_LEN + 1] = PREFIX;
-    struct statement st;
+    int r;
 
     if (strlen(name) >= sizeof(key.name))
         return err_field(err, ERR_INVALID, "name", "name is longer than %zu bytes",
                          sizeof(key.name) - 1);
+    if (tenant != NULL && check_tenant(tenant, err) < 0)
+        return -1;
     id_hex(text + strlen(PREFIX), 20);
     key.id[0] = 'k';
     id_hex(key.id + 1, 6);
     (void)snprintf(key.name, sizeof(key.name), "%s", name);
     (void)snprintf(key.hint, sizeof(key.hint), "%.*s", HINT_LEN, text);
-    hash_key(text, hash);
-    st = statement_begin(
-        s, "INSERT INTO keys(id, hash, name, hint, created_ms) VALUES(?, ?, ?, ?, ?)");
-    statement_text(&st, key.id);
-    statement_blob(&st, hash, sizeof(hash));
-    statement_text(&st, key.name);
-    statement_text(&st, key.hint);
-    statement_u64(&st, key.created_ms);
-    if (statement_end(&st, NULL, err) < 0)
+    (void)snprintf(key.tenant, sizeof(key.tenant), "%s", tenant != NULL ? tenant : key.id);
+    store_key_hash(text, key.hash);
+    note_change(s);
+    r = insert(s, &key, err);
+    note_change(s);
+    if (r < 0)
         return -1;
     memcpy(ret_text, text, sizeof(text));
     *ret = key;
+    return 0;
+}
+
+int store_key_each(struct store *s, store_key_fn fn, void *arg, struct err *err)
+{
+    struct statement st =
+        statement_begin(s, "SELECT id, name, hint, created_ms, revoked_ms, tenant, admin, hash"
+                           " FROM keys ORDER BY created_ms, id");
+    int r = 0;
+
+    while (r == 0 && statement_step(&st)) {
+        struct store_key key = {.created_ms = statement_get_u64(&st, 3),
+                                .revoked_ms = statement_get_u64(&st, 4),
+                                .admin = statement_get_u64(&st, 6) != 0};
+
+        (void)snprintf(key.id, sizeof(key.id), "%s", statement_get_text(&st, 0));
+        (void)snprintf(key.name, sizeof(key.name), "%s", statement_get_text(&st, 1));
+        (void)snprintf(key.hint, sizeof(key.hint), "%s", statement_get_text(&st, 2));
+        (void)snprintf(key.tenant, sizeof(key.tenant), "%s", statement_get_text(&st, 5));
+        statement_get_blob(&st, 7, key.hash, sizeof(key.hash));
+        r = fn(arg, &key);
+    }
+    if (statement_end(&st, NULL, err) < 0)
+        return -1;
+    return r;
+}
+
+int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct err *err)
+{
+    struct statement st;
+    int changed = 0, r;
+
+    note_change(s);
+    st = statement_begin(s, "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms = 0");
+    statement_u64(&st, clock_real_ns() / NS_PER_MS);
+    statement_text(&st, id);
+    r = statement_end(&st, &changed, err);
+    note_change(s);
+    if (r < 0)
+        return -1;
+    *ret_found = changed > 0;
     return 0;
 }
 
@@ -64,7 +145,7 @@ int store_key_find(struct store *s, const char *text, char ret_id[STORE_KEY_ID_M
         ret_id[0] = '\0';
         return 0;
     }
-    hash_key(text, hash);
+    store_key_hash(text, hash);
     st = statement_begin(s, "SELECT id FROM keys WHERE hash = ? AND revoked_ms = 0");
     statement_blob(&st, hash, sizeof(hash));
     if (statement_step(&st))
@@ -83,39 +164,5 @@ int store_key_any(struct store *s, bool *ret, struct err *err)
     if (statement_end(&st, NULL, err) < 0)
         return -1;
     *ret = any;
-    return 0;
-}
-
-int store_key_each(struct store *s, store_key_fn fn, void *arg, struct err *err)
-{
-    struct statement st = statement_begin(
-        s, "SELECT id, name, hint, created_ms, revoked_ms FROM keys ORDER BY created_ms, id");
-    int r = 0;
-
-    while (r == 0 && statement_step(&st)) {
-        struct store_key key = {.created_ms = statement_get_u64(&st, 3),
-                                .revoked_ms = statement_get_u64(&st, 4)};
-
-        (void)snprintf(key.id, sizeof(key.id), "%s", statement_get_text(&st, 0));
-        (void)snprintf(key.name, sizeof(key.name), "%s", statement_get_text(&st, 1));
-        (void)snprintf(key.hint, sizeof(key.hint), "%s", statement_get_text(&st, 2));
-        r = fn(arg, &key);
-    }
-    if (statement_end(&st, NULL, err) < 0)
-        return -1;
-    return r;
-}
-
-int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct err *err)
-{
-    struct statement st =
-        statement_begin(s, "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms = 0");
-    int changed = 0;
-
-    statement_u64(&st, clock_real_ns() / NS_PER_MS);
-    statement_text(&st, id);
-    if (statement_end(&st, &changed, err) < 0)
-        return -1;
-    *ret_found = changed > 0;
     return 0;
 }

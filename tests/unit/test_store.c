@@ -48,7 +48,7 @@ static void test_keys(struct store *s)
     bool any = true, found = true;
 
     CHECK(store_key_any(s, &any, &err) == 0 && !any);
-    CHECK(store_key_add(s, "first", text, &key, &err) == 0);
+    CHECK(store_key_add(s, "first", NULL, false, text, &key, &err) == 0);
     CHECK_INT(strlen(text), STORE_KEY_TEXT_LEN);
     CHECK(strncmp(text, "e2b_", 4) == 0 && strspn(text + 4, "0123456789abcdef") == 40);
     CHECK(strncmp(key.hint, text, strlen(key.hint)) == 0 && strlen(key.hint) == 8);
@@ -59,7 +59,7 @@ static void test_keys(struct store *s)
     CHECK(store_key_find(s, other, id, &err) == 0 && id[0] == '\0');
     CHECK(store_key_find(s, "", id, &err) == 0 && id[0] == '\0');
     CHECK(store_key_find(s, "' OR 1=1 --", id, &err) == 0 && id[0] == '\0');
-    CHECK(store_key_add(s, "second", other, &second, &err) == 0);
+    CHECK(store_key_add(s, "second", "acme-1", true, other, &second, &err) == 0);
     CHECK(strcmp(text, other) != 0 && strcmp(key.id, second.id) != 0);
     CHECK(store_key_revoke(s, key.id, &found, &err) == 0 && found);
     CHECK(store_key_revoke(s, key.id, &found, &err) == 0 && !found);
@@ -70,9 +70,18 @@ static void test_keys(struct store *s)
     CHECK_INT(store_key_each(s, on_key, &seen, &err), 0);
     CHECK(strstr(seen.text, "first-;") != NULL && strstr(seen.text, "second;") != NULL);
     CHECK_INT(store_key_each(s, on_key, &stopped, &err), 7);
+    CHECK_STR(key.tenant, key.id);
+    CHECK(!key.admin && strcmp(second.tenant, "acme-1") == 0 && second.admin);
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const bad[] = {
+            "", "a b", "a/b", "0123456789012345678901234567890123456789012345678901234567890123"};
+
+        CHECK(store_key_add(s, "", bad[i], false, text, &key, &err) < 0 &&
+              strcmp(err.field, "tenant") == 0);
+    }
     memset(id, 'x', sizeof(id));
     CHECK(store_key_add(s, "a name that is much longer than the sixty-three bytes that it may have",
-                        text, &key, &err) < 0 &&
+                        NULL, false, text, &key, &err) < 0 &&
           strcmp(err.field, "name") == 0);
 }
 
@@ -130,6 +139,7 @@ static void test_two_processes(struct store *s)
 {
     int status = -1;
     bool any_of_child = false;
+    uint64_t generation = store_key_generation(s);
     pid_t pid = fork();
 
     if (pid == 0) {
@@ -138,7 +148,7 @@ static void test_two_processes(struct store *s)
         struct store_key key;
 
         if (store_open(dir_fd, STORE_SYNC_POWER, &mine, &err) == 0 &&
-            store_key_add(mine, "of the child", text, &key, &err) == 0)
+            store_key_add(mine, "of the child", NULL, false, text, &key, &err) == 0)
             (void)raise(SIGKILL);
         _exit(1);
     }
@@ -147,6 +157,7 @@ static void test_two_processes(struct store *s)
     CHECK_INT(store_key_each(s, on_key, &seen, &err), 0);
     any_of_child = strstr(seen.text, "of the child") != NULL;
     CHECK(any_of_child);
+    CHECK(store_key_generation(s) > generation);
 }
 
 static void test_later_version(void)
@@ -160,6 +171,42 @@ static void test_later_version(void)
     CHECK(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL) == SQLITE_OK);
     (void)sqlite3_close(db);
     CHECK(store_open(dir_fd, STORE_SYNC_PROCESS, &s, &err) < 0 && err.code == ERR_UNSUPPORTED);
+}
+
+static int on_old_key(void *arg, const struct store_key *key)
+{
+    int *good = arg;
+
+    *good += strcmp(key->id, "kold") == 0 && strcmp(key->tenant, "kold") == 0 && !key->admin;
+    return 0;
+}
+
+// A store of the first version goes on: a key of it is a tenant of its own.
+static void test_first_version(void)
+{
+    static const char old[] =
+        "DROP TABLE keys;"
+        "CREATE TABLE keys(id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL,"
+        " hint TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+        " revoked_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
+        "INSERT INTO keys VALUES('kold', x'00', 'old', 'e2b_0000', 1, 0);"
+        "DELETE FROM sqlite_master WHERE type = 'table' AND name NOT IN ('keys', 'sandboxes');"
+        "PRAGMA user_version = 1";
+    struct store *s;
+    sqlite3 *db = NULL;
+    char path[128];
+    int good = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/codesandbox.db", dir);
+    CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+    (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 0, NULL);
+    CHECK(sqlite3_exec(db, "PRAGMA writable_schema = ON", NULL, NULL, NULL) == SQLITE_OK);
+    CHECK(sqlite3_exec(db, old, NULL, NULL, NULL) == SQLITE_OK);
+    (void)sqlite3_close(db);
+    s = open_store(STORE_SYNC_PROCESS);
+    CHECK(s != NULL && store_key_each(s, on_old_key, &good, &err) == 0);
+    CHECK_INT(good, 1);
+    store_close(s);
 }
 
 static void test_broken(void)
@@ -199,7 +246,7 @@ static void test_closed_path(void)
 
         if (setgid(12345) < 0 || setuid(12345) < 0 ||
             store_open(fd, STORE_SYNC_PROCESS, &s, &err) < 0 ||
-            store_key_add(s, "x", text, &key, &err) < 0) {
+            store_key_add(s, "x", NULL, false, text, &key, &err) < 0) {
             printf("# %s\n", err.message);
             fflush(stdout);
             _exit(1);
@@ -210,6 +257,7 @@ static void test_closed_path(void)
     CHECK(waitpid(pid, &status, 0) == pid);
     CHECK_INT(status, 0);
     (void)unlinkat(fd, "codesandbox.db", 0);
+    (void)unlinkat(fd, "keys.generation", 0);
     fd_close(&fd);
     (void)rmdir(sub);
     (void)rmdir(closed);
@@ -238,10 +286,12 @@ int main(void)
     check_sandboxes(s, "");
     store_close(s);
     store_close(NULL);
+    test_first_version();
     test_later_version();
     test_broken();
     test_closed_path();
     (void)unlinkat(dir_fd, "codesandbox.db", 0);
+    (void)unlinkat(dir_fd, "keys.generation", 0);
     fd_close(&dir_fd);
     CHECK_INT(rmdir(dir), 0);
     return tap_done();
