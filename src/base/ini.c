@@ -58,14 +58,21 @@ static int parse_line(char *line, unsigned number, ini_entry_cb cb, void *arg, s
     return cb(arg, number, key, value, err);
 }
 
-int ini_parse(const char *name, const char *text, ini_entry_cb cb, void *arg, struct err *err)
+// Without `problem` it stops at the first, which is then in *err; else it goes on. How many.
+static size_t parse(const char *name, const char *text, ini_entry_cb cb, ini_problem_cb problem,
+                    void *arg, struct err *err)
 {
     _cleanup_free_ char *copy = strdup(text);
     unsigned number = 0;
+    size_t count = 0;
     char *next = copy;
 
-    if (copy == NULL)
-        return err_set(err, ERR_INTERNAL, "out of memory");
+    if (copy == NULL) {
+        (void)err_set(err, ERR_INTERNAL, "out of memory");
+        if (problem != NULL)
+            problem(arg, err);
+        return 1;
+    }
     while (next != NULL) {
         char *line = next;
 
@@ -73,13 +80,31 @@ int ini_parse(const char *name, const char *text, ini_entry_cb cb, void *arg, st
         if (next != NULL)
             *next++ = '\0';
         number++;
-        if (parse_line(line, number, cb, arg, err) < 0)
-            return err_wrap(err, "%s:%u", name, number);
+        if (parse_line(line, number, cb, arg, err) == 0)
+            continue;
+        (void)err_wrap(err, "%s:%u", name, number);
+        count++;
+        if (problem == NULL)
+            return count;
+        problem(arg, err);
     }
-    return 0;
+    return count;
 }
 
-int ini_parse_file(int dirfd, const char *path, ini_entry_cb cb, void *arg, struct err *err)
+int ini_parse(const char *name, const char *text, ini_entry_cb cb, void *arg, struct err *err)
+{
+    return parse(name, text, cb, NULL, arg, err) == 0 ? 0 : -1;
+}
+
+size_t ini_parse_all(const char *name, const char *text, ini_entry_cb cb, ini_problem_cb problem,
+                     void *arg)
+{
+    struct err err = ERR_INIT;
+
+    return parse(name, text, cb, problem, arg, &err);
+}
+
+int ini_read(int dirfd, const char *path, char **ret_text, struct err *err)
 {
     _cleanup_free_ char *text = NULL;
     size_t len;
@@ -89,5 +114,16 @@ int ini_parse_file(int dirfd, const char *path, ini_entry_cb cb, void *arg, stru
         return err_sys(err, r, "cannot read %s", path);
     if (strlen(text) != len)
         return err_set(err, ERR_INVALID, "%s holds a NUL byte", path);
+    *ret_text = text;
+    text = NULL;
+    return 0;
+}
+
+int ini_parse_file(int dirfd, const char *path, ini_entry_cb cb, void *arg, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+
+    if (ini_read(dirfd, path, &text, err) < 0)
+        return -1;
     return ini_parse(path, text, cb, arg, err);
 }

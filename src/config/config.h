@@ -9,10 +9,13 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #define CONFIG_TEXT_MAX     512
+#define CONFIG_KEYS_MAX     160
+#define CONFIG_PROGRAMS     "/lib/codesandbox" // beneath PREFIX: what a person does not start
 #define CONFIG_DEFAULT_FILE "/etc/codesandbox/codesandboxd.conf"
 
 enum config_limit {
@@ -30,6 +33,14 @@ struct config_range {
     uint64_t def;
     uint64_t min;
     uint64_t max;
+};
+
+// Where a value came from; a later one wins over an earlier one.
+enum config_origin {
+    CONFIG_FROM_DEFAULT,
+    CONFIG_FROM_FILE,
+    CONFIG_FROM_ENVIRONMENT,
+    CONFIG_FROM_OPTION
 };
 
 struct config {
@@ -74,16 +85,39 @@ struct config {
     uint64_t default_timeout_s;
     uint64_t max_timeout_s;
     struct config_range limits[CONFIG_LIMIT_COUNT]; // wall_ms follows the two above
+    // Of each key in the table's order; the line only where it is the file's.
+    uint8_t origin[CONFIG_KEYS_MAX];
+    uint16_t origin_line[CONFIG_KEYS_MAX];
 };
 
-// Sets every key to its default.
+// Where the settings of one start are.
+struct config_sources {
+    const char *file;         // NULL: CONFIG_DEFAULT_FILE, if it is there
+    char *const *environment; // "NAME=value", NULL-terminated; an empty value counts as unset
+    char *const *options;     // "--api-port=9000", NULL-terminated
+};
+
+// Called per problem: "FILE:LINE: KEY: reason" in message. `e` is borrowed for the call.
+typedef void (*config_problem_cb)(void *arg, const struct err *e);
+
+// Called per key: its name as in the environment, and the values as they would stand in a file.
+typedef void (*config_change_cb)(void *arg, const char *name, const char *before, const char *after,
+                                 bool reloadable);
+
+// Sets every key to its default: that of an installed program where this program is one
+// (PREFIX/bin/PROGRAM with PREFIX/lib/codesandbox beside it), else that of the source tree.
 void config_init(struct config *c);
 
 // Sets one key from text, checking type and range. `key` as in the file ("api_port"). Errors:
-// ERR_INVALID naming the key.
+// ERR_INVALID, field and message naming the key.
 int config_set(struct config *c, const char *key, const char *value, struct err *err);
 
-// Reads a `key = value` file.
+// Everything at once: defaults, the sources in their order, config_finish(). All problems are told,
+// not only the first; a setting with a problem keeps its former value. Returns how many there were.
+size_t config_load(struct config *c, const struct config_sources *sources,
+                   config_problem_cb problem, void *arg);
+
+// Reads a `key = value` file, stopping at the first problem.
 int config_load_file(struct config *c, const char *path, struct err *err);
 
 // Takes every variable of `environ_list` that the table names; an empty value counts as unset.
@@ -93,11 +127,19 @@ int config_load_env(struct config *c, char *const *environ_list, struct err *err
 int config_load_option(struct config *c, const char *option, struct err *err);
 
 // Checks what single keys cannot show (a default above its maximum, an open address without
-// permission). Completes derived values. Call once, last.
+// permission). Completes derived values. Call once, last. Stops at the first problem.
 int config_finish(struct config *c, struct err *err);
 
+// Tells every key whose value differs. Secrets are given as they are where they are reloadable, for
+// passing them on, else as "(hidden)": do not log them.
+void config_diff(const struct config *before, const struct config *after, config_change_cb change,
+                 void *arg);
+
 void config_print_help(FILE *out);
-void config_print_docs(FILE *out);                           // Markdown
-void config_print_values(const struct config *c, FILE *out); // as a file
+void config_print_docs(FILE *out); // Markdown
+void config_print_file(FILE *out); // a file to start from, every setting commented out
+
+// As a file. `with_origin` puts a comment with where it came from before each. Secrets are hidden.
+void config_print_values(const struct config *c, const char *file, bool with_origin, FILE *out);
 
 #endif

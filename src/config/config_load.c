@@ -3,6 +3,7 @@
 // Where settings come from, and what must hold between them.
 #include "config/config.h"
 
+#include "base/fd.h"
 #include "base/ini.h"
 #include "config/config_internal.h"
 
@@ -11,11 +12,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+// The first problem stops these; config_load() goes on.
 static int on_entry(void *arg, unsigned line, const char *key, const char *value, struct err *err)
 {
-    (void)line; // ini_parse() puts it into the message
-    return config_set(arg, key, value, err);
+    return config_put(arg, key, value, CONFIG_FROM_FILE, line, err);
 }
 
 int config_load_file(struct config *c, const char *path, struct err *err)
@@ -23,21 +25,34 @@ int config_load_file(struct config *c, const char *path, struct err *err)
     return ini_parse_file(AT_FDCWD, path, on_entry, c, err);
 }
 
+// The value of the variable; NULL when it is not set, or empty.
+static const char *find_variable(char *const *environ_list, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (char *const *e = environ_list; *e != NULL; e++)
+        if (strncmp(*e, name, len) == 0 && (*e)[len] == '=' && (*e)[len + 1] != '\0')
+            return *e + len + 1;
+    return NULL;
+}
+
+static int take_variable(struct config *c, const struct config_key *k, char *const *environ_list,
+                         struct err *err)
+{
+    const char *value = find_variable(environ_list, k->name);
+    char key[64];
+
+    config_file_key(k, key);
+    if (value != NULL && config_put(c, key, value, CONFIG_FROM_ENVIRONMENT, 0, err) < 0)
+        return err_wrap(err, "environment");
+    return 0;
+}
+
 int config_load_env(struct config *c, char *const *environ_list, struct err *err)
 {
-    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
-        size_t len = strlen(k->name);
-
-        for (char *const *e = environ_list; *e != NULL; e++) {
-            char key[64];
-
-            if (strncmp(*e, k->name, len) != 0 || (*e)[len] != '=' || (*e)[len + 1] == '\0')
-                continue;
-            config_file_key(k, key);
-            if (config_set(c, key, *e + len + 1, err) < 0)
-                return err_wrap(err, "environment");
-        }
-    }
+    for (const struct config_key *k = config_keys; k->name != NULL; k++)
+        if (take_variable(c, k, environ_list, err) < 0)
+            return -1;
     return 0;
 }
 
@@ -55,7 +70,9 @@ int config_load_option(struct config *c, const char *option, struct err *err)
     for (size_t i = 0; i < len; i++)
         key[i] = option[2 + i] == '-' ? '_' : option[2 + i];
     key[len] = '\0';
-    return config_set(c, key, eq + 1, err);
+    if (config_put(c, key, eq + 1, CONFIG_FROM_OPTION, 0, err) < 0)
+        return err_wrap(err, "command line");
+    return 0;
 }
 
 // Kept here rather than in the HTTP layer: the rule about open addresses is one of configuration.
@@ -71,24 +88,30 @@ static bool is_loopback(const char *host)
     return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-static int check_address(const struct config *c, struct err *err)
+static int check_address(struct config *c, struct err *err)
 {
     unsigned char any[sizeof(struct in6_addr)];
 
     if (strcmp(c->api_host, "localhost") != 0 && inet_pton(AF_INET, c->api_host, any) != 1 &&
         inet_pton(AF_INET6, c->api_host, any) != 1)
         return err_field(err, ERR_INVALID, "API_HOST",
-                         "API_HOST is '%.60s'; it must be a numeric address or localhost",
-                         c->api_host);
+                         "API_HOST: '%.60s' is not a numeric address or localhost", c->api_host);
     if (!is_loopback(c->api_host) && !c->allow_unauthenticated)
         return err_field(err, ERR_INVALID, "API_HOST",
-                         "API_HOST %.60s can be reached by others, and there are no keys: anyone "
+                         "API_HOST: %.60s can be reached by others, and there are no keys: anyone "
                          "could run code. Set ALLOW_UNAUTHENTICATED=1 if that is meant",
                          c->api_host);
     return 0;
 }
 
-static int check_limits(struct config *c, struct err *err)
+static int check_pool(struct config *c, struct err *err)
+{
+    if (c->pool_max < c->pool_size)
+        return err_field(err, ERR_INVALID, "POOL_MAX", "POOL_MAX: below POOL_SIZE");
+    return 0;
+}
+
+static int check_limit(struct config *c, enum config_limit i, struct err *err)
 {
     static const char *const names[CONFIG_LIMIT_COUNT] = {
         [CONFIG_LIMIT_WALL_MS] = "DEFAULT_TIMEOUT",
@@ -99,16 +122,18 @@ static int check_limits(struct config *c, struct err *err)
         [CONFIG_LIMIT_DISK_BYTES] = "LIMIT_DISK_BYTES",
     };
 
-    c->limits[CONFIG_LIMIT_WALL_MS].def = c->default_timeout_s * 1000;
-    c->limits[CONFIG_LIMIT_WALL_MS].max = c->max_timeout_s * 1000;
-    for (int i = 0; i < CONFIG_LIMIT_COUNT; i++)
-        if (c->limits[i].def > c->limits[i].max)
-            return err_field(err, ERR_INVALID, names[i], "%s is above its maximum, %" PRIu64,
-                             names[i], c->limits[i].max);
+    if (c->limits[i].def > c->limits[i].max)
+        return err_field(err, ERR_INVALID, names[i], "%s: above its maximum, %" PRIu64, names[i],
+                         c->limits[i].max);
+    return 0;
+}
+
+static int check_guest(struct config *c, struct err *err)
+{
     if (strcmp(c->isolation, "process") != 0 &&
         c->limits[CONFIG_LIMIT_MEMORY_BYTES].max > c->vm_memory_mb << 20)
         return err_field(err, ERR_INVALID, "LIMIT_MEMORY_BYTES_MAX",
-                         "LIMIT_MEMORY_BYTES_MAX is above the memory of a guest, VM_MEMORY_MB");
+                         "LIMIT_MEMORY_BYTES_MAX: above the memory of a guest, VM_MEMORY_MB");
     return 0;
 }
 
@@ -121,15 +146,146 @@ static int derive_tree(struct config *c, struct err *err)
         return 0;
     if (snprintf(c->rootfs_tree, sizeof(c->rootfs_tree), "%.*srootfs", dir_len, c->rootfs_path) >=
         (int)sizeof(c->rootfs_tree))
-        return err_field(err, ERR_INVALID, "ROOTFS_PATH", "ROOTFS_PATH is too long");
+        return err_field(err, ERR_INVALID, "ROOTFS_PATH", "ROOTFS_PATH: too long");
     return 0;
+}
+
+// Each is run whatever the others found. Returns how many problems there were.
+static size_t check_all(struct config *c, config_problem_cb problem, void *arg)
+{
+    static int (*const checks[])(struct config *, struct err *) = {
+        check_pool,
+        check_address,
+        check_guest,
+        derive_tree,
+    };
+    size_t count = 0;
+
+    c->limits[CONFIG_LIMIT_WALL_MS].def = c->default_timeout_s * 1000;
+    c->limits[CONFIG_LIMIT_WALL_MS].max = c->max_timeout_s * 1000;
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) + CONFIG_LIMIT_COUNT; i++) {
+        struct err err = ERR_INIT;
+        int r = i < CONFIG_LIMIT_COUNT ? check_limit(c, (enum config_limit)i, &err)
+                                       : checks[i - CONFIG_LIMIT_COUNT](c, &err);
+
+        if (r == 0)
+            continue;
+        problem(arg, &err);
+        count++;
+    }
+    return count;
+}
+
+static void keep_first(void *arg, const struct err *e)
+{
+    struct err *first = arg;
+
+    if (first->code == ERR_NONE)
+        *first = *e;
 }
 
 int config_finish(struct config *c, struct err *err)
 {
-    if (c->pool_max < c->pool_size)
-        return err_field(err, ERR_INVALID, "POOL_MAX", "POOL_MAX is below POOL_SIZE");
-    if (check_address(c, err) < 0 || check_limits(c, err) < 0 || derive_tree(c, err) < 0)
-        return -1;
-    return 0;
+    struct err first = ERR_INIT;
+
+    if (check_all(c, keep_first, &first) == 0)
+        return 0;
+    if (err != NULL)
+        *err = first;
+    return -1;
+}
+
+struct loading {
+    struct config *config;
+    const char *file; // "" without
+    config_problem_cb problem;
+    void *arg;
+};
+
+static int load_entry(void *arg, unsigned line, const char *key, const char *value, struct err *err)
+{
+    struct loading *l = arg;
+
+    return config_put(l->config, key, value, CONFIG_FROM_FILE, line, err);
+}
+
+static void load_problem(void *arg, const struct err *e)
+{
+    const struct loading *l = arg;
+
+    l->problem(l->arg, e);
+}
+
+// Says where the setting came from.
+static void check_problem(void *arg, const struct err *e)
+{
+    const struct loading *l = arg;
+    struct err err = *e;
+
+    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
+        size_t i = config_index(k);
+
+        if (strcmp(k->name, e->field) != 0)
+            continue;
+        if (l->config->origin[i] == CONFIG_FROM_FILE)
+            (void)err_wrap(&err, "%s:%u", l->file, l->config->origin_line[i]);
+        else if (l->config->origin[i] == CONFIG_FROM_ENVIRONMENT)
+            (void)err_wrap(&err, "environment");
+        else if (l->config->origin[i] == CONFIG_FROM_OPTION)
+            (void)err_wrap(&err, "command line");
+    }
+    l->problem(l->arg, &err);
+}
+
+static size_t load_file(struct loading *l)
+{
+    _cleanup_free_ char *text = NULL;
+    struct err err = ERR_INIT;
+
+    if (ini_read(AT_FDCWD, l->file, &text, &err) < 0) {
+        l->problem(l->arg, &err);
+        return 1;
+    }
+    return ini_parse_all(l->file, text, load_entry, load_problem, l);
+}
+
+size_t config_load(struct config *c, const struct config_sources *sources,
+                   config_problem_cb problem, void *arg)
+{
+    struct loading l = {.config = c, .file = sources->file, .problem = problem, .arg = arg};
+    struct err err = ERR_INIT;
+    size_t count = 0;
+
+    config_init(c);
+    if (l.file == NULL && access(CONFIG_DEFAULT_FILE, F_OK) == 0)
+        l.file = CONFIG_DEFAULT_FILE;
+    if (l.file != NULL)
+        count += load_file(&l);
+    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
+        if (take_variable(c, k, sources->environment, &err) == 0)
+            continue;
+        problem(arg, &err);
+        count++;
+    }
+    for (char *const *option = sources->options; *option != NULL; option++) {
+        if (config_load_option(c, *option, &err) == 0)
+            continue;
+        problem(arg, &err);
+        count++;
+    }
+    return count + check_all(c, check_problem, &l);
+}
+
+void config_diff(const struct config *before, const struct config *after, config_change_cb change,
+                 void *arg)
+{
+    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
+        char old[CONFIG_TEXT_MAX];
+        char new[CONFIG_TEXT_MAX];
+
+        config_value_text(before, k, old, sizeof(old));
+        config_value_text(after, k, new, sizeof(new));
+        if (strcmp(old, new) != 0)
+            change(arg, k->name, old, new, (k->flags & CONFIG_RELOAD) != 0);
+    }
 }

@@ -64,8 +64,16 @@ void config_print_docs(FILE *out)
                  "environment, environment over file, file over default. The file is "
                  "`/etc/codesandbox/codesandboxd.conf` if it exists, or what `--config=FILE` "
                  "names; lines are `key = value`, `#` starts a comment line. Sizes take `K`, `M` "
-                 "or `G`. `codesandboxd --check-config` says whether all is well and prints the "
-                 "values in force.\n");
+                 "or `G`.\n\n"
+                 "`codesandboxd --check-config` says all that is wrong, each with its file and "
+                 "line, or prints the values in force; with `--verbose` also where each came "
+                 "from. `codesandboxd --print-config` writes a file to start from. Settings "
+                 "marked *Reloads* are read again on SIGHUP (`systemctl reload codesandbox`); a "
+                 "change of another is named in the log and waits for the next start, and a "
+                 "configuration with a mistake changes nothing.\n\n"
+                 "Where an installed program has another default than the source tree, both are "
+                 "given; `PREFIX` is what `make install` was told, `/usr` for the Debian "
+                 "package.\n");
     for (const struct config_key *k = config_keys; k->name != NULL; k++) {
         char values[128];
 
@@ -76,20 +84,86 @@ void config_print_docs(FILE *out)
                     k->group);
         group = k->group;
         describe_values(k, values, sizeof(values));
-        fprintf(out, "| `%s` | %s%s%s | %s | %s |\n", k->name, k->def[0] != '\0' ? "`" : "",
-                k->def[0] != '\0' ? k->def : "empty", k->def[0] != '\0' ? "`" : "", values,
-                k->help);
+        fprintf(out, "| `%s` | %s%s%s", k->name, k->def[0] != '\0' ? "`" : "",
+                k->def[0] != '\0' ? k->def : "empty", k->def[0] != '\0' ? "`" : "");
+        if (k->installed != NULL)
+            fprintf(out, ", installed `%s`", k->installed);
+        fprintf(out, " | %s | %s%s |\n", values, k->help,
+                (k->flags & CONFIG_RELOAD) != 0 ? " *Reloads.*" : "");
     }
 }
 
-void config_print_values(const struct config *c, FILE *out)
+static void print_wrapped(const char *text, FILE *out)
 {
+    size_t column = 0;
+
+    while (*text != '\0') {
+        size_t word = strcspn(text, " ");
+
+        if (column > 0 && column + word + 1 > 96) {
+            fputc('\n', out);
+            column = 0;
+        }
+        fprintf(out, "%s%.*s", column == 0 ? "# " : " ", (int)word, text);
+        column += word + (column == 0 ? 2 : 1);
+        text += word + (text[word] == ' ' ? 1 : 0);
+    }
+    fputc('\n', out);
+}
+
+void config_print_file(FILE *out)
+{
+    struct config c;
+    const char *group = "";
+
+    config_init(&c);
+    fprintf(out, "# Settings of codesandboxd. What is commented out has its default.\n"
+                 "# Check with: codesandboxd --check-config\n");
     for (const struct config_key *k = config_keys; k->name != NULL; k++) {
         char key[64];
         char value[CONFIG_TEXT_MAX];
 
+        if (strcmp(group, k->group) != 0)
+            fprintf(out, "\n# --- %s ---\n", k->group);
+        group = k->group;
+        config_file_key(k, key);
+        config_value_text(&c, k, value, sizeof(value));
+        fputc('\n', out);
+        print_wrapped(k->help, out);
+        fprintf(out, "#%s =%s%s\n", key, value[0] != '\0' ? " " : "", value);
+    }
+}
+
+static void print_origin(const struct config *c, size_t i, const char *file, FILE *out)
+{
+    switch ((enum config_origin)c->origin[i]) {
+    case CONFIG_FROM_DEFAULT:
+        fprintf(out, "# default\n");
+        break;
+    case CONFIG_FROM_FILE:
+        fprintf(out, "# %s:%u\n", file, c->origin_line[i]);
+        break;
+    case CONFIG_FROM_ENVIRONMENT:
+        fprintf(out, "# environment\n");
+        break;
+    case CONFIG_FROM_OPTION:
+        fprintf(out, "# command line\n");
+        break;
+    }
+}
+
+void config_print_values(const struct config *c, const char *file, bool with_origin, FILE *out)
+{
+    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
+        char key[64];
+        char value[CONFIG_TEXT_MAX];
+        bool hidden;
+
         config_file_key(k, key);
         config_value_text(c, k, value, sizeof(value));
-        fprintf(out, "%s = %s\n", key, value);
+        hidden = (k->flags & CONFIG_SECRET) != 0 && value[0] != '\0';
+        if (with_origin)
+            print_origin(c, config_index(k), file != NULL ? file : CONFIG_DEFAULT_FILE, out);
+        fprintf(out, "%s = %s\n", key, hidden ? "(hidden)" : value);
     }
 }

@@ -14,7 +14,14 @@
 
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-enum mode { MODE_SUPERVISE, MODE_SERVE, MODE_CHECK, MODE_DOCS, MODE_HELP, MODE_VERSION };
+enum mode { MODE_SUPERVISE, MODE_SERVE, MODE_CHECK, MODE_FILE, MODE_DOCS, MODE_HELP, MODE_VERSION };
+
+struct command {
+    enum mode mode;
+    bool verbose;
+    const char *file; // of --config; NULL without
+    char **options;   // the rest
+};
 
 static const struct {
     const char *option;
@@ -22,7 +29,10 @@ static const struct {
     const char *help; // NULL: not shown
 } modes[] = {
     {DAEMON_SERVE_OPTION, MODE_SERVE, NULL},
-    {"--check-config", MODE_CHECK, "say whether the configuration is well, and print it"},
+    {"--check-config", MODE_CHECK,
+     "say all that is wrong with the configuration (exit code 1), or print it; with --verbose also "
+     "where each value came from"},
+    {"--print-config", MODE_FILE, "print a configuration file to start from"},
     {"--print-config-docs", MODE_DOCS, "print docs/CONFIGURATION.md"},
     {"--help", MODE_HELP, "print this"},
     {"--version", MODE_VERSION, "print the version"},
@@ -32,7 +42,8 @@ static void print_help(void)
 {
     printf("Usage: codesandboxd [--config=FILE] [--SETTING=VALUE ...]\n\n"
            "Runs untrusted code in microVMs, or jails, behind an HTTP API.\n\n"
-           "  --config=FILE\n      read settings from FILE, not from " CONFIG_DEFAULT_FILE "\n");
+           "  --config=FILE, --config FILE\n      read settings from FILE, not "
+           "from " CONFIG_DEFAULT_FILE "\n");
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
         if (modes[i].help != NULL)
             printf("  %s\n      %s\n", modes[i].option, modes[i].help);
@@ -51,31 +62,10 @@ static bool is_mode(const char *arg, enum mode *ret)
     return false;
 }
 
-static int load_file(struct config *config, char **argv, struct err *err)
+static void print_problem(void *arg, const struct err *e)
 {
-    static const char option[] = "--config=";
-
-    for (char **arg = argv + 1; *arg != NULL; arg++)
-        if (strncmp(*arg, option, sizeof(option) - 1) == 0)
-            return config_load_file(config, *arg + sizeof(option) - 1, err);
-    if (access(CONFIG_DEFAULT_FILE, F_OK) == 0)
-        return config_load_file(config, CONFIG_DEFAULT_FILE, err);
-    return 0;
-}
-
-static int load(struct config *config, char **argv, enum mode *mode, struct err *err)
-{
-    config_init(config);
-    *mode = MODE_SUPERVISE;
-    if (load_file(config, argv, err) < 0 || config_load_env(config, environ, err) < 0)
-        return -1;
-    for (char **arg = argv + 1; *arg != NULL; arg++) {
-        if (is_mode(*arg, mode) || strncmp(*arg, "--config=", 9) == 0)
-            continue;
-        if (config_load_option(config, *arg, err) < 0)
-            return -1;
-    }
-    return config_finish(config, err);
+    (void)arg;
+    fprintf(stderr, "codesandboxd: %s\n", e->message);
 }
 
 static void warn_missing(const char *name, const char *path)
@@ -84,7 +74,7 @@ static void warn_missing(const char *name, const char *path)
         fprintf(stderr, "warning: %s: cannot read %s\n", name, path);
 }
 
-static int check(const struct config *c)
+static int check(const struct config *c, const struct config_sources *from, bool verbose)
 {
     if (strcmp(c->isolation, "process") == 0) {
         warn_missing("ROOTFS_TREE", c->rootfs_tree);
@@ -94,7 +84,7 @@ static int check(const struct config *c)
         warn_missing("ROOTFS_PATH", c->rootfs_path);
     }
     warn_missing("RUNTIMES_DIR", c->runtimes_dir);
-    config_print_values(c, stdout);
+    config_print_values(c, from->file, verbose, stdout);
     return EXIT_OK;
 }
 
@@ -118,6 +108,8 @@ static bool run_plain(char **argv)
             continue;
         if (mode == MODE_HELP)
             print_help();
+        else if (mode == MODE_FILE)
+            config_print_file(stdout);
         else if (mode == MODE_DOCS)
             config_print_docs(stdout);
         else if (mode == MODE_VERSION)
@@ -129,22 +121,64 @@ static bool run_plain(char **argv)
     return false;
 }
 
+static int count_args(char *const *argv)
+{
+    int n = 0;
+
+    while (argv[n] != NULL)
+        n++;
+    return n;
+}
+
+// Takes modes and --config out of the command line; what is left is settings. False: an option of
+// ours is wrong, which was said.
+static bool split_options(char **argv, struct command *ret)
+{
+    static const char config[] = "--config";
+    size_t n = 0;
+
+    *ret = (struct command){.mode = MODE_SUPERVISE};
+    ret->options = calloc(1 + (size_t)count_args(argv), sizeof(char *));
+    if (ret->options == NULL)
+        return false;
+    for (char **arg = argv + 1; *arg != NULL; arg++) {
+        if (is_mode(*arg, &ret->mode))
+            continue;
+        if (strcmp(*arg, "--verbose") == 0) {
+            ret->verbose = true;
+        } else if (strncmp(*arg, config, sizeof(config) - 1) == 0 &&
+                   ((*arg)[sizeof(config) - 1] == '=' || (*arg)[sizeof(config) - 1] == '\0')) {
+            ret->file = (*arg)[sizeof(config) - 1] == '=' ? *arg + sizeof(config) : *++arg;
+            if (ret->file == NULL) {
+                fprintf(stderr, "codesandboxd: --config: the file's name is missing\n");
+                return false;
+            }
+        } else {
+            ret->options[n++] = *arg;
+        }
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     static struct config config;
-    struct err err = ERR_INIT;
-    enum mode mode;
+    struct command command;
+    size_t problems;
 
     if (argc < 1)
         return EXIT_USAGE;
     if (run_plain(argv))
         return EXIT_OK;
-    if (load(&config, argv, &mode, &err) < 0) {
-        fprintf(stderr, "codesandboxd: %s\n", err.message);
+    if (!split_options(argv, &command))
         return EXIT_USAGE;
-    }
-    if (mode == MODE_CHECK)
-        return check(&config);
-    log_init(mode == MODE_SERVE ? "codesandboxd" : "supervisor", log_level_of(&config));
-    return mode == MODE_SERVE ? serve(&config) : supervise(&config, argv);
+    const struct config_sources sources = {
+        .file = command.file, .environment = environ, .options = command.options};
+    problems = config_load(&config, &sources, print_problem, NULL);
+    if (command.mode == MODE_CHECK)
+        return problems > 0 ? EXIT_FAILED : check(&config, &sources, command.verbose);
+    if (problems > 0)
+        return EXIT_USAGE;
+    log_init(command.mode == MODE_SERVE ? "codesandboxd" : "supervisor", log_level_of(&config));
+    return command.mode == MODE_SERVE ? serve(&config) : supervise(&config, argv);
 }

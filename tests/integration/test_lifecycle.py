@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -198,8 +199,21 @@ def command_line(t):
         file.write("pool_sise = 5\n")
         file.flush()
         r = run("--check-config", f"--config={file.name}")
-        t.check(r.returncode == 2 and ":4:" in r.stderr and "pool_sise" in r.stderr,
+        t.check(r.returncode == 1 and ":4: pool_sise: " in r.stderr,
                 "an unknown key is refused with its line", r.stderr)
+        file.write("api_port = 70000\n")
+        file.flush()
+        r = run("--check-config", "--config", file.name, POOL_MAX="none")
+        t.check(r.returncode == 1 and ":5: API_PORT: '70000' is not" in r.stderr and
+                "environment: POOL_MAX: " in r.stderr and ":4: pool_sise: " in r.stderr and
+                len(r.stderr.splitlines()) == 3, "all problems are told", r.stderr)
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(run("--print-config").stdout + "pool_size = 5\n")
+        file.flush()
+        r = run("--check-config", "--verbose", f"--config={file.name}")
+        t.check(r.returncode == 0 and re.search(
+            rf"# {file.name}:\d+\npool_size = 5\n", r.stdout) and "# default\napi_port" in r.stdout,
+            "--print-config is a file to start from; --verbose tells where values come from", r)
     r = run("--help")
     t.check(r.returncode == 0 and "--api-port=8000" in r.stdout, "--help lists the settings")
     t.check(run("--version").stdout.startswith("codesandboxd "), "--version")

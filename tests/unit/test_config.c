@@ -3,6 +3,9 @@
 #include "config/config_internal.h"
 #include "tap.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 static struct config config;
 
 static void test_defaults(void)
@@ -130,8 +133,137 @@ static void test_sources(void)
     CHECK_INT(config_load_file(&config, "/nonexistent", &err), -1);
 }
 
+struct told {
+    size_t count;
+    char text[8][256];
+};
+
+static void note_problem(void *arg, const struct err *e)
+{
+    struct told *told = arg;
+
+    if (told->count < 8)
+        (void)snprintf(told->text[told->count], sizeof(told->text[0]), "%s", e->message);
+    told->count++;
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+// All problems are told, each with where it is.
+static void test_load_problems(void)
+{
+    static char variable[] = "POOL_SIZE=many";
+    static char option[] = "--accel=hvf";
+    static char max[] = "--max-timeout=5";
+    char *const environment[] = {variable, NULL};
+    char *const options[] = {option, max, NULL};
+    char path[] = "/tmp/test_config_XXXXXX";
+    int fd = mkstemp(path);
+    const struct config_sources sources = {path, environment, options};
+    static const char *const expected[] = {
+        ":2: API_PORT: '70000'",      ":4: nonsense: not a known setting",
+        ":5: expected 'key = value'", "environment: POOL_SIZE: 'many'",
+        "command line: ACCEL: 'hvf'", ":6: DEFAULT_TIMEOUT: above its maximum"};
+    struct told told = {0};
+
+    CHECK(fd >= 0);
+    write_file(path, "# comment\napi_port = 70000\n\nnonsense = 1\nword\n"
+                     "default_timeout = 7\nqueue_max = 9\n");
+    CHECK_INT(config_load(&config, &sources, note_problem, &told), 6);
+    for (size_t i = 0; i < 6; i++)
+        CHECK_MSG(strstr(told.text[i], expected[i]) != NULL, "problem %zu: %s", i, told.text[i]);
+    CHECK_INT(config.queue_max, 9);
+    CHECK_INT(config.api_port, 8000);
+    (void)unlink(path);
+    (void)close(fd);
+}
+
+static void test_origins(void)
+{
+    static char variable[] = "POOL_SIZE=4";
+    static char option[] = "--queue-max=5";
+    char *const environment[] = {variable, NULL};
+    char *const options[] = {option, NULL};
+    char path[] = "/tmp/test_config_XXXXXX";
+    int fd = mkstemp(path);
+    const struct config_sources sources = {path, environment, options};
+    struct told told = {0};
+    char text[65536] = "";
+    FILE *out = fmemopen(text, sizeof(text), "w");
+
+    CHECK(fd >= 0 && out != NULL);
+    write_file(path, "pool_size = 9\n\napi_port = 1\n");
+    CHECK_INT(config_load(&config, &sources, note_problem, &told), 0);
+    config_print_values(&config, path, true, out);
+    (void)fclose(out);
+    CHECK(strstr(text, ":3\napi_port = 1\n") != NULL);
+    CHECK(strstr(text, "# environment\npool_size = 4\n") != NULL);
+    CHECK(strstr(text, "# command line\nqueue_max = 5\n") != NULL);
+    CHECK(strstr(text, "# default\nisolation = auto\n") != NULL);
+    (void)unlink(path);
+    (void)close(fd);
+}
+
+struct changes {
+    size_t reloadable, other;
+};
+
+static void note_change(void *arg, const char *name, const char *before, const char *after,
+                        bool reloadable)
+{
+    struct changes *c = arg;
+
+    CHECK(strcmp(before, after) != 0);
+    if (reloadable && strcmp(name, "POOL_SIZE") == 0)
+        c->reloadable++;
+    else if (!reloadable && strcmp(name, "API_PORT") == 0)
+        c->other++;
+}
+
+static void test_diff(void)
+{
+    static struct config after;
+    struct changes changes = {0};
+
+    config_init(&config);
+    config_init(&after);
+    after.pool_size = 7;
+    after.api_port = 9;
+    config_diff(&config, &after, note_change, &changes);
+    CHECK_INT(changes.reloadable, 1);
+    CHECK_INT(changes.other, 1);
+}
+
+// What --print-config writes is a file that can be read, with every setting in it.
+static void test_print_file(void)
+{
+    char text[65536] = "";
+    FILE *out = fmemopen(text, sizeof(text), "w");
+
+    CHECK(out != NULL);
+    config_print_file(out);
+    (void)fclose(out);
+    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
+        char key[64];
+        char line[80];
+
+        config_file_key(k, key);
+        (void)snprintf(line, sizeof(line), "\n#%s =", key);
+        CHECK_MSG(strstr(text, line) != NULL, "%s stands in the file", key);
+    }
+}
+
 int main(void)
 {
+    test_load_problems();
+    test_origins();
+    test_diff();
+    test_print_file();
     test_defaults();
     test_refused();
     test_tree();

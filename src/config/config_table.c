@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The table of settings. An entry that can change while the service runs says CONFIG_RELOAD; one
+// that must never be printed CONFIG_SECRET.
+#include "config/config_internal.h"
+
+#include <assert.h>
+
+#define MIB              ((uint64_t)1 << 20)
+#define GIB              ((uint64_t)1 << 30)
+
+#define LIMIT(id, field) offsetof(struct config, limits[CONFIG_LIMIT_##id].field)
+#define AT(field)        offsetof(struct config, field)
+
+static const char *const isolation_choices[] = {"auto", "microvm", "process", "", "fake", NULL};
+static const char *const accel_choices[] = {"auto", "kvm", "tcg", NULL};
+static const char *const log_choices[] = {"error", "warn", "info", "debug", NULL};
+
+// clang-format off
+const struct config_key config_keys[] = {
+    {"HTTP", "API_HOST", CONFIG_TEXT, AT(api_host), "127.0.0.1", 0, 0, NULL,
+     "Address to listen on: a numeric IPv4 or IPv6 address, or localhost."},
+    {"HTTP", "API_PORT", CONFIG_COUNT, AT(api_port), "8000", 0, 65535, NULL,
+     "TCP port to listen on; 0 takes any free one, which the start line then names."},
+    {"HTTP", "ALLOW_UNAUTHENTICATED", CONFIG_BOOL, AT(allow_unauthenticated), "0", 0, 0, NULL,
+     "Whoever reaches the port may run code. Listening on an address that is not loopback is "
+     "refused unless this is 1."},
+    {"HTTP", "ALLOWED_HOSTS", CONFIG_TEXT, AT(allowed_hosts), "", 0, 0, NULL,
+     "Further names (comma-separated, without port) accepted in the Host and Origin headers. "
+     "Loopback names always are; others are answered 403, unless ALLOW_UNAUTHENTICATED is 1 and "
+     "this is empty."},
+    {"HTTP", "BODY_MAX_BYTES", CONFIG_BYTES, AT(body_max_bytes), "16M", 4096, 18 * MIB, NULL,
+     "Largest request body; a larger one is answered 413."},
+    {"HTTP", "HTTP_CONNECTIONS_MAX", CONFIG_COUNT, AT(http_connections_max), "4096", 1, 100000, NULL,
+     "Connections open at once; more wait in the listen queue."},
+    {"HTTP", "HTTP_IDLE_MS", CONFIG_COUNT, AT(http_idle_ms), "60000", 100, 3600000, NULL,
+     "A connection on which no complete request head arrives for this long is closed."},
+    {"HTTP", "HTTP_BODY_MS", CONFIG_COUNT, AT(http_body_ms), "60000", 100, 3600000, NULL,
+     "Longest time for a request body to arrive."},
+    {"HTTP", "HTTP_WRITE_MS", CONFIG_COUNT, AT(http_write_ms), "120000", 100, 3600000, NULL,
+     "Longest time for a client to take a response, or the next piece of a stream."},
+    {"HTTP", "DRAIN_MS", CONFIG_COUNT, AT(drain_ms), "30000", 0, 3600000, NULL,
+     "After SIGTERM, requests under way get this long to end; then they are cut.", .flags = CONFIG_RELOAD},
+
+    {"Machine", "ISOLATION", CONFIG_CHOICE, AT(isolation), "auto", 0, 0, isolation_choices,
+     "What runs the code. auto is a microVM; it never becomes anything weaker by itself. process "
+     "runs it in jails on this host's own kernel, at full speed: a weaker boundary, used only where "
+     "it is asked for."},
+    {"Machine", "ACCEL", CONFIG_CHOICE, AT(accel), "auto", 0, 0, accel_choices,
+     "auto uses KVM where a timed probe shows that it is real, else software emulation."},
+    {"Machine", "KERNEL_PATH", CONFIG_TEXT, AT(kernel_path), "build/image/vmlinuz", 0, 0, NULL,
+     "Kernel of the guests.",
+     .installed = "/var/lib/codesandbox/image/vmlinuz"},
+    {"Machine", "INITRD_PATH", CONFIG_TEXT, AT(initrd_path), "build/image/initrd.img", 0, 0, NULL,
+     "Initial file system of the guests, with csb-agent and the kernel modules.",
+     .installed = "/var/lib/codesandbox/image/initrd.img"},
+    {"Machine", "ROOTFS_PATH", CONFIG_TEXT, AT(rootfs_path), "build/image/rootfs.erofs", 0, 0, NULL,
+     "Read-only root image of the guests.",
+     .installed = "/var/lib/codesandbox/image/rootfs.erofs"},
+    {"Machine", "ROOTFS_TREE", CONFIG_TEXT, AT(rootfs_tree), "", 0, 0, NULL,
+     "The same as a directory: the programs' root with ISOLATION=process, which needs no kernel, "
+     "initial file system, root image or QEMU. Empty: the directory rootfs beside ROOTFS_PATH."},
+    {"Machine", "RUNTIMES_DIR", CONFIG_TEXT, AT(runtimes_dir), "runtimes", 0, 0, NULL,
+     "Directory of the *.runtime files, one per language.",
+     .installed = "PREFIX/share/codesandbox/runtimes"},
+    {"Machine", "VM_MEMORY_MB", CONFIG_COUNT, AT(vm_memory_mb), "1024", 128, 16384, NULL,
+     "Memory of a guest, MiB. The host gives it only as it is touched."},
+    {"Machine", "VM_CPUS", CONFIG_COUNT, AT(vm_cpus), "1", 1, 16, NULL,
+     "Virtual CPUs of a guest."},
+    {"Machine", "PROCESS_MEMORY_MB", CONFIG_COUNT, AT(process_memory_mb), "0", 0, 1 << 24, NULL,
+     "Memory of all programs together with ISOLATION=process, MiB; 0: three quarters of the "
+     "host's."},
+    {"Machine", "QEMU_PATH", CONFIG_TEXT, AT(qemu_path), "/usr/bin/qemu-system-x86_64", 0, 0, NULL,
+     "QEMU program."},
+    {"Machine", "AGENT_PORT", CONFIG_COUNT, AT(agent_port), "8000", 1, 65535, NULL,
+     "Accepted for compatibility and without effect: the guest's agent is reached over a "
+     "virtio-serial port, which has no number."},
+
+    {"Pool", "POOL_SIZE", CONFIG_COUNT, AT(pool_size), "3", 0, 256, NULL,
+     "Ready sandboxes to keep per warm runtime.", .flags = CONFIG_RELOAD},
+    {"Pool", "POOL_MAX", CONFIG_COUNT, AT(pool_max), "32", 1, 1024, NULL,
+     "Sandboxes alive at once, ready and running.", .flags = CONFIG_RELOAD},
+    {"Pool", "QUEUE_MAX", CONFIG_COUNT, AT(queue_max), "256", 0, 100000, NULL,
+     "Requests that may wait for a sandbox; more are answered 429.", .flags = CONFIG_RELOAD},
+    {"Pool", "QUEUE_WAIT_MS", CONFIG_COUNT, AT(queue_wait_ms), "30000", 0, 3600000, NULL,
+     "Longest wait for a sandbox; then 429.", .flags = CONFIG_RELOAD},
+    {"Pool", "COMPILE_CACHE_BYTES", CONFIG_BYTES, AT(compile_cache_bytes), "128M", 0, 64 * GIB, NULL,
+     "Memory for what compile steps made, so that the same sources are not compiled again; 0 keeps "
+     "nothing. A program may take an eighth of it, and 8 MiB."},
+
+    {"Sandboxes", "SANDBOX_MAX", CONFIG_COUNT, AT(sandbox_max), "32", 0, 900, NULL,
+     "Long-lived sandboxes alive at once; more are answered 429. Each may take VM_MEMORY_MB."},
+    {"Sandboxes", "SANDBOX_MAX_PER_KEY", CONFIG_COUNT, AT(sandbox_max_per_key), "32", 0, 900, NULL,
+     "The same, of one API key."},
+    {"Sandboxes", "SANDBOX_MAX_LIFE", CONFIG_COUNT, AT(sandbox_life_max_s), "86400", 1, 31536000, NULL,
+     "Seconds that a sandbox lives at most, counted from its creation, whatever its owner asks for."},
+    {"Sandboxes", "SANDBOX_READY", CONFIG_COUNT, AT(sandbox_ready), "1", 0, 64, NULL,
+     "Ready virtual machines to keep for sandboxes to come, beside those of the pool."},
+    {"Sandboxes", "SANDBOX_DOMAIN", CONFIG_TEXT, AT(sandbox_domain), "", 0, 0, NULL,
+     "A sandbox's port is reached as PORT-ID.DOMAIN, with DOMAIN as the SDKs are told. Empty: "
+     "localhost:API_PORT on a loopback address, else none."},
+
+    {"Limits of a run", "DEFAULT_TIMEOUT", CONFIG_COUNT, AT(default_timeout_s), "30", 1, 86400, NULL,
+     "Wall-clock seconds of a run whose request names none.", .flags = CONFIG_RELOAD},
+    {"Limits of a run", "MAX_TIMEOUT", CONFIG_COUNT, AT(max_timeout_s), "300", 1, 86400, NULL,
+     "Most wall-clock seconds a request may ask for.", .flags = CONFIG_RELOAD},
+    {"Limits of a run", "LIMIT_CPU_MS", CONFIG_COUNT, LIMIT(CPU_MS, def), "0", 0, 86400000, NULL,
+     "CPU time, milliseconds; 0: as much as the wall clock allows."},
+    {"Limits of a run", "LIMIT_CPU_MS_MAX", CONFIG_COUNT, LIMIT(CPU_MS, max), "4800000", 1, 1600000000,
+     NULL, "Most CPU time a request may ask for.", .flags = CONFIG_RELOAD},
+    {"Limits of a run", "LIMIT_MEMORY_BYTES", CONFIG_BYTES, LIMIT(MEMORY_BYTES, def), "512M", 16 * MIB,
+     16 * GIB, NULL, "Memory of the program and its children."},
+    {"Limits of a run", "LIMIT_MEMORY_BYTES_MAX", CONFIG_BYTES, LIMIT(MEMORY_BYTES, max), "768M",
+     16 * MIB, 16 * GIB, NULL, "Most memory a request may ask for; below VM_MEMORY_MB.", .flags = CONFIG_RELOAD},
+    {"Limits of a run", "LIMIT_PROCESSES", CONFIG_COUNT, LIMIT(PROCESSES, def), "128", 1, 32768, NULL,
+     "Processes and threads at once."},
+    {"Limits of a run", "LIMIT_PROCESSES_MAX", CONFIG_COUNT, LIMIT(PROCESSES, max), "1024", 1, 32768,
+     NULL, "Most processes and threads a request may ask for.", .flags = CONFIG_RELOAD},
+    {"Limits of a run", "LIMIT_OUTPUT_BYTES", CONFIG_BYTES, LIMIT(OUTPUT_BYTES, def), "1M", 1, GIB,
+     NULL, "Standard output and error together; a program that writes more is ended."},
+    {"Limits of a run", "LIMIT_OUTPUT_BYTES_MAX", CONFIG_BYTES, LIMIT(OUTPUT_BYTES, max), "16M", 1, GIB,
+     NULL, "Most output a request may ask for.", .flags = CONFIG_RELOAD},
+    {"Limits of a run", "LIMIT_DISK_BYTES", CONFIG_BYTES, LIMIT(DISK_BYTES, def), "64M", 64 * 1024,
+     16 * GIB, NULL, "What the program may write to files; it is kept in the guest's memory."},
+    {"Limits of a run", "LIMIT_DISK_BYTES_MAX", CONFIG_BYTES, LIMIT(DISK_BYTES, max), "512M", 64 * 1024,
+     16 * GIB, NULL, "Most file space a request may ask for.", .flags = CONFIG_RELOAD},
+
+    {"Process", "STATE_DIR", CONFIG_TEXT, AT(state_dir), "build/state", 0, 0, NULL,
+     "Directory for templates and the lock; made when missing. One service per directory.",
+     .installed = "/var/lib/codesandbox/state"},
+    {"Process", "LAUNCH_PATH", CONFIG_TEXT, AT(launch_path), "", 0, 0, NULL,
+     "csb-launch; empty: PREFIX/lib/codesandbox/csb-launch, or where the build puts it."},
+    {"Process", "AGENT_PATH", CONFIG_TEXT, AT(agent_path), "", 0, 0, NULL,
+     "csb-agent, for ISOLATION=process; empty: PREFIX/lib/codesandbox/csb-agent, or where the "
+     "build puts it."},
+    {"Process", "UID_BASE", CONFIG_COUNT, AT(uid_base), "700000", 1000, 2000000000, NULL,
+     "Started as root, the service runs as this uid and gid, and virtual machines as those after "
+     "it. Programs with ISOLATION=process have the 65536 ids from UID_BASE + 65536 on, those of "
+     "long-lived sandboxes the 65536 ids after these. Nothing else may use these ids."},
+    {"Process", "CGROUP_NAME", CONFIG_TEXT, AT(cgroup_name), "codesandbox", 0, 0, NULL,
+     "Name of the control group that holds the virtual machines, or the programs with "
+     "ISOLATION=process."},
+    {"Process", "LOG_LEVEL", CONFIG_CHOICE, AT(log_level), "info", 0, 0, log_choices,
+     "Least important messages to write to standard error.", .flags = CONFIG_RELOAD},
+    {NULL},
+};
+// clang-format on
+
+static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX + 1,
+              "struct config has room for where each value came from");
