@@ -49,6 +49,7 @@ class Kernel(asyncio.Protocol):
         self.exit_text = None
         self.fresh = True  # has run no code of a user
         self.environment = None  # the sandbox's variables that it was told last
+        self.sandbox = None  # the sandbox's id at that time
         self.held = False
         self.ready = asyncio.get_running_loop().create_future()
 
@@ -209,7 +210,9 @@ class Kernel(asyncio.Protocol):
         self.sink = sink
         told = sandbox_variables if sandbox_variables is not self.environment else {}
         self.environment = sandbox_variables
-        fresh, self.fresh = self.fresh, False
+        sandbox = sandbox_variables.get("E2B_SANDBOX_ID")
+        fresh = self.fresh or sandbox != self.sandbox  # never used, or part of a fork since
+        self.fresh, self.sandbox = False, sandbox
         self.submit(code, variables, told, fresh)
 
     def finish(self, error=None):
@@ -221,6 +224,6 @@ class Kernel(asyncio.Protocol):
         raise NotImplementedError
 
     def submit(self, code, variables, sandbox_variables, fresh):
-        """sandbox_variables are to stay, variables to be undone after it; fresh: no code of a user
-        ran in it before, and it may be one of many copies."""
+        """sandbox_variables are to stay, variables to be undone after it; fresh: it may be one of many
+        copies, since no code of a user ran in it, or since that code ran in another sandbox."""
         raise NotImplementedError

@@ -134,7 +134,7 @@ class Kernel:
 
 
 def freshen():
-    """Before the first code of a user: this process may be one of many copies of a machine that
+    """Before the first code in a sandbox: this process may be one of many copies of a machine that
     was frozen with it, so nothing random may be left of that time."""
     random.seed()
     if "numpy" in sys.modules:

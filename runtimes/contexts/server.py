@@ -85,7 +85,7 @@ class Service:
         await context.execute(Execution(connection, code, variables))
 
 
-async def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=49999)
@@ -94,7 +94,12 @@ async def main():
                         help="file of the sandbox's variables, NUL after each")
     parser.add_argument("--warm", action="store_true",
                         help="start and rehearse the kernels before the port is opened")
-    asked = parser.parse_args()
+    parser.add_argument("--background", action="store_true",
+                        help="return when the port is open, and go on")
+    return parser.parse_args()
+
+
+async def main(asked, ready):
     ignore_pipe_signals()
     memory_shortage_score(-900)
     contexts = Contexts(Account(asked.user), asked.variables)
@@ -104,9 +109,35 @@ async def main():
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(service.handle), asked.host, asked.port,
                                       backlog=128)
-    print("ready", flush=True)
+    ready()
     await server.serve_forever()
 
 
+def say_ready():
+    print("ready", flush=True)
+
+
+def go_on_alone():
+    """Forks, and returns in the child alone, with what it calls when it can be used. Then the parent
+    exits with 0; with 1 when the child ended before, having said why on stderr."""
+    told, tell = os.pipe()
+    if os.fork() > 0:
+        os.close(tell)
+        os._exit(0 if os.read(told, 1) else 1)
+    os.close(told)
+    os.setsid()
+
+    def ready():
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.write(tell, b"r")
+        os.close(tell)
+
+    return ready
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    ASKED = arguments()
+    asyncio.run(main(ASKED, go_on_alone() if ASKED.background else say_ready))

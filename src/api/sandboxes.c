@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "http/http.h"
 #include "sandbox/live.h"
+#include "sandbox/template_kind.h"
 #include "json/write.h"
 
 #include <stdio.h>
@@ -82,8 +83,7 @@ static void create(const struct api *api, const struct http_request *req, struct
     template = e2b_template(x.template);
     if (template == NULL) {
         (void)snprintf(message, sizeof(message),
-                       "templateID: there is no template '%.64s'; there are base and "
-                       "code-interpreter-v1",
+                       "templateID: there is no template '%.64s'; there are " TEMPLATE_NAMES,
                        x.template);
         e2b_fail(res, 404, "template_not_found", message);
     } else {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
+#include "sandbox/template_kind.h"
 #include "store/store.h"
 #include "json/write.h"
 
@@ -106,12 +107,9 @@ struct live *e2b_sandbox(const struct api *api, const struct http_request *req,
 
 const char *e2b_template(const char *name)
 {
-    static const char *const known[] = {"base", "code-interpreter-v1"};
+    enum template_kind kind;
 
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (strcmp(name, known[i]) == 0)
-            return known[i];
-    return NULL;
+    return template_kind_of(name, &kind) < 0 ? NULL : template_kind_name(kind);
 }
 
 void e2b_put_time(struct json_out *out, const char *key, uint64_t ms)

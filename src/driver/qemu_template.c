@@ -231,12 +231,25 @@ static void look_at(void *arg, const char *id, const struct image_facts *facts)
     s->found = s->found || (facts != NULL && strcmp(facts->template_key, s->key) == 0);
 }
 
-// An image is worth nothing without its template.
-static bool has_images(void *arg, const char *key)
+static bool is_living(struct driver *d, const char *key)
 {
-    const struct driver *d = arg;
+    const struct driver_template *t;
+
+    (void)pthread_mutex_lock(&d->lock);
+    for (t = d->templates; t != NULL && strcmp(t->key, key) != 0;)
+        t = t->next;
+    (void)pthread_mutex_unlock(&d->lock);
+    return t != NULL;
+}
+
+// An image is worth nothing without its template; of those in use, images may yet be made.
+static bool is_wanted(void *arg, const char *key)
+{
+    struct driver *d = arg;
     struct search s = {.key = key};
 
+    if (is_living(d, key))
+        return true;
     image_store_each(d->images_fd, look_at, &s);
     return s.found;
 }
@@ -254,7 +267,7 @@ static int build(struct driver *d, const struct driver_template_spec *spec, uint
         log_warn("STATE_DIR: %s; the next start builds it again", why.message);
     else
         t->stored = true;
-    template_store_prune(d->templates_fd, t->key, has_images, d);
+    template_store_prune(d->templates_fd, t->key, is_wanted, d);
     return 0;
 }
 
@@ -345,17 +358,26 @@ int qemu_template_find(struct driver *d, const struct image_facts *facts,
     return r;
 }
 
+static bool is_stored(struct driver_template *t)
+{
+    bool stored;
+
+    (void)pthread_mutex_lock(&t->driver->lock);
+    stored = t->stored;
+    (void)pthread_mutex_unlock(&t->driver->lock);
+    return stored;
+}
+
 int qemu_template_keep(struct driver_template *t, struct err *err)
 {
     struct driver *d = t->driver;
     int r = 0;
-    bool stored;
 
+    // Before build_lock, which is held for a minute while another template is built.
+    if (is_stored(t))
+        return 0;
     (void)pthread_mutex_lock(&d->build_lock);
-    (void)pthread_mutex_lock(&d->lock);
-    stored = t->stored;
-    (void)pthread_mutex_unlock(&d->lock);
-    if (!stored)
+    if (!is_stored(t))
         r = template_store_save(d->templates_fd, t->key, &t->image, err);
     (void)pthread_mutex_lock(&d->lock);
     t->stored = r == 0;

@@ -157,11 +157,15 @@ static int open_parts(struct engine *e, struct err *err)
         pool.origin.warm = true;
         pool.workers++;
     }
+    e->interpreter = interpreter_new(e);
+    if (e->interpreter == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
     return pool_new(&pool, &e->pool, err);
 }
 
 static void close_parts(struct engine *e)
 {
+    interpreter_free(e->interpreter);
     pool_free(e->pool);
     if (e->loop != NULL)
         channel_loop_free(e->loop);
@@ -229,6 +233,7 @@ void engine_stop(struct engine *e)
     if (e == NULL)
         return;
     pool_close(e->pool);
+    interpreter_stop(e->interpreter);
     (void)pthread_mutex_lock(&e->lock);
     e->stopping = true;
     (void)pthread_cond_broadcast(&e->changed);

@@ -6,6 +6,7 @@
 
 #include "sandbox/compile_cache.h"
 #include "sandbox/engine.h"
+#include "sandbox/interpreter.h"
 #include "sandbox/pool.h"
 #include "sandbox/template.h"
 
@@ -20,6 +21,7 @@ struct engine {
     struct pool *pool;
     struct compile_cache *compile_cache;
     struct template_warm warm;
+    struct interpreter *interpreter;
     pthread_t builder;
     atomic_uint_fast64_t runs_total;
     atomic_bool cut_runs; // the drain time is over: every run ends at its next look

@@ -7,9 +7,11 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "channel/channel.h"
+#include "sandbox/contexts_client.h"
 #include "sandbox/engine_internal.h"
 #include "sandbox/envd_client.h"
 #include "sandbox/live_internal.h"
+#include "sandbox/template_kind.h"
 #include "store/store.h"
 #include "json/write.h"
 
@@ -19,6 +21,7 @@
 
 #define TRIES       3 // machines that may die on us
 #define OWN_ENV_MAX 3 // variables that every sandbox has
+#define CONTEXTS_MS 20000
 
 static void make_id(char ret[LIVE_ID_LEN + 1])
 {
@@ -183,18 +186,41 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
     return store_sandbox_put(t->config.store, &row, err);
 }
 
+static int make_machine(struct engine *e, enum template_kind kind, const struct live_spec *spec,
+                        struct sandbox **ret, struct err *err)
+{
+    if (kind == TEMPLATE_INTERPRETER && !(e->config.driver->caps & DRIVER_CAP_SHARED))
+        return interpreter_take(e->interpreter, spec->gone, spec->gone_arg, ret, err);
+    return engine_take(e, spec->gone, spec->gone_arg, ret, err);
+}
+
+// Tells the machine of its owner's variables. One that is no clone of its template, which would
+// have it running already, starts what the template offers.
+static int settle(struct engine *e, enum template_kind kind, const struct live *l,
+                  struct sandbox *s, struct err *err)
+{
+    if (envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(LIVE_INIT_MS), err) < 0)
+        return -1;
+    if (kind != TEMPLATE_INTERPRETER || !(e->config.driver->caps & DRIVER_CAP_SHARED))
+        return 0;
+    return contexts_start(s->channel, false, clock_deadline_ms(CONTEXTS_MS), err);
+}
+
 static int take_machine(struct live_table *t, struct live *l, const struct live_spec *spec,
                         struct err *err)
 {
+    struct engine *e = t->config.engine;
+    enum template_kind kind = TEMPLATE_BASE;
     struct sandbox *s;
     int r = -1;
 
+    (void)template_kind_of(l->template, &kind);
     for (int i = 0; r < 0 && i < TRIES; i++) {
         struct err why = ERR_INIT;
 
-        if (engine_take(t->config.engine, spec->gone, spec->gone_arg, &s, err) < 0)
+        if (make_machine(e, kind, spec, &s, err) < 0)
             return -1;
-        r = envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(LIVE_INIT_MS), &why);
+        r = settle(e, kind, l, s, &why);
         if (r < 0) {
             sandbox_free(s);
             *err = why;
