@@ -10,7 +10,8 @@ run_packages="gcc libc6-dev meson ninja-build pkg-config
     libsqlite3-dev libcurl4-openssl-dev
     qemu-system-x86 mmdebstrap erofs-utils kmod cpio zstd util-linux uidmap ca-certificates curl
     python3 dpkg-dev"
-test_packages="libasan8 libubsan1 libtsan2 clang-format-19 shellcheck e2fsprogs procps wrk bubblewrap"
+test_packages="libasan8 libubsan1 libtsan2 clang-format-19 shellcheck e2fsprogs procps wrk bubblewrap
+    python3-yaml"
 
 case "${1:-run}" in
 run) packages="$run_packages" ;;

@@ -18,8 +18,13 @@ void api_execute(void *app, const struct http_request *req, struct http_response
 void api_health(void *app, const struct http_request *req, struct http_response *res);
 void api_ready(void *app, const struct http_request *req, struct http_response *res);
 void api_metrics(void *app, const struct http_request *req, struct http_response *res);
+void api_openapi(void *app, const struct http_request *req, struct http_response *res);
 void api_languages(void *app, const struct http_request *req, struct http_response *res);
 void api_debug_guest(void *app, const struct http_request *req, struct http_response *res);
+
+// What an error's code becomes: the HTTP status, and the word of the "error" field.
+unsigned api_error_status(enum err_code code);
+const char *api_error_word(enum err_code code);
 
 // An error of the client's request: status by its code, the field named.
 void api_fail(const struct http_request *req, struct http_response *res, const struct err *err);

@@ -35,6 +35,16 @@ static const struct answer *answer_of(const struct err *err)
     return &answers[(unsigned)err->code < ERR_CODE_COUNT ? err->code : ERR_INTERNAL];
 }
 
+unsigned api_error_status(enum err_code code)
+{
+    return answers[(unsigned)code < ERR_CODE_COUNT ? code : ERR_INTERNAL].status;
+}
+
+const char *api_error_word(enum err_code code)
+{
+    return answers[(unsigned)code < ERR_CODE_COUNT ? code : ERR_INTERNAL].word;
+}
+
 void api_fail(const struct http_request *req, struct http_response *res, const struct err *err)
 {
     const struct answer *a = answer_of(err);

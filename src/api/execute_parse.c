@@ -15,6 +15,14 @@
 
 #define DISK_PAGE_BYTES 4096u
 
+const char *const execute_fields[] = {
+    "language", "code",   "version", "timeout",   "files",  "stdin", "args",
+    "env",      "limits", "network", "artifacts", "stream", NULL,
+};
+const char *const execute_content_fields[] = {"content", "encoding", NULL};
+const char *const execute_limit_fields[] = {
+    "wall_ms", "cpu_ms", "memory_bytes", "processes", "output_bytes", "disk_bytes", NULL};
+
 struct parser {
     const struct config *config;
     const struct runtime_table *runtimes;
@@ -96,7 +104,6 @@ static int parse_code(struct parser *p, struct err *err)
 static int parse_content(const struct json_in *in, const char *key, struct buf *decoded,
                          const uint8_t **ret_data, size_t *ret_len, struct err *err)
 {
-    static const char *const known[] = {"content", "encoding", NULL};
     struct json_str content = {NULL, 0};
     struct json_str encoding = {"utf8", 4};
     struct json_in object;
@@ -107,7 +114,8 @@ static int parse_content(const struct json_in *in, const char *key, struct buf *
     } else if (json_kind(in, key) != JSON_KIND_OBJECT) {
         return json_fail(in, key, err, "must be a string, or an object with content and encoding");
     } else {
-        if (json_get_object(in, key, &object, err) < 0 || json_known(&object, known, err) < 0 ||
+        if (json_get_object(in, key, &object, err) < 0 ||
+            json_known(&object, execute_content_fields, err) < 0 ||
             json_get_str(&object, "content", &content, err) < 0 ||
             json_get_text(&object, "encoding", &encoding, err) < 0)
             return -1;
@@ -283,14 +291,12 @@ static const struct {
 
 static int parse_limits(struct parser *p, struct err *err)
 {
-    static const char *const known[] = {
-        "wall_ms", "cpu_ms", "memory_bytes", "processes", "output_bytes", "disk_bytes", NULL};
     struct run_limits *limits = &p->out->run.limits;
     struct json_in in;
 
     if (json_get_object(&p->top, "limits", &in, err) < 0)
         return -1;
-    if (in.object != NULL && json_known(&in, known, err) < 0)
+    if (in.object != NULL && json_known(&in, execute_limit_fields, err) < 0)
         return -1;
     for (size_t i = 0; i < CONFIG_LIMIT_COUNT; i++) {
         const struct config_range *range = &p->config->limits[i];
@@ -393,16 +399,12 @@ static int allocate(struct parser *p, struct err *err)
 
 static int parse_all(struct parser *p, struct err *err)
 {
-    static const char *const known[] = {
-        "language", "code",   "version", "timeout",   "files",  "stdin", "args",
-        "env",      "limits", "network", "artifacts", "stream", NULL,
-    };
     static int (*const steps[])(struct parser *, struct err *) = {
         allocate,  parse_language, parse_code, parse_files,   parse_stdin,    parse_args,
         parse_env, parse_limits,   check_disk, parse_timeout, parse_reserved,
     };
 
-    if (json_known(&p->top, known, err) < 0)
+    if (json_known(&p->top, execute_fields, err) < 0)
         return -1;
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
         if (steps[i](p, err) < 0)

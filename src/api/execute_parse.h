@@ -20,6 +20,12 @@ struct buf;
 struct config;
 struct json_t;
 
+// The members that the body, a file or stdin written as an object, and "limits" may have; NULL
+// ends each. src/api/openapi.yaml says the same, and a test compares them.
+extern const char *const execute_fields[];
+extern const char *const execute_content_fields[];
+extern const char *const execute_limit_fields[];
+
 struct execute_request {
     struct run_request run; // points into the rest; `gone` is not set
     bool stream;            // "stream": true

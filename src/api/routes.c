@@ -10,6 +10,7 @@ const struct http_route api_routes[] = {
     {"GET", "/health", api_health},
     {"GET", "/ready", api_ready},
     {"GET", "/metrics", api_metrics},
+    {"GET", "/openapi.yaml", api_openapi},
     {"GET", "/languages", api_languages},
     {"GET", "/debug/guest", api_debug_guest},
     // What E2B's SDKs and command line ask for: docs/E2B.md.

@@ -128,15 +128,13 @@ static bool read_arg(const struct http_request *req, struct http_response *res, 
 static void list_asked(const struct api *api, const struct http_request *req,
                        struct http_response *res, bool v2, const char *key)
 {
-    static const char *const names[ARGS] = {"metadata", "state", "order",    "startedAfter",
-                                            "template", "limit", "nextToken"};
     char *values[ARGS] = {NULL};
     struct list_query q;
     struct err err = ERR_INIT;
     bool good = true;
 
     for (size_t i = 0; good && i < (v2 ? ARGS : 1); i++)
-        good = read_arg(req, res, names[i], &values[i]);
+        good = read_arg(req, res, list_arguments[i], &values[i]);
     const struct list_args args = {
         values[0], v2 ? values[1] : "running", values[2], values[3], values[4], values[5],
         values[6]};

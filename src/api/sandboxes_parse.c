@@ -6,6 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const create_fields[] = {"templateID", "timeout",
+                                     "metadata",   "envVars",
+                                     "secure",     "allow_internet_access",
+                                     "autoPause",  "autoPauseMemory",
+                                     "autoResume", "network",
+                                     "iam",        "volumeMounts",
+                                     "mcp",        NULL};
+const char *const create_network_fields[] = {"allowOut",    "denyOut", "allowPublicTraffic",
+                                             "httpsPorts",  "rules",   "maskRequestHost",
+                                             "egressProxy", NULL};
+const char *const create_resume_fields[] = {"enabled", NULL};
+const char *const fork_fields[] = {"count", "timeout", NULL};
+const char *const seconds_timeout_fields[] = {"timeout", "memory", "autoPause", NULL};
+const char *const seconds_duration_fields[] = {"duration", "memory", "autoPause", NULL};
+
 static int add_pair(void *arg, const struct json_in *in, const char *key, struct err *err)
 {
     struct pair_list *p = arg;
@@ -76,9 +91,6 @@ static int want_empty(const struct json_in *in, const char *key, enum json_kind 
 // There is no network in a sandbox: what closes it is granted, what opens it is not.
 static int parse_network(const struct json_in *top, struct create_request *r, struct err *err)
 {
-    static const char *const known[] = {"allowOut",    "denyOut", "allowPublicTraffic",
-                                        "httpsPorts",  "rules",   "maskRequestHost",
-                                        "egressProxy", NULL};
     static const char none[] = "is not available: sandboxes have no network";
     struct json_in network = {0};
     bool internet = false, public_traffic = true;
@@ -88,7 +100,7 @@ static int parse_network(const struct json_in *top, struct create_request *r, st
         return -1;
     if (network.object == NULL)
         return 0;
-    if (json_known(&network, known, err) < 0 ||
+    if (json_known(&network, create_network_fields, err) < 0 ||
         json_get_bool(&network, "allowPublicTraffic", &public_traffic, err) < 0 ||
         want_empty(&network, "allowOut", JSON_KIND_ARRAY, none, err) < 0 ||
         want_empty(&network, "httpsPorts", JSON_KIND_ARRAY, none, err) < 0 ||
@@ -106,7 +118,6 @@ static int parse_network(const struct json_in *top, struct create_request *r, st
 
 static int parse_pause(const struct json_in *top, struct create_request *r, struct err *err)
 {
-    static const char *const known[] = {"enabled", NULL};
     struct json_in resume = {0};
     bool memory = true, enabled = false;
 
@@ -120,7 +131,8 @@ static int parse_pause(const struct json_in *top, struct create_request *r, stru
         return refuse(top, "autoPauseMemory", err, "is not supported: pausing keeps the memory");
     if (resume.object == NULL)
         return 0;
-    if (json_known(&resume, known, err) < 0 || json_get_bool(&resume, "enabled", &enabled, err) < 0)
+    if (json_known(&resume, create_resume_fields, err) < 0 ||
+        json_get_bool(&resume, "enabled", &enabled, err) < 0)
         return -1;
     return enabled ? refuse(top, "autoResume", err, "is not supported yet") : 0;
 }
@@ -128,18 +140,12 @@ static int parse_pause(const struct json_in *top, struct create_request *r, stru
 static int parse_create(const struct json_in *top, int version, uint64_t life_max_s,
                         struct create_request *r, struct err *err)
 {
-    static const char *const known[] = {"templateID", "timeout",
-                                        "metadata",   "envVars",
-                                        "secure",     "allow_internet_access",
-                                        "autoPause",  "autoPauseMemory",
-                                        "autoResume", "network",
-                                        "iam",        "volumeMounts",
-                                        "mcp",        NULL};
     struct json_str template = {NULL, 0};
 
     r->timeout_s = version == 1 ? SANDBOXES_TIMEOUT_V1_S : SANDBOXES_TIMEOUT_V2_S;
     r->secure = version != 1;
-    if (json_known(top, known, err) < 0 || json_get_text(top, "templateID", &template, err) < 0)
+    if (json_known(top, create_fields, err) < 0 ||
+        json_get_text(top, "templateID", &template, err) < 0)
         return -1;
     if (template.data == NULL || template.len == 0)
         return json_fail(top, "templateID", err, "is required");
@@ -196,7 +202,8 @@ void create_request_release(struct create_request *r)
 int seconds_parse(const void *body, size_t len, const char *key, bool required, uint64_t *ret_s,
                   struct err *err)
 {
-    const char *const known[] = {key, "memory", "autoPause", NULL};
+    const char *const *known =
+        strcmp(key, "timeout") == 0 ? seconds_timeout_fields : seconds_duration_fields;
     _cleanup_json_ struct json_t *tree = NULL;
     int64_t seconds = -1;
     bool ignored = false;
@@ -219,14 +226,13 @@ int seconds_parse(const void *body, size_t len, const char *key, bool required, 
 int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_count,
                uint64_t *ret_s, struct err *err)
 {
-    static const char *const known[] = {"count", "timeout", NULL};
     _cleanup_json_ struct json_t *tree = NULL;
     struct json_in top;
 
     if (read_body(body, len, true, &tree, err) < 0)
         return -1;
     top = json_top(tree);
-    if (json_known(&top, known, err) < 0 ||
+    if (json_known(&top, fork_fields, err) < 0 ||
         json_get_u64(&top, "count", 1, LIVE_FORK_MAX, ret_count, err) < 0)
         return -1;
     return json_get_u64(&top, "timeout", 1, life_max_s, ret_s, err);

@@ -21,6 +21,16 @@ struct json_t;
 #define SANDBOXES_TIMEOUT_V1_S 15
 #define SANDBOXES_TIMEOUT_V2_S 300
 
+// The members that bodies and their objects may have, and the arguments of a listing; NULL ends
+// each. src/api/openapi.yaml says the same, and a test compares them.
+extern const char *const create_fields[];
+extern const char *const create_network_fields[];
+extern const char *const create_resume_fields[];
+extern const char *const fork_fields[];
+extern const char *const seconds_timeout_fields[];
+extern const char *const seconds_duration_fields[];
+extern const char *const list_arguments[]; // in the order of struct list_args
+
 struct pair_list {
     struct live_pair *list;
     size_t count, room, bytes;
@@ -44,8 +54,9 @@ int create_parse(const void *body, size_t len, int version, uint64_t life_max_s,
                  struct create_request *ret, struct err *err);
 void create_request_release(struct create_request *r);
 
-// {key: seconds} of the calls that change how long a sandbox lives. An empty body is {}. *ret_s
-// holds the default; `required`: the field must be there. What is negative counts as 0.
+// {key: seconds}, key being "timeout" or "duration", of the calls that change how long a sandbox
+// lives. An empty body is {}. *ret_s holds the default; `required`: the field must be there. What
+// is negative counts as 0.
 int seconds_parse(const void *body, size_t len, const char *key, bool required, uint64_t *ret_s,
                   struct err *err);
 

@@ -12,6 +12,9 @@
 #include <string.h>
 #include <time.h>
 
+const char *const list_arguments[] = {"metadata", "state", "order",     "startedAfter",
+                                      "template", "limit", "nextToken", NULL};
+
 static int bad(struct err *err, const char *field, const char *why)
 {
     return err_field(err, ERR_INVALID, field, "%s %s", field, why);
