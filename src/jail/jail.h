@@ -31,9 +31,9 @@ enum jail_mount_kind {
     JAIL_MOUNT_TMPFS,   // size_bytes, inodes, mode; owned by the jail's uid
     JAIL_MOUNT_PROC,    // of the jail's own pid namespace, with the usual files masked
     JAIL_MOUNT_DEV,     // minimal read-only /dev: null zero full random urandom tty, fd links,
-                        // pseudo terminals (not for a VMM), and
-    // an empty shm to put a scratch directory on. `source`: NULL, or the path of
-    // one more outer device node to have, for the plan's uid
+                        // pseudo terminals of its own (see `terminals`), and an empty shm to put a
+                        // scratch directory on. `source`: NULL, or the path of one more outer
+                        // device node to have, for the plan's uid
     JAIL_MOUNT_SCRATCH, // sub-directory `source` of the plan's scratch tmpfs onto `target`; made
                         // with `mode` (0: 0700), owned by the plan's uid and gid
     JAIL_MOUNT_SYMLINK, // symbolic link `target` with the text `source`; only in a tmpfs root
@@ -54,6 +54,8 @@ struct jail_mount {
                       // again but for the pseudo terminals: cheaper than binding node by node
     uint8_t unmasked; // JAIL_MOUNT_PROC: nothing masked, for a jail that makes jails: the kernel
                       // refuses a new /proc where the one at hand is masked
+    uint8_t terminals; // JAIL_MOUNT_DEV: pseudo terminals also for JAIL_SECCOMP_AGENT; programs of
+                       // JAIL_SECCOMP_RUN have them anyway, a VMM never
     uint64_t size_bytes;
     uint64_t inodes;
     uint32_t mode;

@@ -18,6 +18,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define TERMINALS_MAX "128"
+
 // Files of /proc that speak of the whole machine or command it. Programs run without privileges, so
 // modes alone refuse most of these; the masks hold when that fails.
 static const char *const proc_masked[] = {
@@ -154,8 +156,10 @@ static int make_extra_node(struct jail_ctx *c, int dev, const char *outer)
     return 0;
 }
 
-// Pseudo terminals of the jail's own, for programs that run others on one. Where the kernel has
-// none or refuses, openpty() fails in the jail and nothing else does.
+// Pseudo terminals of the jail's own, for programs that run others on one. Each such file system is
+// an instance that shows no terminal of another; how many all of them have is the host's limit, so
+// each gets a part of it. Where the kernel has none or refuses, openpty() fails in the jail and
+// nothing else does.
 static void make_terminals(int dev)
 {
     _cleanup_fd_ int fs = fsopen("devpts", FSOPEN_CLOEXEC);
@@ -163,6 +167,7 @@ static void make_terminals(int dev)
 
     if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "ptmxmode", "0666", 0) < 0 ||
         fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0600", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_STRING, "max", TERMINALS_MAX, 0) < 0 ||
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return;
     pts = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
@@ -224,7 +229,13 @@ static int make_links(int dev)
     return mkdirat(dev, "shm", 0755) < 0 || mkdirat(dev, "pts", 0755) < 0 ? -errno : 0;
 }
 
-int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
+// Neither a VMM nor an agent that makes jails runs anything on a terminal; the jails get their own.
+static bool wants_terminals(const struct jail_plan *p, const struct jail_mount *m)
+{
+    return m->terminals || (p->seccomp != JAIL_SECCOMP_VMM && p->seccomp != JAIL_SECCOMP_AGENT);
+}
+
+int jail_mount_dev(struct jail_ctx *c, int target, const struct jail_mount *m)
 {
     _cleanup_fd_ int dev = jail_tmpfs(64u * 1024u, 64, 0755, jail_skeleton_uid(c),
                                       jail_skeleton_gid(c), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
@@ -240,14 +251,13 @@ int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node)
         if (r < 0)
             return jail_step_failed(c, r, "make /dev/%s", devices[i].name);
     }
-    r = extra_node == NULL ? 0 : make_extra_node(c, dev, extra_node);
+    r = m->source == NULL ? 0 : make_extra_node(c, dev, m->source);
     if (r < 0)
-        return jail_step_failed(c, r, "make node %s", extra_node);
+        return jail_step_failed(c, r, "make node %s", m->source);
     r = make_links(dev);
     if (r < 0)
         return jail_step_failed(c, r, "fill /dev");
-    // Neither a VMM nor an agent runs anything on a terminal; an agent's jails get their own.
-    if (c->plan->seccomp != JAIL_SECCOMP_VMM && c->plan->seccomp != JAIL_SECCOMP_AGENT)
+    if (wants_terminals(c->plan, m))
         make_terminals(dev);
     r = jail_set_attr(dev, MOUNT_ATTR_RDONLY, false);
     return r < 0 ? jail_step_failed(c, r, "make /dev read-only") : 0;

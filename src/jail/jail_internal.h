@@ -67,7 +67,7 @@ int jail_overlay_root(struct jail_ctx *c);
 // The /proc and /dev of the jail, attached at `target` (an O_PATH directory). 0 or -errno with
 // c->what set.
 int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked);
-int jail_mount_dev(struct jail_ctx *c, int target, const char *extra_node);
+int jail_mount_dev(struct jail_ctx *c, int target, const struct jail_mount *m);
 int jail_reuse_dev(struct jail_ctx *c, int target, int tree); // a clone of the caller's
 bool jail_dev_is_ours(void); // whether the caller's is such a /dev; found out once
 

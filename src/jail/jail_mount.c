@@ -318,7 +318,7 @@ static int place_mount(struct jail_ctx *c, size_t i)
         if (tree >= 0)
             return jail_reuse_dev(c, target, tree);
         return m->kind == JAIL_MOUNT_PROC ? jail_mount_proc(c, target, m->unmasked)
-                                          : jail_mount_dev(c, target, m->source);
+                                          : jail_mount_dev(c, target, m);
     }
     return -EINVAL;
 }

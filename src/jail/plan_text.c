@@ -73,6 +73,7 @@ const struct plan_word plan_mount_flag_words[] = {
     {"optional", offsetof(struct jail_mount, optional)},
     {"reuse", offsetof(struct jail_mount, reuse)},
     {"unmasked", offsetof(struct jail_mount, unmasked)},
+    {"terminals", offsetof(struct jail_mount, terminals)},
     {NULL, 0},
 };
 

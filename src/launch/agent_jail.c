@@ -165,6 +165,7 @@ void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup 
         if (strcmp(ret->mounts[i].target, "/tmp") == 0)
             ret->mounts[i].target = "/dev/shm";
         ret->mounts[i].unmasked = 0; // it makes no jails
+        ret->mounts[i].terminals = ret->mounts[i].kind == JAIL_MOUNT_DEV;
     }
     m = add_mount(ret, JAIL_MOUNT_TMPFS, NULL, "/run/lock");
     m->size_bytes = LOCK_BYTES;

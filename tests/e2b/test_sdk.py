@@ -18,7 +18,7 @@ from service import IMAGE, ISOLATION, Service, small_table  # noqa: E402
 SDK = pathlib.Path(os.environ.get("CSB_E2B_SDK", IMAGE.parent / "e2b"))
 KEY = "e2b_" + 40 * "0"
 # What there is without virtual machines: docs/E2B.md says what there is not.
-PROCESS = "life,expiry,commands,files,urls,watch,ports,large,parallel,killed,several"
+PROCESS = "life,expiry,commands,files,urls,watch,pty,ports,large,parallel,killed,several"
 
 
 def skip(why):

@@ -119,6 +119,27 @@ static void test_users(void)
     stop(&sb);
 }
 
+// On a terminal, as script(1) makes one, a shell; what the host has is not to be seen.
+static void test_terminals(void)
+{
+    struct sandbox sb;
+
+    if (!CHECK(start(&sb)))
+        return;
+    CHECK_STR(output(&sb, "user",
+                     "script -qc 'tty; stat -c %U:%a $(tty); echo ok > /dev/tty' /dev/null"
+                     " < /dev/null | tr -d '\\r'"),
+              is_process ? "/dev/pts/0\nuser:600\nok" : "/dev/pts/0\nuser:620\nok");
+    CHECK_STR(output(&sb, "root", "ls -A /dev/pts; test -e /dev/console || echo no console"),
+              is_process ? "ptmx\nno console" : "ptmx");
+    CHECK_STR(output(&sb, "root",
+                     "python3 -c 'import os\\ntry:\\n for n in range(200): os.openpty()\\n"
+                     "except OSError as e: print(n)\\nelse: print(n)'"),
+              is_process ? "128" : "199");
+    CHECK_STR(output(&sb, "root", "ls -A /dev/pts"), "ptmx");
+    stop(&sb);
+}
+
 static void test_apart(void)
 {
     struct sandbox a, b;
@@ -261,7 +282,7 @@ static int warm(void *arg, int channel_fd, struct err *err)
 
 static void run_suite(void)
 {
-    static void (*const tests[])(void) = {test_users,   test_apart,      test_limits,
+    static void (*const tests[])(void) = {test_users,   test_terminals,  test_apart, test_limits,
                                           test_refused, test_bad_limits, test_death};
     struct driver_template_spec spec = {
         .shape = {.memory_mib = 512, .cpus = 1}, .seed = "lasting", .warm = warm};
