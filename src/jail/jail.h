@@ -47,13 +47,13 @@ struct jail_mount {
     const char *target; // absolute path inside the jail; must exist in the root or root is a tmpfs
     int fd;             // JAIL_MOUNT_BIND_FD
     uint8_t read_only;
-    uint8_t exec;     // 0 adds noexec
-    uint8_t dev;      // 1 leaves device nodes usable (binding /dev/kvm)
-    uint8_t optional; // absent source is not an error
-    uint8_t reuse;    // JAIL_MOUNT_DEV: where the caller's own /dev was made by one, that serves
-                      // again but for the pseudo terminals: cheaper than binding node by node
-    uint8_t unmasked; // JAIL_MOUNT_PROC: nothing masked, for a jail that makes jails: the kernel
-                      // refuses a new /proc where the one at hand is masked
+    uint8_t exec;      // 0 adds noexec
+    uint8_t dev;       // 1 leaves device nodes usable (binding /dev/kvm)
+    uint8_t optional;  // absent source is not an error
+    uint8_t reuse;     // JAIL_MOUNT_DEV: where the caller's own /dev was made by one, that serves
+                       // again but for the pseudo terminals: cheaper than binding node by node
+    uint8_t unmasked;  // JAIL_MOUNT_PROC: nothing masked, for a jail that makes jails: the kernel
+                       // refuses a new /proc where the one at hand is masked
     uint8_t terminals; // JAIL_MOUNT_DEV: pseudo terminals also for JAIL_SECCOMP_AGENT; programs of
                        // JAIL_SECCOMP_RUN have them anyway, a VMM never
     uint64_t size_bytes;
