@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How it works: one database in write-ahead mode with a connection that writes and one that reads.
+//
+// Every change is waited for until the disk has it (synchronous = FULL), and that is most of what
+// it costs. So changes that come while one is being written are written together (sq_commit):
+// whoever finds nobody writing leads, takes all that wait, and makes of each a part of one
+// transaction. With one client nothing is delayed; with many the disk is synced once for all of
+// them.
+//
+// Leases are in memory alone: a process that died holds none. What was begun is in the database, so
+// the next process knows which jobs may have run (recover).
+//
+// Jobs that are over tell their hooks by a trigger: no way to end a job can forget it.
+#include "base/clock.h"
+#include "queue/sqlite_internal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_FILE    "jobs.db"
+#define QUEUE_VERSION 1
+
+static const char schema[] =
+    "CREATE TABLE jobs("
+    " number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,"
+    " label TEXT NOT NULL, idempotency_key TEXT, digest BLOB NOT NULL, priority INTEGER NOT NULL,"
+    " state INTEGER NOT NULL DEFAULT 0, cancel INTEGER NOT NULL DEFAULT 0,"
+    " attempts INTEGER NOT NULL DEFAULT 0, max_attempts INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, not_before_ms INTEGER NOT NULL DEFAULT 0,"
+    " started_ms INTEGER NOT NULL DEFAULT 0, finished_ms INTEGER NOT NULL DEFAULT 0,"
+    " expires_ms INTEGER NOT NULL DEFAULT 0, hook_url TEXT, body BLOB, result BLOB) STRICT;"
+    "CREATE UNIQUE INDEX jobs_key ON jobs(owner, idempotency_key)"
+    " WHERE idempotency_key IS NOT NULL;"
+    "CREATE INDEX jobs_ready ON jobs(priority, owner, number) WHERE state = 0;"
+    "CREATE INDEX jobs_open ON jobs(owner) WHERE state <= 1;"
+    "CREATE INDEX jobs_owner ON jobs(owner, number);"
+    "CREATE INDEX jobs_over ON jobs(expires_ms) WHERE state > 1;"
+    "CREATE TABLE hooks("
+    " number INTEGER PRIMARY KEY REFERENCES jobs(number), state INTEGER NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0, next_ms INTEGER NOT NULL,"
+    " note TEXT NOT NULL DEFAULT '') STRICT;"
+    "CREATE INDEX hooks_due ON hooks(next_ms) WHERE state = 1;"
+    "CREATE TRIGGER job_over AFTER UPDATE OF state ON jobs"
+    " WHEN NEW.state > 1 AND OLD.state <= 1 AND NEW.hook_url IS NOT NULL BEGIN"
+    " INSERT OR IGNORE INTO hooks(number, state, next_ms) VALUES(NEW.number, 1, NEW.finished_ms);"
+    " END;";
+static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
+                  QUEUE_HOOK_PENDING == 1,
+              "the numbers of the schema");
+
+static const char *const names[QUEUE_STATE_COUNT] = {
+    [QUEUE_QUEUED] = "queued",       [QUEUE_RUNNING] = "running",
+    [QUEUE_SUCCEEDED] = "succeeded", [QUEUE_FAILED] = "failed",
+    [QUEUE_CANCELLED] = "cancelled", [QUEUE_MAY_HAVE_RUN] = "may_have_run",
+};
+
+const char *queue_state_name(enum queue_state state)
+{
+    return (unsigned)state < QUEUE_STATE_COUNT ? names[state] : NULL;
+}
+
+uint64_t sq_now_ms(void)
+{
+    return clock_real_ns() / NS_PER_MS;
+}
+
+// Waiting.
+
+uint64_t sq_changes(struct sq *q)
+{
+    uint64_t n;
+
+    (void)pthread_mutex_lock(&q->wait_lock);
+    n = q->changes;
+    (void)pthread_mutex_unlock(&q->wait_lock);
+    return n;
+}
+
+void sq_wait(struct sq *q, uint64_t seen, uint64_t deadline_ns)
+{
+    struct timespec until = clock_to_timespec(deadline_ns);
+    int r = 0;
+
+    (void)pthread_mutex_lock(&q->wait_lock);
+    while (!q->awake && q->changes == seen && r == 0)
+        r = pthread_cond_timedwait(&q->changed, &q->wait_lock, &until);
+    (void)pthread_mutex_unlock(&q->wait_lock);
+}
+
+void sq_tell(struct sq *q)
+{
+    (void)pthread_mutex_lock(&q->wait_lock);
+    q->changes++;
+    (void)pthread_cond_broadcast(&q->changed);
+    (void)pthread_mutex_unlock(&q->wait_lock);
+}
+
+static void wake(struct queue *queue)
+{
+    struct sq *q = (struct sq *)queue;
+
+    (void)pthread_mutex_lock(&q->wait_lock);
+    q->awake = true;
+    (void)pthread_cond_broadcast(&q->changed);
+    (void)pthread_mutex_unlock(&q->wait_lock);
+}
+
+// Writing together.
+
+struct sq_write {
+    sq_apply_fn apply;
+    void *arg;
+    int rc;
+    struct err err;
+    bool done;
+    struct sq_write *next;
+};
+
+static void fail_all(struct sq_write *list, const struct err *err)
+{
+    for (struct sq_write *w = list; w != NULL; w = w->next) {
+        w->rc = -1;
+        w->err = *err;
+    }
+}
+
+// A part of the transaction. -1 when the transaction itself is broken.
+static int apply_one(struct sq *q, struct sq_write *w, struct err *err)
+{
+    if (sql_run(q->writer, "SAVEPOINT part", err) < 0)
+        return -1;
+    w->rc = w->apply(q, w->arg, &w->err);
+    if (sqlite3_get_autocommit(q->writer) != 0) { // the failure undid all of it
+        *err = w->err;
+        return -1;
+    }
+    if (w->rc < 0 && sql_run(q->writer, "ROLLBACK TO part", err) < 0)
+        return -1;
+    return sql_run(q->writer, "RELEASE part", err);
+}
+
+static void write_all(struct sq *q, struct sq_write *list)
+{
+    struct err err = ERR_INIT;
+    bool good = sql_run(q->writer, "BEGIN IMMEDIATE", &err) == 0;
+
+    for (struct sq_write *w = list; w != NULL && good; w = w->next)
+        good = apply_one(q, w, &err) == 0;
+    if (good)
+        good = sql_run(q->writer, "COMMIT", &err) == 0;
+    if (good) {
+        atomic_fetch_add(&q->commits, 1);
+        return;
+    }
+    if (sqlite3_get_autocommit(q->writer) == 0)
+        (void)sqlite3_exec(q->writer, "ROLLBACK", NULL, NULL, NULL);
+    fail_all(list, &err);
+}
+
+int sq_commit(struct sq *q, sq_apply_fn apply, void *arg, struct err *err)
+{
+    struct sq_write w = {.apply = apply, .arg = arg, .err = ERR_INIT};
+
+    (void)pthread_mutex_lock(&q->write_lock);
+    *q->pending_end = &w;
+    q->pending_end = &w.next;
+    while (!w.done && q->leading)
+        (void)pthread_cond_wait(&q->written, &q->write_lock);
+    if (!w.done) {
+        struct sq_write *list = q->pending;
+
+        q->leading = true;
+        q->pending = NULL;
+        q->pending_end = &q->pending;
+        (void)pthread_mutex_unlock(&q->write_lock);
+        write_all(q, list);
+        (void)pthread_mutex_lock(&q->write_lock);
+        while (list != NULL) {
+            struct sq_write *next = list->next; // its owner may be gone once it is done
+
+            list->done = true;
+            list = next;
+        }
+        q->leading = false;
+        (void)pthread_cond_broadcast(&q->written);
+    }
+    (void)pthread_mutex_unlock(&q->write_lock);
+    if (w.rc < 0 && err != NULL)
+        *err = w.err;
+    return w.rc;
+}
+
+// Opening.
+
+static int make_schema(struct sq *q, struct err *err)
+{
+    struct sql_statement st;
+    char set_version[48];
+    uint64_t version;
+
+    if (sql_run(q->writer, "BEGIN IMMEDIATE", err) < 0)
+        return -1;
+    st = sql_begin(q->writer, "PRAGMA user_version");
+    version = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    if (version > QUEUE_VERSION)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the queue of jobs is of version %" PRIu64 ", this program knows %d",
+                       version, QUEUE_VERSION);
+    (void)snprintf(set_version, sizeof(set_version), "PRAGMA user_version = %d", QUEUE_VERSION);
+    if (version == 0 &&
+        (sql_run(q->writer, schema, err) < 0 || sql_run(q->writer, set_version, err) < 0))
+        return -1;
+    return sql_run(q->writer, "COMMIT", err);
+}
+
+static int settle(struct sq *q, const char *text, enum queue_state state, int *ret_changed,
+                  struct err *err)
+{
+    struct sql_statement st = sql_begin(q->writer, text);
+
+    sql_bind_u64(&st, (uint64_t)state);
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    return sql_end(&st, ret_changed, err);
+}
+
+// What the last process left begun and not over. Waits that a clock may have made endless end.
+static int recover(struct sq *q, void *arg, struct err *err)
+{
+    int found = 0;
+    struct sql_statement st;
+
+    (void)arg;
+    if (settle(q,
+               "UPDATE jobs SET state = ?1, finished_ms = ?2, expires_ms = ?3, body = NULL"
+               " WHERE state = 1 AND cancel = 1",
+               QUEUE_CANCELLED, NULL, err) < 0 ||
+        settle(q,
+               "UPDATE jobs SET state = ?1, finished_ms = ?2, expires_ms = ?3, body = NULL"
+               " WHERE state = 1 AND attempts >= max_attempts",
+               QUEUE_MAY_HAVE_RUN, &found, err) < 0 ||
+        sql_run(q->writer, "UPDATE jobs SET state = 0 WHERE state = 1", err) < 0 ||
+        sql_run(q->writer,
+                "UPDATE jobs SET not_before_ms = 0 WHERE state = 0 AND not_before_ms > 0", err) < 0)
+        return -1;
+    q->found_may_have_run = (uint64_t)found;
+    st = sql_begin(q->writer, "SELECT count(*) FROM jobs WHERE state = 0");
+    q->found_queued = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    return sql_end(&st, NULL, err);
+}
+
+static int open_database(struct sq *q, struct err *err)
+{
+    char limit[64];
+
+    (void)snprintf(limit, sizeof(limit), "PRAGMA max_page_count = %" PRIu64,
+                   q->config.store_max_bytes / SQ_PAGE_BYTES);
+    if (sql_open(q->config.dir_fd, QUEUE_FILE, QUEUE_BUSY_MS, &q->writer, err) < 0 ||
+        sql_run(q->writer, "PRAGMA synchronous = FULL", err) < 0 ||
+        sql_run(q->writer, "PRAGMA secure_delete = FAST", err) < 0 || make_schema(q, err) < 0 ||
+        sql_run(q->writer, limit, err) < 0 || sq_commit(q, recover, NULL, err) < 0 ||
+        sql_open(q->config.dir_fd, QUEUE_FILE, QUEUE_BUSY_MS, &q->reader, err) < 0)
+        return -1;
+    return sql_run(q->reader, "PRAGMA query_only = ON", err);
+}
+
+static void sq_close(struct queue *queue)
+{
+    struct sq *q = (struct sq *)queue;
+
+    if (q == NULL)
+        return;
+    sql_close(q->reader);
+    sql_close(q->writer);
+    (void)pthread_cond_destroy(&q->changed);
+    (void)pthread_cond_destroy(&q->written);
+    (void)pthread_mutex_destroy(&q->wait_lock);
+    (void)pthread_mutex_destroy(&q->lease_lock);
+    (void)pthread_mutex_destroy(&q->read_lock);
+    (void)pthread_mutex_destroy(&q->write_lock);
+    free(q);
+}
+
+static int sq_open(const struct queue_config *config, struct queue **ret, struct err *err)
+{
+    struct sq *q = calloc(1, sizeof(*q));
+    pthread_condattr_t attr;
+
+    if (q == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    q->queue.ops = &queue_sqlite;
+    q->config = *config;
+    q->pending_end = &q->pending;
+    (void)pthread_mutex_init(&q->write_lock, NULL);
+    (void)pthread_mutex_init(&q->read_lock, NULL);
+    (void)pthread_mutex_init(&q->lease_lock, NULL);
+    (void)pthread_mutex_init(&q->wait_lock, NULL);
+    (void)pthread_cond_init(&q->written, NULL);
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&q->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
+    if (open_database(q, err) < 0) {
+        (void)err_wrap(err, "the queue of jobs");
+        sq_close(&q->queue);
+        return -1;
+    }
+    *ret = &q->queue;
+    return 0;
+}
+
+const struct queue_ops queue_sqlite = {
+    .name = "sqlite",
+    .open = sq_open,
+    .close = sq_close,
+    .put = sq_put,
+    .take = sq_take,
+    .begin = sq_begin,
+    .release = sq_release,
+    .finish = sq_finish,
+    .drop = sq_drop,
+    .cancel = sq_cancel,
+    .get = sq_get,
+    .list = sq_list,
+    .status = sq_status,
+    .sweep = sq_sweep,
+    .take_hook = sq_take_hook,
+    .end_hook = sq_end_hook,
+    .wake = wake,
+};

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Jobs on their way through the embedded queue.
+#include "base/clock.h"
+#include "base/id.h"
+#include "queue/sqlite_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ID_BYTES 12
+
+// Putting.
+
+struct put {
+    const struct queue_job *jobs;
+    size_t count;
+    struct queue_put *ret;
+};
+
+// Whether the owner used this key before.
+static int find_known(struct sq *q, const struct queue_job *job, struct queue_put *ret,
+                      struct err *err)
+{
+    struct sql_statement st;
+
+    ret->kind = QUEUE_PUT_NEW;
+    if (job->idempotency_key == NULL)
+        return 0;
+    st =
+        sql_begin(q->writer, "SELECT id, digest FROM jobs WHERE owner = ? AND idempotency_key = ?");
+    sql_bind_text(&st, job->owner);
+    sql_bind_text(&st, job->idempotency_key);
+    if (sql_step(&st)) {
+        size_t len;
+        const void *digest = sql_blob(&st, 1, &len);
+        bool same = len == sizeof(job->digest) && memcmp(digest, job->digest, len) == 0;
+
+        ret->kind = same ? QUEUE_PUT_KNOWN : QUEUE_PUT_OTHER;
+        (void)snprintf(ret->id, sizeof(ret->id), "%s", sql_text(&st, 0));
+    }
+    return sql_end(&st, NULL, err);
+}
+
+static int insert(struct sq *q, const struct queue_job *job, struct queue_put *ret, struct err *err)
+{
+    struct sql_statement st;
+
+    ret->id[0] = 'j';
+    id_hex(ret->id + 1, ID_BYTES);
+    st = sql_begin(
+        q->writer,
+        "INSERT INTO jobs(id, owner, label, idempotency_key, digest, priority,"
+        " max_attempts, created_ms, hook_url, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    sql_bind_text(&st, ret->id);
+    sql_bind_text(&st, job->owner);
+    sql_bind_text(&st, job->label);
+    sql_bind_text(&st, job->idempotency_key);
+    sql_bind_blob(&st, job->digest, sizeof(job->digest));
+    sql_bind_u64(&st, job->priority);
+    sql_bind_u64(&st, job->max_attempts);
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_text(&st, job->hook_url);
+    sql_bind_blob(&st, job->body, job->body_len);
+    return sql_end(&st, NULL, err);
+}
+
+static int pragma(struct sq *q, const char *text, uint64_t *ret, struct err *err)
+{
+    struct sql_statement st = sql_begin(q->writer, text);
+
+    *ret = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    return sql_end(&st, NULL, err);
+}
+
+// An eighth is kept for the results of what was taken in.
+static int check_room(struct sq *q, const struct put *put, struct err *err)
+{
+    uint64_t pages, unused, max, need = 0;
+
+    for (size_t i = 0; i < put->count; i++)
+        need += put->jobs[i].body_len / SQ_PAGE_BYTES + 1;
+    if (pragma(q, "PRAGMA page_count", &pages, err) < 0 ||
+        pragma(q, "PRAGMA freelist_count", &unused, err) < 0 ||
+        pragma(q, "PRAGMA max_page_count", &max, err) < 0)
+        return -1;
+    if (pages - unused + need < max - max / 8)
+        return 0;
+    return err_field(err, ERR_BUSY, "queue", "the queue's room on disk is used up");
+}
+
+// The limits hold at the end of the transaction's part, which else is undone.
+static int check_counts(struct sq *q, const char *owner, struct err *err)
+{
+    struct sql_statement st =
+        sql_begin(q->writer, "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state <= 1 LIMIT ?)");
+    uint64_t all, own;
+
+    sql_bind_u64(&st, q->config.jobs_max + 1);
+    all = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    if (all > q->config.jobs_max)
+        return err_field(err, ERR_BUSY, "queue", "the queue is full: %" PRIu64 " jobs are waiting",
+                         q->config.jobs_max);
+    st = sql_begin(q->writer, "SELECT count(*) FROM"
+                              " (SELECT 1 FROM jobs WHERE owner = ? AND state <= 1 LIMIT ?)");
+    sql_bind_text(&st, owner);
+    sql_bind_u64(&st, q->config.jobs_per_owner + 1);
+    own = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    if (own > q->config.jobs_per_owner)
+        return err_field(err, ERR_BUSY, "owner", "you have %" PRIu64 " jobs waiting, the limit",
+                         q->config.jobs_per_owner);
+    return 0;
+}
+
+static int apply_put(struct sq *q, void *arg, struct err *err)
+{
+    struct put *put = arg;
+    bool other = false;
+    bool any = false;
+
+    for (size_t i = 0; i < put->count; i++) {
+        if (find_known(q, &put->jobs[i], &put->ret[i], err) < 0)
+            return -1;
+        other = other || put->ret[i].kind == QUEUE_PUT_OTHER;
+        if (put->ret[i].kind != QUEUE_PUT_NEW)
+            continue;
+        if (!any && check_room(q, put, err) < 0)
+            return -1;
+        any = true;
+        if (insert(q, &put->jobs[i], &put->ret[i], err) < 0)
+            return -1;
+    }
+    if (other)
+        return err_set(err, ERR_INVALID, "the idempotency key stands for another job");
+    return any ? check_counts(q, put->jobs[0].owner, err) : 0;
+}
+
+int sq_put(struct queue *queue, const struct queue_job *jobs, size_t count, struct queue_put *ret,
+           struct err *err)
+{
+    struct sq *q = (struct sq *)queue;
+    struct put put = {jobs, count, ret};
+
+    if (sq_commit(q, apply_put, &put, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (ret[i].kind == QUEUE_PUT_NEW)
+            atomic_fetch_add(&q->put, 1);
+    sq_tell(q);
+    return 0;
+}
+
+// Leases. All with lease_lock held.
+
+static struct sq_lease *find_lease(struct sq *q, uint64_t number)
+{
+    for (size_t i = 0; i < QUEUE_LEASES_MAX; i++)
+        if (q->leases[i].number == number)
+            return &q->leases[i];
+    return NULL;
+}
+
+static bool is_leased(struct sq *q, uint64_t number)
+{
+    const struct sq_lease *l = find_lease(q, number);
+
+    return l != NULL && l->until_ns > clock_mono_ns();
+}
+
+// The place of a lease that still is one.
+static struct sq_lease *own_lease(struct sq *q, const struct queue_lease *lease)
+{
+    struct sq_lease *l = find_lease(q, lease->number);
+
+    return l != NULL && l->token == lease->token && l->until_ns > clock_mono_ns() ? l : NULL;
+}
+
+static struct sq_lease *free_place(struct sq *q)
+{
+    uint64_t now = clock_mono_ns();
+
+    for (size_t i = 0; i < QUEUE_LEASES_MAX; i++)
+        if (q->leases[i].number == 0 || q->leases[i].until_ns <= now)
+            return &q->leases[i];
+    return NULL;
+}
+
+void sq_drop(struct queue *queue, const struct queue_lease *lease)
+{
+    struct sq *q = (struct sq *)queue;
+    struct sq_lease *l;
+
+    (void)pthread_mutex_lock(&q->lease_lock);
+    l = find_lease(q, lease->number);
+    if (l != NULL && l->token == lease->token)
+        l->number = 0;
+    (void)pthread_mutex_unlock(&q->lease_lock);
+    sq_tell(q);
+}
+
+// Taking.
+
+static int fill_lease(struct sql_statement *st, struct queue_lease *ret, struct err *err)
+{
+    size_t len;
+    const void *body = sql_blob(st, 6, &len);
+
+    ret->number = sql_u64(st, 0);
+    (void)snprintf(ret->id, sizeof(ret->id), "%s", sql_text(st, 1));
+    (void)snprintf(ret->owner, sizeof(ret->owner), "%s", sql_text(st, 2));
+    (void)snprintf(ret->label, sizeof(ret->label), "%s", sql_text(st, 3));
+    ret->attempts = (uint32_t)sql_u64(st, 4);
+    ret->max_attempts = (uint32_t)sql_u64(st, 5);
+    if (len > 0 && buf_append(&ret->body, body, len) < 0)
+        return err_set(err, ERR_INTERNAL, "out of memory for a job");
+    return 0;
+}
+
+// The first free job of this priority, of the owners after (or up to) the one who had the last
+// turn.
+static int find_ready(struct sq *q, const char *text, uint64_t priority, struct queue_lease *ret,
+                      bool *ret_found, struct err *err)
+{
+    struct sql_statement st = sql_begin(q->reader, text);
+    int r = 0;
+
+    sql_bind_u64(&st, priority);
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_text(&st, q->last_owner);
+    while (!*ret_found && r == 0 && sql_step(&st))
+        if (!is_leased(q, sql_u64(&st, 0))) {
+            r = fill_lease(&st, ret, err);
+            *ret_found = r == 0;
+        }
+    return sql_end(&st, NULL, r == 0 ? err : NULL) < 0 ? -1 : r;
+}
+
+static int next_priority(struct sq *q, uint64_t below, uint64_t *ret, bool *ret_any,
+                         struct err *err)
+{
+    struct sql_statement st =
+        sql_begin(q->reader, "SELECT priority FROM jobs WHERE state = 0 AND priority < ?"
+                             " ORDER BY priority DESC LIMIT 1");
+
+    sql_bind_u64(&st, below);
+    *ret_any = sql_step(&st);
+    *ret = *ret_any ? sql_u64(&st, 0) : 0;
+    return sql_end(&st, NULL, err);
+}
+
+#define COLUMNS "SELECT number, id, owner, label, attempts, max_attempts, body FROM jobs"
+
+static int find_next(struct sq *q, struct queue_lease *ret, bool *ret_found, struct err *err)
+{
+    static const char after[] =
+        COLUMNS " WHERE state = 0 AND priority = ? AND not_before_ms <= ? AND owner > ?"
+                " ORDER BY owner, number";
+    static const char before[] =
+        COLUMNS " WHERE state = 0 AND priority = ? AND not_before_ms <= ? AND owner <= ?"
+                " ORDER BY owner, number";
+    uint64_t priority = QUEUE_PRIORITY_MAX + 1;
+
+    while (!*ret_found) {
+        bool any;
+
+        if (next_priority(q, priority, &priority, &any, err) < 0)
+            return -1;
+        if (!any)
+            return 0;
+        if (find_ready(q, after, priority, ret, ret_found, err) < 0)
+            return -1;
+        if (!*ret_found && find_ready(q, before, priority, ret, ret_found, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int try_take(struct sq *q, uint64_t lease_ms, struct queue_lease *ret, bool *ret_found,
+                    struct err *err)
+{
+    struct sq_lease *place;
+    int r;
+
+    *ret_found = false;
+    (void)pthread_mutex_lock(&q->lease_lock);
+    place = free_place(q);
+    if (place == NULL) {
+        (void)pthread_mutex_unlock(&q->lease_lock);
+        return err_set(err, ERR_BUSY, "too many jobs are taken");
+    }
+    (void)pthread_mutex_lock(&q->read_lock);
+    r = find_next(q, ret, ret_found, err);
+    (void)pthread_mutex_unlock(&q->read_lock);
+    if (r == 0 && *ret_found) {
+        ret->token = ++q->last_token;
+        *place = (struct sq_lease){ret->number, ret->token, clock_deadline_ms(lease_ms)};
+        memcpy(q->last_owner, ret->owner, sizeof(q->last_owner));
+    }
+    (void)pthread_mutex_unlock(&q->lease_lock);
+    return r;
+}
+
+int sq_take(struct queue *queue, uint64_t wait_ms, uint64_t lease_ms, struct queue_lease *ret,
+            bool *ret_found, struct err *err)
+{
+    struct sq *q = (struct sq *)queue;
+    uint64_t deadline = clock_deadline_ms(wait_ms);
+
+    memset(ret, 0, sizeof(*ret));
+    for (;;) {
+        uint64_t seen = sq_changes(q);
+
+        if (try_take(q, lease_ms, ret, ret_found, err) < 0) {
+            buf_release(&ret->body);
+            return -1;
+        }
+        if (*ret_found || clock_mono_ns() >= deadline || q->awake)
+            return 0;
+        sq_wait(q, seen, deadline);
+    }
+}
+
+// A job that is leased.
+
+struct step {
+    const struct queue_lease *lease;
+    const struct queue_outcome *outcome;
+    uint64_t not_before_ms;
+    enum queue_state state;
+};
+
+static int apply_begin(struct sq *q, void *arg, struct err *err)
+{
+    const struct step *step = arg;
+    struct sql_statement st =
+        sql_begin(q->writer, "UPDATE jobs SET state = 1, attempts = attempts + 1, started_ms = ?"
+                             " WHERE number = ? AND state = 0");
+    int changed = 0;
+
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, step->lease->number);
+    if (sql_end(&st, &changed, err) < 0)
+        return -1;
+    return changed == 1 ? 0 : err_set(err, ERR_CANCELLED, "the job was cancelled");
+}
+
+// Whether the lease still stands; from now on it has no end.
+static bool hold(struct sq *q, const struct queue_lease *lease)
+{
+    struct sq_lease *l;
+
+    (void)pthread_mutex_lock(&q->lease_lock);
+    l = own_lease(q, lease);
+    if (l != NULL)
+        l->until_ns = CLOCK_NEVER;
+    (void)pthread_mutex_unlock(&q->lease_lock);
+    return l != NULL;
+}
+
+static int lost(struct err *err)
+{
+    return err_set(err, ERR_CANCELLED, "the lease of the job is over");
+}
+
+int sq_begin(struct queue *queue, struct queue_lease *lease, struct err *err)
+{
+    struct sq *q = (struct sq *)queue;
+    struct step step = {.lease = lease};
+
+    if (!hold(q, lease))
+        return lost(err);
+    if (sq_commit(q, apply_begin, &step, err) < 0)
+        return -1;
+    lease->attempts++;
+    return 0;
+}
+
+static int apply_release(struct sq *q, void *arg, struct err *err)
+{
+    const struct step *step = arg;
+    struct sql_statement st = sql_begin(
+        q->writer, "UPDATE jobs SET state = iif(cancel = 1, 4, 0), not_before_ms = ?1,"
+                   " finished_ms = iif(cancel = 1, ?2, 0), expires_ms = iif(cancel = 1, ?3, 0),"
+                   " body = iif(cancel = 1, NULL, body)"
+                   " WHERE number = ?4 AND state <= 1");
+
+    sql_bind_u64(&st, step->not_before_ms);
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_u64(&st, step->lease->number);
+    return sql_end(&st, NULL, err);
+}
+
+int sq_release(struct queue *queue, const struct queue_lease *lease, uint64_t delay_ms,
+               struct err *err)
+{
+    struct sq *q = (struct sq *)queue;
+    struct step step = {.lease = lease, .not_before_ms = sq_now_ms() + delay_ms};
+
+    if (!hold(q, lease))
+        return 0;
+    if (sq_commit(q, apply_release, &step, err) < 0)
+        return -1;
+    sq_drop(queue, lease);
+    return 0;
+}
+
+static int apply_finish(struct sq *q, void *arg, struct err *err)
+{
+    const struct step *step = arg;
+    struct sql_statement st =
+        sql_begin(q->writer, "UPDATE jobs SET state = ?, finished_ms = ?, expires_ms = ?,"
+                             " result = ?, body = NULL WHERE number = ? AND state <= 1");
+    int changed = 0;
+
+    sql_bind_u64(&st, (uint64_t)step->outcome->state);
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_blob(&st, step->outcome->result, step->outcome->result_len);
+    sql_bind_u64(&st, step->lease->number);
+    if (sql_end(&st, &changed, err) < 0)
+        return -1;
+    return changed == 1 ? 0 : err_set(err, ERR_CANCELLED, "the job is over already");
+}
+
+int sq_finish(struct queue *queue, const struct queue_lease *lease,
+              const struct queue_outcome *outcome, struct err *err)
+{
+    struct sq *q = (struct sq *)queue;
+    struct step step = {.lease = lease, .outcome = outcome};
+
+    if (!hold(q, lease))
+        return lost(err);
+    if (sq_commit(q, apply_finish, &step, err) < 0)
+        return -1;
+    atomic_fetch_add(&q->finished, 1);
+    sq_drop(queue, lease);
+    return 0;
+}
+
+// Cancelling.
+
+struct cancel {
+    const char *owner, *id;
+    enum queue_state state;
+};
+
+static int apply_cancel(struct sq *q, void *arg, struct err *err)
+{
+    struct cancel *c = arg;
+    struct sql_statement st = sql_begin(
+        q->writer, "UPDATE jobs SET cancel = 1, state = iif(state = 0, 4, state),"
+                   " finished_ms = iif(state = 0, ?1, finished_ms),"
+                   " expires_ms = iif(state = 0, ?2, expires_ms), body = iif(state = 0, NULL, body)"
+                   " WHERE owner = ?3 AND id = ?4 AND state <= 1");
+
+    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_text(&st, c->owner);
+    sql_bind_text(&st, c->id);
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    st = sql_begin(q->writer, "SELECT state FROM jobs WHERE owner = ? AND id = ?");
+    sql_bind_text(&st, c->owner);
+    sql_bind_text(&st, c->id);
+    c->state = QUEUE_STATE_COUNT;
+    if (sql_step(&st))
+        c->state = (enum queue_state)sql_u64(&st, 0);
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    return c->state < QUEUE_STATE_COUNT ? 0 : err_set(err, ERR_GONE, "no such job");
+}
+
+int sq_cancel(struct queue *queue, const char *owner, const char *id, enum queue_state *ret_state,
+              struct err *err)
+{
+    struct sq *q = (struct sq *)queue;
+    struct cancel c = {.owner = owner, .id = id};
+
+    if (sq_commit(q, apply_cancel, &c, err) < 0)
+        return -1;
+    *ret_state = c.state;
+    sq_tell(q); // its hook may be due
+    return 0;
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sql/sql.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+int sql_fail(sqlite3 *db, struct err *err)
+{
+    int code = db == NULL ? SQLITE_NOMEM : sqlite3_errcode(db);
+    const char *text = db == NULL ? "out of memory" : sqlite3_errmsg(db);
+
+    (void)err_set(err, ERR_SYSTEM, "the database: %s", text);
+    if (err != NULL && code == SQLITE_FULL)
+        err->sys = ENOSPC;
+    else if (err != NULL && code == SQLITE_BUSY)
+        err->sys = EBUSY;
+    return -1;
+}
+
+// A link is taken for what it leads to.
+static int lstat_as_stat(const char *path, struct stat *ret)
+{
+    return stat(path, ret);
+}
+
+// SQLite opens files by name, so the name is below /proc/self/fd; it is kept from replacing that
+// link by the path behind it.
+static void keep_links(void)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
+
+    if (vfs != NULL && vfs->iVersion >= 3)
+        (void)vfs->xSetSystemCall(vfs, "lstat", (sqlite3_syscall_ptr)(void *)lstat_as_stat);
+}
+
+int sql_open(int dir_fd, const char *name, int busy_ms, sqlite3 **ret, struct err *err)
+{
+    sqlite3 *db = NULL;
+    char path[128];
+
+    keep_links();
+    if (snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name) >= (int)sizeof(path))
+        return err_set(err, ERR_INTERNAL, "the name of a database is too long");
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK) {
+        (void)sql_fail(db, err);
+        sql_close(db);
+        return -1;
+    }
+    (void)sqlite3_busy_timeout(db, busy_ms);
+    if (sql_run(db, "PRAGMA journal_mode = WAL", err) < 0 ||
+        sql_run(db, "PRAGMA trusted_schema = OFF", err) < 0) {
+        sql_close(db);
+        return -1;
+    }
+    *ret = db;
+    return 0;
+}
+
+void sql_close(sqlite3 *db)
+{
+    (void)sqlite3_close(db); // every statement is finalized
+}
+
+int sql_run(sqlite3 *db, const char *text, struct err *err)
+{
+    return sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : sql_fail(db, err);
+}
+
+struct sql_statement sql_begin(sqlite3 *db, const char *text)
+{
+    struct sql_statement st = {.db = db, .at = 1};
+
+    st.rc = sqlite3_prepare_v2(db, text, -1, &st.stmt, NULL);
+    return st;
+}
+
+static void bound(struct sql_statement *st, int rc)
+{
+    if (st->rc == SQLITE_OK)
+        st->rc = rc;
+    st->at++;
+}
+
+void sql_bind_text(struct sql_statement *st, const char *text)
+{
+    bound(st, sqlite3_bind_text(st->stmt, st->at, text, -1, SQLITE_STATIC));
+}
+
+void sql_bind_blob(struct sql_statement *st, const void *data, size_t len)
+{
+    bound(st, sqlite3_bind_blob64(st->stmt, st->at, data, len, SQLITE_STATIC));
+}
+
+void sql_bind_u64(struct sql_statement *st, uint64_t value)
+{
+    bound(st, sqlite3_bind_int64(st->stmt, st->at,
+                                 value > INT64_MAX ? INT64_MAX : (sqlite3_int64)value));
+}
+
+bool sql_step(struct sql_statement *st)
+{
+    if (st->rc != SQLITE_OK && st->rc != SQLITE_ROW)
+        return false;
+    st->rc = sqlite3_step(st->stmt);
+    return st->rc == SQLITE_ROW;
+}
+
+const char *sql_text(struct sql_statement *st, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(st->stmt, column);
+
+    return text == NULL ? "" : text;
+}
+
+uint64_t sql_u64(struct sql_statement *st, int column)
+{
+    sqlite3_int64 n = sqlite3_column_int64(st->stmt, column);
+
+    return n < 0 ? 0 : (uint64_t)n;
+}
+
+const void *sql_blob(struct sql_statement *st, int column, size_t *ret_len)
+{
+    const void *data = sqlite3_column_blob(st->stmt, column);
+
+    *ret_len = (size_t)sqlite3_column_bytes(st->stmt, column);
+    return data;
+}
+
+int sql_end(struct sql_statement *st, int *ret_changed, struct err *err)
+{
+    int r = 0;
+
+    // A statement that only changes has no rows: its one step is made here if it was not.
+    if (st->rc == SQLITE_OK)
+        (void)sql_step(st);
+    if (st->rc != SQLITE_DONE && st->rc != SQLITE_ROW)
+        r = sql_fail(st->db, err);
+    else if (ret_changed != NULL)
+        *ret_changed = sqlite3_changes(st->db);
+    (void)sqlite3_finalize(st->stmt); // its failure is the step's
+    return r;
+}

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The embedded queue, by its contract (queue/queue.h). A process that died is one that closed the
+// queue without a word.
+#include "base/clock.h"
+#include "base/fd.h"
+#include "queue/queue.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#define LEASE_MS 60000
+
+static char dir[] = "/tmp/csb-queue-XXXXXX";
+static int dir_fd = -1;
+static struct err err;
+
+static struct queue_config limits(void)
+{
+    return (struct queue_config){.dir_fd = dir_fd,
+                                 .jobs_max = 100,
+                                 .jobs_per_owner = 60,
+                                 .retention_ms = 3600000,
+                                 .store_max_bytes = 64 << 20};
+}
+
+static struct queue *open_with(const struct queue_config *config)
+{
+    struct queue *q = NULL;
+
+    err = (struct err)ERR_INIT;
+    if (!CHECK(queue_sqlite.open(config, &q, &err) == 0))
+        printf("# %s\n", err.message);
+    return q;
+}
+
+static void remove_files(void)
+{
+    (void)unlinkat(dir_fd, "jobs.db", 0);
+    (void)unlinkat(dir_fd, "jobs.db-wal", 0);
+    (void)unlinkat(dir_fd, "jobs.db-shm", 0);
+}
+
+static struct queue *open_fresh(void)
+{
+    struct queue_config config = limits();
+
+    remove_files();
+    return open_with(&config);
+}
+
+static struct queue *reopen(struct queue *q)
+{
+    struct queue_config config = limits();
+
+    q->ops->close(q);
+    return open_with(&config);
+}
+
+static struct queue_job a_job(const char *owner, const char *body)
+{
+    return (struct queue_job){.owner = owner,
+                              .label = "python",
+                              .priority = 5,
+                              .max_attempts = 1,
+                              .body = body,
+                              .body_len = strlen(body)};
+}
+
+static int put_job(struct queue *q, const struct queue_job *job, char id[QUEUE_ID_MAX])
+{
+    struct queue_put put = {0};
+    int r = q->ops->put(q, job, 1, &put, &err);
+
+    if (id != NULL)
+        memcpy(id, put.id, QUEUE_ID_MAX);
+    return r == 0 ? (int)put.kind : -1;
+}
+
+static int put_one(struct queue *q, const char *owner, const char *body, char id[QUEUE_ID_MAX])
+{
+    struct queue_job job = a_job(owner, body);
+
+    return put_job(q, &job, id);
+}
+
+// The body of the next job, "" for none; the lease is kept in *ret.
+static const char *take(struct queue *q, struct queue_lease *ret)
+{
+    bool found = false;
+    const char *text;
+
+    if (q->ops->take(q, 0, LEASE_MS, ret, &found, &err) < 0) {
+        printf("# %s\n", err.message);
+        return "failed";
+    }
+    text = found ? buf_cstr(&ret->body) : "";
+    return text == NULL ? "no memory" : text;
+}
+
+static enum queue_state state_of(struct queue *q, const char *owner, const char *id)
+{
+    struct queue_record r;
+
+    if (q->ops->get(q, owner, id, &r, &err) < 0)
+        return QUEUE_STATE_COUNT;
+    buf_release(&r.result);
+    return r.state;
+}
+
+static int finish(struct queue *q, struct queue_lease *lease, enum queue_state state,
+                  const char *result)
+{
+    struct queue_outcome o = {state, result, strlen(result)};
+    int r = q->ops->finish(q, lease, &o, &err);
+
+    buf_release(&lease->body);
+    return r;
+}
+
+static void test_life(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_lease lease, none;
+    struct queue_record r;
+    char id[QUEUE_ID_MAX];
+
+    CHECK_INT(put_one(q, "me", "work", id), QUEUE_PUT_NEW);
+    CHECK(id[0] == 'j' && strlen(id) == 25);
+    CHECK_INT(state_of(q, "me", id), QUEUE_QUEUED);
+    CHECK_INT(state_of(q, "you", id), QUEUE_STATE_COUNT);
+    CHECK_INT(err.code, ERR_GONE);
+    CHECK_STR(take(q, &lease), "work");
+    CHECK_STR(take(q, &none), "");
+    CHECK(strcmp(lease.id, id) == 0 && strcmp(lease.owner, "me") == 0 && lease.attempts == 0);
+    CHECK_INT(state_of(q, "me", id), QUEUE_QUEUED);
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    CHECK_INT(lease.attempts, 1);
+    CHECK_INT(state_of(q, "me", id), QUEUE_RUNNING);
+    CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, "{\"status\":\"ok\"}"), 0);
+    CHECK_INT(q->ops->get(q, "me", id, &r, &err), 0);
+    CHECK_STR(buf_cstr(&r.result), "{\"status\":\"ok\"}");
+    CHECK(r.state == QUEUE_SUCCEEDED && r.attempts == 1 && r.started_ms >= r.created_ms &&
+          r.finished_ms >= r.started_ms && r.expires_ms == r.finished_ms + 3600000);
+    buf_release(&r.result);
+    CHECK_STR(take(q, &none), "");
+    CHECK_INT(finish(q, &lease, QUEUE_FAILED, "x"), -1);
+    CHECK_INT(err.code, ERR_CANCELLED);
+    q = reopen(q);
+    CHECK_INT(state_of(q, "me", id), QUEUE_SUCCEEDED);
+    q->ops->close(q);
+}
+
+static void test_idempotency(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_job job = a_job("me", "once");
+    struct queue_job pair[2];
+    struct queue_put put[2];
+    char first[QUEUE_ID_MAX], again[QUEUE_ID_MAX];
+
+    job.idempotency_key = "key";
+    CHECK_INT(put_job(q, &job, first), QUEUE_PUT_NEW);
+    CHECK_INT(put_job(q, &job, again), QUEUE_PUT_KNOWN);
+    CHECK_STR(again, first);
+    q = reopen(q);
+    CHECK_INT(put_job(q, &job, again), QUEUE_PUT_KNOWN);
+    CHECK_STR(again, first);
+    job.owner = "you";
+    CHECK_INT(put_job(q, &job, again), QUEUE_PUT_NEW);
+    job.owner = "me";
+    job.digest[0] = 1;
+    CHECK_INT(put_job(q, &job, again), -1);
+    CHECK_INT(err.code, ERR_INVALID);
+    pair[0] = a_job("me", "new");
+    pair[1] = job;
+    CHECK_INT(q->ops->put(q, pair, 2, put, &err), -1);
+    CHECK(put[1].kind == QUEUE_PUT_OTHER && strcmp(put[1].id, first) == 0);
+    CHECK_INT(state_of(q, "me", put[0].id), QUEUE_STATE_COUNT);
+    q->ops->close(q);
+}
+
+static void test_order(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_job high = a_job("a", "high");
+    const char *const want[] = {"high", "a1", "b1", "a2", "b2", "a3"};
+    struct queue_lease lease;
+
+    high.priority = 9;
+    for (int i = 1; i <= 3; i++) {
+        char text[3] = {'a', (char)('0' + i), '\0'};
+
+        (void)put_one(q, "a", text, NULL);
+    }
+    (void)put_one(q, "b", "b1", NULL);
+    (void)put_one(q, "b", "b2", NULL);
+    (void)put_job(q, &high, NULL);
+    // The last turn was a's, but for the first round it is nobody's.
+    CHECK_STR(take(q, &lease), want[0]);
+    CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, ""), 0);
+    CHECK_STR(take(q, &lease), "b1");
+    CHECK_INT(q->ops->release(q, &lease, 0, &err), 0);
+    buf_release(&lease.body);
+    for (size_t i = 1; i < sizeof(want) / sizeof(want[0]); i++) {
+        CHECK_STR(take(q, &lease), want[i]);
+        buf_release(&lease.body);
+    }
+    q->ops->close(q);
+}
+
+static void test_leases(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_lease first, second;
+    char id[QUEUE_ID_MAX];
+    bool found = false;
+
+    (void)put_one(q, "me", "work", id);
+    CHECK(q->ops->take(q, 0, 1, &first, &found, &err) == 0 && found);
+    CHECK(q->ops->take(q, 20, LEASE_MS, &second, &found, &err) == 0);
+    if (!found) { // nothing happened that would end the wait: the lease is over all the same
+        CHECK(q->ops->take(q, 0, LEASE_MS, &second, &found, &err) == 0);
+    }
+    CHECK_MSG(found && strcmp(second.id, id) == 0, "a lease that is over is given to another");
+    CHECK_INT(q->ops->begin(q, &first, &err), -1);
+    CHECK_INT(err.code, ERR_CANCELLED);
+    CHECK_INT(q->ops->begin(q, &second, &err), 0);
+    CHECK_INT(finish(q, &first, QUEUE_SUCCEEDED, "wrong"), -1);
+    CHECK_INT(q->ops->release(q, &second, 3600000, &err), 0);
+    buf_release(&second.body);
+    CHECK_STR(take(q, &first), "");
+    CHECK_INT(state_of(q, "me", id), QUEUE_QUEUED);
+    q = reopen(q);
+    CHECK_STR(take(q, &first), "work");
+    CHECK_INT(first.attempts, 1);
+    buf_release(&first.body);
+    q->ops->close(q);
+}
+
+static void test_death(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_job twice = a_job("me", "twice");
+    char taken[QUEUE_ID_MAX], begun[QUEUE_ID_MAX], again[QUEUE_ID_MAX], ending[QUEUE_ID_MAX];
+    struct queue_lease lease;
+    struct queue_status status;
+    enum queue_state state;
+
+    twice.max_attempts = 2;
+    (void)put_one(q, "me", "begun", begun);
+    CHECK_STR(take(q, &lease), "begun");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    buf_release(&lease.body);
+    (void)put_one(q, "me", "ending", ending);
+    CHECK_STR(take(q, &lease), "ending");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    CHECK(q->ops->cancel(q, "me", ending, &state, &err) == 0 && state == QUEUE_RUNNING);
+    buf_release(&lease.body);
+    (void)put_job(q, &twice, again);
+    CHECK_STR(take(q, &lease), "twice");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    buf_release(&lease.body);
+    (void)put_one(q, "me", "taken", taken);
+    CHECK_STR(take(q, &lease), "taken");
+    buf_release(&lease.body);
+    q = reopen(q);
+    CHECK_INT(state_of(q, "me", begun), QUEUE_MAY_HAVE_RUN);
+    CHECK_INT(state_of(q, "me", ending), QUEUE_CANCELLED);
+    CHECK_INT(q->ops->status(q, &status, &err), 0);
+    CHECK(status.found_queued == 2 && status.found_may_have_run == 1 && status.over == 2);
+    CHECK_STR(take(q, &lease), "twice");
+    CHECK_INT(lease.attempts, 1);
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    buf_release(&lease.body);
+    CHECK_STR(take(q, &lease), "taken");
+    buf_release(&lease.body);
+    q = reopen(q);
+    CHECK_INT(state_of(q, "me", again), QUEUE_MAY_HAVE_RUN);
+    CHECK_INT(state_of(q, "me", taken), QUEUE_QUEUED);
+    q->ops->close(q);
+}
+
+static void test_cancel(void)
+{
+    struct queue *q = open_fresh();
+    char id[QUEUE_ID_MAX];
+    struct queue_lease lease;
+    enum queue_state state;
+
+    (void)put_one(q, "me", "work", id);
+    CHECK(q->ops->cancel(q, "you", id, &state, &err) < 0 && err.code == ERR_GONE);
+    CHECK_STR(take(q, &lease), "work");
+    CHECK(q->ops->cancel(q, "me", id, &state, &err) == 0 && state == QUEUE_CANCELLED);
+    CHECK_INT(q->ops->begin(q, &lease, &err), -1);
+    CHECK_INT(err.code, ERR_CANCELLED);
+    q->ops->drop(q, &lease);
+    buf_release(&lease.body);
+    CHECK(q->ops->cancel(q, "me", id, &state, &err) == 0 && state == QUEUE_CANCELLED);
+    CHECK_STR(take(q, &lease), "");
+    (void)put_one(q, "me", "more", id);
+    CHECK_STR(take(q, &lease), "more");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    CHECK(q->ops->cancel(q, "me", id, &state, &err) == 0 && state == QUEUE_RUNNING);
+    CHECK_INT(q->ops->release(q, &lease, 0, &err), 0);
+    buf_release(&lease.body);
+    CHECK_INT(state_of(q, "me", id), QUEUE_CANCELLED);
+    q->ops->close(q);
+}
+
+static int add_body(void *arg, const struct queue_record *r)
+{
+    char *text = arg;
+
+    (void)snprintf(text + strlen(text), 256 - strlen(text), "%s,", r->id + 20);
+    return 0;
+}
+
+static void test_list(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_list list = {.owner = "me", .any_state = true, .limit = 2, .after_id = ""};
+    char ids[4][QUEUE_ID_MAX], got[256] = "", want[256];
+    enum queue_state state;
+
+    for (int i = 0; i < 4; i++)
+        (void)put_one(q, i == 1 ? "you" : "me", "x", ids[i]);
+    CHECK_INT(q->ops->list(q, &list, add_body, got, &err), 0);
+    (void)snprintf(want, sizeof(want), "%s,%s,", ids[3] + 20, ids[2] + 20);
+    CHECK_STR(got, want);
+    list.after_id = ids[2];
+    got[0] = '\0';
+    CHECK_INT(q->ops->list(q, &list, add_body, got, &err), 0);
+    (void)snprintf(want, sizeof(want), "%s,", ids[0] + 20);
+    CHECK_STR(got, want);
+    list.after_id = ids[1];
+    CHECK(q->ops->list(q, &list, add_body, got, &err) < 0 && err.code == ERR_GONE);
+    (void)q->ops->cancel(q, "me", ids[0], &state, &err);
+    list =
+        (struct queue_list){.owner = "me", .state = QUEUE_CANCELLED, .limit = 10, .after_id = ""};
+    got[0] = '\0';
+    CHECK_INT(q->ops->list(q, &list, add_body, got, &err), 0);
+    CHECK_STR(got, want);
+    q->ops->close(q);
+}
+
+static void test_hooks(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_job job = a_job("me", "work");
+    struct queue_hook hook;
+    struct queue_record r;
+    struct queue_lease lease;
+    char id[QUEUE_ID_MAX];
+    enum queue_state state;
+    bool found = true;
+
+    job.hook_url = "http://example.org/hook";
+    (void)put_job(q, &job, id);
+    CHECK(q->ops->take_hook(q, 0, 0, &hook, &found, &err) == 0 && !found);
+    CHECK_STR(take(q, &lease), "work");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    buf_release(&lease.body);
+    q = reopen(q); // it may have run, and that is told, too
+    CHECK(q->ops->take_hook(q, 0, 0, &hook, &found, &err) == 0 && found);
+    CHECK(hook.attempt == 1 && strcmp(hook.id, id) == 0 && strcmp(hook.url, job.hook_url) == 0);
+    q = reopen(q); // nobody said how that went: once more
+    CHECK(q->ops->take_hook(q, 1000, 3600000, &hook, &found, &err) == 0 && found);
+    CHECK_INT(hook.attempt, 2);
+    CHECK(q->ops->take_hook(q, 0, 0, &hook, &found, &err) == 0 && !found);
+    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_PENDING, 0, "refused", &err), 0);
+    CHECK(q->ops->get(q, "me", id, &r, &err) == 0 && r.hook_state == QUEUE_HOOK_PENDING);
+    CHECK_STR(r.hook_note, "refused");
+    CHECK(q->ops->take_hook(q, 1000, 3600000, &hook, &found, &err) == 0 && found);
+    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_DONE, 0, "", &err), 0);
+    CHECK(q->ops->take_hook(q, 0, 0, &hook, &found, &err) == 0 && !found);
+    CHECK(q->ops->get(q, "me", id, &r, &err) == 0 && r.hook_state == QUEUE_HOOK_DONE &&
+          r.hook_attempts == 3);
+    (void)put_job(q, &job, id);
+    (void)q->ops->cancel(q, "me", id, &state, &err);
+    CHECK(q->ops->take_hook(q, 0, 0, &hook, &found, &err) == 0 && found);
+    q->ops->close(q);
+}
+
+static void test_limits(void)
+{
+    struct queue_config config = limits();
+    struct queue_job jobs[QUEUE_PUT_COUNT_MAX];
+    struct queue_put put[QUEUE_PUT_COUNT_MAX];
+    struct queue_status status;
+    struct queue_lease lease;
+    struct queue *q = open_fresh();
+    static char large[1 << 20];
+    char id[QUEUE_ID_MAX];
+    int count = 0;
+
+    for (int i = 0; i < QUEUE_PUT_COUNT_MAX; i++)
+        jobs[i] = a_job("me", "x");
+    CHECK(q->ops->put(q, jobs, 61, put, &err) < 0 && err.code == ERR_BUSY);
+    CHECK_STR(err.field, "owner");
+    CHECK(q->ops->status(q, &status, &err) == 0 && status.queued == 0);
+    CHECK_INT(q->ops->put(q, jobs, 60, put, &err), 0);
+    for (int i = 0; i < 40; i++)
+        jobs[i].owner = "you";
+    CHECK_INT(q->ops->put(q, jobs, 40, put, &err), 0);
+    jobs[0].owner = "third";
+    CHECK(q->ops->put(q, jobs, 1, put, &err) < 0 && err.code == ERR_BUSY);
+    CHECK_STR(err.field, "queue");
+    q->ops->close(q);
+
+    remove_files();
+    config.store_max_bytes = 8 << 20;
+    config.retention_ms = 0;
+    q = open_with(&config);
+    memset(large, 'x', sizeof(large) - 1);
+    while (count < 20 && put_one(q, "me", large, id) == QUEUE_PUT_NEW)
+        count++;
+    CHECK_MSG(count >= 4 && count <= 8, "the disk's limit holds: %d", count);
+    CHECK_INT(err.code, ERR_BUSY);
+    CHECK(take(q, &lease)[0] == 'x');
+    CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, large), 0);
+    CHECK_INT(q->ops->sweep(q, &err), 0);
+    CHECK_INT(state_of(q, "me", lease.id), QUEUE_STATE_COUNT);
+    CHECK_INT(put_one(q, "me", "small", id), QUEUE_PUT_NEW);
+    q->ops->close(q);
+}
+
+static void test_busy(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_lease lease;
+    char path[64], id[QUEUE_ID_MAX];
+    sqlite3 *other = NULL;
+
+    (void)put_one(q, "me", "work", id);
+    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
+    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    CHECK_INT(put_one(q, "me", "more", id), -1);
+    CHECK_MSG(err.code == ERR_SYSTEM && err.sys == EBUSY, "busy: %s", err.message);
+    CHECK_STR(take(q, &lease), "work");
+    CHECK_INT(q->ops->begin(q, &lease, &err), -1);
+    q->ops->drop(q, &lease);
+    buf_release(&lease.body);
+    CHECK_INT(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(other);
+    CHECK_STR(take(q, &lease), "work");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    CHECK_INT(finish(q, &lease, QUEUE_FAILED, "r"), 0);
+    CHECK_INT(put_one(q, "me", "more", id), QUEUE_PUT_NEW);
+    q->ops->close(q);
+}
+
+static void test_version(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_config config = limits();
+    char path[64];
+    sqlite3 *other = NULL;
+
+    q->ops->close(q);
+    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
+    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(other, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(other);
+    CHECK(queue_sqlite.open(&config, &q, &err) < 0 && err.code == ERR_UNSUPPORTED);
+}
+
+struct crowd {
+    struct queue *queue;
+    atomic_int put, taken;
+};
+
+static void *put_main(void *arg)
+{
+    struct crowd *c = arg;
+    struct queue_put put;
+
+    for (int i = 0; i < 5; i++) {
+        struct queue_job job = a_job("me", "x");
+
+        if (c->queue->ops->put(c->queue, &job, 1, &put, NULL) == 0)
+            c->put++;
+    }
+    return NULL;
+}
+
+static void *take_main(void *arg)
+{
+    struct crowd *c = arg;
+    struct queue *q = c->queue;
+
+    for (;;) {
+        struct queue_outcome o = {QUEUE_SUCCEEDED, "r", 1};
+        struct queue_lease lease;
+        bool found = false;
+
+        if (q->ops->take(q, 2000, LEASE_MS, &lease, &found, NULL) < 0 || !found)
+            return NULL;
+        if (q->ops->begin(q, &lease, NULL) == 0 && q->ops->finish(q, &lease, &o, NULL) == 0)
+            c->taken++;
+        buf_release(&lease.body);
+        if (c->taken == 50)
+            q->ops->wake(q);
+    }
+}
+
+static void test_crowd(void)
+{
+    struct crowd c = {.queue = open_fresh()};
+    struct queue_status status;
+    pthread_t threads[14];
+
+    for (int i = 0; i < 14; i++)
+        (void)pthread_create(&threads[i], NULL, i < 10 ? put_main : take_main, &c);
+    for (int i = 0; i < 14; i++)
+        (void)pthread_join(threads[i], NULL);
+    CHECK_INT(c.queue->ops->status(c.queue, &status, &err), 0);
+    CHECK(c.put == 50 && c.taken == 50 && status.over == 50 && status.finished == 50);
+    CHECK_MSG(status.commits < 150, "changes that meet are written together: %d commits of 150",
+              (int)status.commits);
+    c.queue->ops->close(c.queue);
+}
+
+int main(void)
+{
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    test_life();
+    test_idempotency();
+    test_order();
+    test_leases();
+    test_death();
+    test_cancel();
+    test_list();
+    test_hooks();
+    test_limits();
+    test_busy();
+    test_version();
+    test_crowd();
+    remove_files();
+    (void)close(dir_fd);
+    (void)rmdir(dir);
+    return tap_done();
+}
