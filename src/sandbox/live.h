@@ -156,7 +156,8 @@ struct live_forked {
 
 // Makes `count` (1..LIVE_FORK_MAX) copies of a running sandbox, which runs on: their memory,
 // processes and files are its own of one moment, their ids, tokens and randomness are not. `ret`
-// has room for `count`; each copy may fail by itself. Blocks some 100 ms, and as much for each.
+// has room for `count`; each copy may fail by itself. They are made several at a time. Blocks some
+// 100 ms, and as much again for every few.
 // Errors as live_pause().
 int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t timeout_ms,
               struct live_forked *ret, struct err *err);

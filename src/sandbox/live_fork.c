@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Copies of a running sandbox: one image, restored once for each.
+// Copies of a running sandbox: one image, restored once for each, several at a time.
 #include "sandbox/live.h"
 
 #include "base/clock.h"
@@ -9,6 +9,19 @@
 #include "sandbox/envd_client.h"
 #include "sandbox/lasting.h"
 #include "sandbox/live_internal.h"
+
+#define WORKERS_MAX 6 // copies that are made at a time; more would only wait for the processors
+
+// What the threads that make the copies of one call share.
+struct forking {
+    struct live_table *table;
+    const struct live *source;
+    struct driver_image *image;
+    uint64_t timeout_ms;
+    struct live_forked *ret;
+    uint32_t count;
+    atomic_uint next; // index of the copy that nobody makes yet
+};
 
 // A machine of the image, told that it is another's.
 static int bring_up(struct live_table *t, struct live *copy, struct driver_image *image,
@@ -51,6 +64,32 @@ fail:
     return NULL;
 }
 
+static void *make_copies(void *arg)
+{
+    struct forking *f = arg;
+    uint32_t i;
+
+    while ((i = atomic_fetch_add(&f->next, 1)) < f->count) {
+        f->ret[i] = (struct live_forked){.err = ERR_INIT};
+        f->ret[i].live = make_copy(f->table, f->source, f->image, f->timeout_ms, &f->ret[i].err);
+    }
+    return NULL;
+}
+
+// The caller's thread is one of them; that no other can be had makes it slower only.
+static void make_all(struct forking *f)
+{
+    pthread_t threads[WORKERS_MAX - 1];
+    uint32_t n = 0;
+
+    while (n < WORKERS_MAX - 1 && n + 1 < f->count &&
+           pthread_create(&threads[n], NULL, make_copies, f) == 0)
+        n++;
+    (void)make_copies(f);
+    while (n > 0)
+        (void)pthread_join(threads[--n], NULL);
+}
+
 int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t timeout_ms,
               struct live_forked *ret, struct err *err)
 {
@@ -72,10 +111,12 @@ int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t tim
     live_let_go(t, now);
     if (r < 0)
         return -1;
-    for (uint32_t i = 0; i < count; i++) {
-        ret[i] = (struct live_forked){.err = ERR_INIT};
-        ret[i].live = make_copy(t, l, image, timeout_ms, &ret[i].err);
-    }
+    make_all(&(struct forking){.table = t,
+                               .source = l,
+                               .image = image,
+                               .timeout_ms = timeout_ms,
+                               .ret = ret,
+                               .count = count});
     ops->image_free(image);
     return 0;
 }

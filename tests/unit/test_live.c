@@ -316,6 +316,43 @@ static void test_pause_crowd(struct live_table *t)
     CHECK(comes(is_empty, t, NULL));
 }
 
+// Copies are made at the same time, and each fails by itself: the key may have four.
+static void test_fork(struct live_table *t)
+{
+    struct live_forked forked[5];
+    struct err err;
+    struct live *l = create(t, "k1", 60000, &err);
+    int copies = 0, refusals = 0;
+
+    if (!CHECK(l != NULL))
+        return;
+    CHECK(live_fork(t, l, 5, 30000, forked, &err) == 0);
+    for (size_t i = 0; i < 5; i++) {
+        struct live *c = forked[i].live;
+        struct live_info info;
+
+        if (c == NULL) {
+            refusals += forked[i].err.code == ERR_BUSY &&
+                        strcmp(forked[i].err.field, "SANDBOX_MAX_PER_KEY") == 0;
+            continue;
+        }
+        live_describe(t, c, &info);
+        copies += info.metadata_count == 2 && info.state == LIVE_RUNNING &&
+                  strcmp(live_id(c), live_id(l)) != 0 && strcmp(live_token(c), live_token(l)) != 0;
+        CHECK(live_kill(t, c));
+        live_unref(c);
+    }
+    CHECK_INT(copies, 3);
+    CHECK_INT(refusals, 2);
+    CHECK(live_channel(l) != NULL);
+    CHECK(live_pause(t, l, &err) == 0);
+    CHECK(live_fork(t, l, 1, 30000, forked, &err) < 0 && err.code == ERR_INVALID);
+    CHECK(live_kill(t, l));
+    CHECK(live_fork(t, l, 1, 30000, forked, &err) < 0 && err.code == ERR_GONE);
+    live_unref(l);
+    CHECK(comes(is_empty, t, NULL));
+}
+
 static void test_owners(struct live_table *t)
 {
     struct err err;
@@ -411,6 +448,7 @@ int main(void)
     test_crowd(t);
     test_pause(t);
     test_pause_crowd(t);
+    test_fork(t);
     live_table_free(t);
     t = start_table(3, 2);
     test_owners(t);
