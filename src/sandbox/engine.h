@@ -19,6 +19,7 @@ struct engine;
 struct run;
 struct runtime;
 struct runtime_table;
+struct tenant;
 
 struct run_limits {
     uint64_t wall_ms, cpu_ms, memory_bytes, processes, output_bytes, disk_bytes;
@@ -72,6 +73,11 @@ void engine_stop(struct engine *e);
 // engine_stop(); waits up to `drain_ms` for those under way, then cuts them; frees all.
 void engine_free(struct engine *e, uint64_t drain_ms);
 void engine_status(struct engine *e, struct engine_status *ret);
+
+// Changes the sizes of the pool and its queue; see pool_tune().
+struct pool_sizes;
+void engine_tune(struct engine *e, const struct pool_sizes *sizes);
+
 const struct runtime_table *engine_runtimes(const struct engine *e);
 
 // The agent's /stats of a ready sandbox, as JSON text (freed by the caller). The sandbox goes back
@@ -107,7 +113,8 @@ struct run_request {
     // NULL.
     bool (*gone)(void *arg);
     void *gone_arg;
-    bool background; // waits for a sandbox behind every run that is not
+    bool background;       // waits for a sandbox behind every run that is not
+    struct tenant *tenant; // whose run it is, NULL: nobody's; outlives the run
     // Called by run_open() when a sandbox is at hand and nothing was sent to any yet: at -1 with
     // *err filled (not ERR_GONE) the program goes nowhere. May block. May be NULL.
     int (*on_handover)(void *arg, struct err *err);
@@ -168,8 +175,8 @@ struct run_event {
 
 // Blocks for a ready sandbox and hands the program over. All of `req` is borrowed for the call, but
 // gone/gone_arg until run_close. Errors: ERR_BUSY (queue full or waited queue_wait_ms; the code did
-// not run), ERR_GONE / ERR_PROTOCOL / ERR_TIMEOUT / ERR_SYSTEM (ours; run_may_have_run() tells),
-// ERR_CANCELLED.
+// not run; `field` is "" or the tenant's limit), ERR_GONE / ERR_PROTOCOL / ERR_TIMEOUT / ERR_SYSTEM
+// (ours; run_may_have_run() tells), ERR_CANCELLED.
 int run_open(struct engine *e, const struct run_request *req, struct run **ret,
              bool *ret_may_have_run, struct err *err);
 

@@ -12,6 +12,7 @@
 
 struct pool;
 struct runtime_table;
+struct tenant;
 
 struct pool_config {
     struct sandbox_origin origin;         // without the template: see pool_set_template
@@ -24,6 +25,12 @@ struct pool_config {
     uint32_t workers; // threads that make sandboxes, 1..16
 };
 
+// What may change while it works; each as in struct pool_config.
+struct pool_sizes {
+    uint32_t ready, max, queue_max;
+    uint64_t queue_wait_ms;
+};
+
 struct pool_status {
     uint32_t ready, target, running, queued, starting;
     uint64_t created, failed;
@@ -34,7 +41,8 @@ struct pool_status {
 struct pool_wait {
     bool (*gone)(void *arg); // polled every 250 ms while waiting; may be NULL
     void *arg;
-    bool background; // whoever is not goes first
+    bool background;       // whoever is not goes first
+    struct tenant *tenant; // whose; tenants are served by turns. NULL: nobody's
 };
 
 // Starts the threads; nothing is made before pool_set_template().
@@ -47,8 +55,8 @@ void pool_free(struct pool *p);
 void pool_set_template(struct pool *p, struct driver_template *t);
 
 // A live sandbox, best one with an interpreter of `rt` prepared (NULL: any). Blocks up to
-// queue_wait_ms. ERR_BUSY (the queue is full, or the wait was too long), ERR_CANCELLED (gone, or
-// the pool closes).
+// queue_wait_ms. ERR_BUSY (the queue is full, or the wait was too long; a tenant's limit is named),
+// ERR_CANCELLED (gone, or the pool closes).
 int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wait *wait,
                  struct sandbox **ret, struct err *err);
 
@@ -65,6 +73,10 @@ void pool_put_back(struct pool *p, struct sandbox *s);
 
 // Refuses further acquires and wakes the waiters with ERR_CANCELLED.
 void pool_close(struct pool *p);
+
+// From now on. Sandboxes beyond the new sizes go as they would after a crowd; waiters keep the wait
+// they began with.
+void pool_tune(struct pool *p, const struct pool_sizes *sizes);
 
 void pool_status(struct pool *p, struct pool_status *ret);
 

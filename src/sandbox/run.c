@@ -16,6 +16,7 @@
 #include "sandbox/engine_internal.h"
 #include "sandbox/run_program.h"
 #include "sandbox/runtime.h"
+#include "sandbox/tenant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,8 @@ struct run {
     struct channel_stream *stream;
     bool (*gone)(void *arg);
     void *gone_arg;
+    struct tenant *tenant;
+    bool finished;  // the result is there
     bool announced; // on_handover() allowed it
     uint64_t deadline_ns;
     uint64_t sent_ns;
@@ -122,7 +125,8 @@ static int announce(struct run *r, const struct program *p, struct err *err)
 // Takes a sandbox and sends the program to it. On failure nothing was sent and no sandbox is held.
 static int send_program(struct run *r, const struct program *p, struct err *err)
 {
-    struct pool_wait wait = {.gone = r->gone, .arg = r->gone_arg, .background = p->req.background};
+    struct pool_wait wait = {
+        .gone = r->gone, .arg = r->gone_arg, .background = p->req.background, .tenant = r->tenant};
     struct pool *pool = r->engine->pool;
     _cleanup_buf_ struct buf body = BUF_INIT;
     uint64_t start = clock_mono_ns();
@@ -263,13 +267,15 @@ int run_open(struct engine *e, const struct run_request *req, struct run **ret,
     *ret_may_have_run = false;
     if (r == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    if (program_init(req, &program, err) < 0) {
+    if ((req->tenant != NULL && tenant_check_cpu(req->tenant, clock_mono_ns(), err) < 0) ||
+        program_init(req, &program, err) < 0) {
         free(r);
         return -1;
     }
     r->engine = e;
     r->gone = req->gone;
     r->gone_arg = req->gone_arg;
+    r->tenant = req->tenant;
     frames_init(&r->frames);
     memcpy(r->result.isolation, e->probe.isolation, sizeof(r->result.isolation));
     memcpy(r->result.accel, e->probe.accel, sizeof(r->result.accel));
@@ -320,6 +326,7 @@ static int finish(struct run *r, const struct frame *frame, struct err *err)
         decoded.compile.stdout_bytes = r->artifact->log_len;
     }
     r->result = decoded;
+    r->finished = true;
     return 0;
 }
 
@@ -422,6 +429,22 @@ int run_next(struct run *r, struct run_event *ret, struct err *err)
     }
 }
 
+static uint64_t step_cpu_ns(const struct run_step *step)
+{
+    return step->cpu_user_ns + step->cpu_system_ns;
+}
+
+// What no result tells is counted as if it had run all the time.
+static void charge(const struct run *r)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t used_ns = step_cpu_ns(&r->result.compile) + step_cpu_ns(&r->result.run);
+
+    if (r->tenant == NULL || r->sent_ns == 0)
+        return;
+    tenant_use_cpu(r->tenant, now, r->finished ? used_ns : now - r->sent_ns);
+}
+
 void run_close(struct run *r)
 {
     struct engine *e;
@@ -429,6 +452,7 @@ void run_close(struct run *r)
     if (r == NULL)
         return;
     e = r->engine;
+    charge(r);
     take_back(r);
     frames_release(&r->frames);
     compile_artifact_unref(r->artifact);

@@ -14,6 +14,7 @@
 
 struct channel;
 struct channel_loop;
+struct line;
 struct runtime;
 
 enum sandbox_phase {
@@ -29,10 +30,12 @@ struct sandbox {
     struct driver_sandbox *driver;
     struct channel *channel;
     const struct runtime *prepared;         // the runtime whose interpreter waits in it, or NULL
+    uint64_t born_ns;                       // when its machine was there; 0: not yet
     uint64_t synced_ns;                     // when /sync was last confirmed
     uint64_t start_ns[SANDBOX_PHASE_COUNT]; // how long each phase of sandbox_start took
     char name[32];                          // host name of the guest
     struct sandbox *next;                   // for the holder's list
+    struct line *line;                      // whose it is while it is held; the pool's
 };
 
 struct sandbox_origin {
@@ -54,6 +57,16 @@ int sandbox_start(const struct sandbox_origin *origin, const struct runtime *rt,
 int sandbox_resync(struct sandbox *s, uint64_t deadline_ns, struct err *err);
 
 bool sandbox_is_alive(struct sandbox *s);
+
+// Of all machines since the process began. Any thread.
+struct sandbox_totals {
+    uint64_t restored, ended;
+    uint64_t life_ns; // of those that ended, in sum
+};
+void sandbox_totals(struct sandbox_totals *ret);
+
+// Notes that its machine is there from now on.
+void sandbox_born(struct sandbox *s);
 
 // Destroys it. Blocks some 10 ms. NULL allowed.
 void sandbox_free(struct sandbox *s);
