@@ -15,7 +15,7 @@
 
 #define CONFIG_TEXT_MAX     512
 #define CONFIG_KEYS_MAX     160
-#define CONFIG_PROGRAMS     "/lib/codesandbox" // beneath PREFIX: what a person does not start
+#define CONFIG_PROGRAMS     "/libexec/codesandbox" // beneath PREFIX: what a person does not start
 #define CONFIG_DEFAULT_FILE "/etc/codesandbox/codesandboxd.conf"
 
 enum config_limit {
@@ -59,6 +59,7 @@ struct config {
     char isolation[CONFIG_TEXT_MAX];
     char accel[CONFIG_TEXT_MAX];
     char log_level[CONFIG_TEXT_MAX];
+    char log_format[CONFIG_TEXT_MAX];
     bool allow_unauthenticated;
     uint64_t api_port;
     uint64_t agent_port;
@@ -78,6 +79,19 @@ struct config {
     uint64_t sandbox_max_per_key;
     uint64_t sandbox_life_max_s;
     uint64_t sandbox_ready;
+    uint64_t job_workers;
+    uint64_t job_max;
+    uint64_t job_max_per_key;
+    uint64_t job_body_max_bytes;
+    uint64_t job_output_max_bytes;
+    uint64_t job_retention_s;
+    uint64_t job_store_max_bytes;
+    char webhook_secret[CONFIG_TEXT_MAX];
+    char webhook_allow[CONFIG_TEXT_MAX];
+    char webhook_ca_file[CONFIG_TEXT_MAX];
+    uint64_t webhook_tries;
+    uint64_t webhook_backoff_ms;
+    uint64_t webhook_timeout_ms;
     uint64_t queue_max;
     uint64_t queue_wait_ms;
     uint64_t drain_ms;
@@ -105,7 +119,7 @@ typedef void (*config_change_cb)(void *arg, const char *name, const char *before
                                  bool reloadable);
 
 // Sets every key to its default: that of an installed program where this program is one
-// (PREFIX/bin/PROGRAM with PREFIX/lib/codesandbox beside it), else that of the source tree.
+// (PREFIX/bin/PROGRAM with PREFIX/libexec/codesandbox beside it), else that of the source tree.
 void config_init(struct config *c);
 
 // Sets one key from text, checking type and range. `key` as in the file ("api_port"). Errors:

@@ -137,6 +137,16 @@ static int check_guest(struct config *c, struct err *err)
     return 0;
 }
 
+static int check_webhooks(struct config *c, struct err *err)
+{
+    size_t len = strlen(c->webhook_secret);
+
+    if (len > 0 && len < 16)
+        return err_field(err, ERR_INVALID, "WEBHOOK_SECRET",
+                         "WEBHOOK_SECRET: shorter than 16 bytes");
+    return 0;
+}
+
 static int derive_tree(struct config *c, struct err *err)
 {
     const char *slash = strrchr(c->rootfs_path, '/');
@@ -154,10 +164,7 @@ static int derive_tree(struct config *c, struct err *err)
 static size_t check_all(struct config *c, config_problem_cb problem, void *arg)
 {
     static int (*const checks[])(struct config *, struct err *) = {
-        check_pool,
-        check_address,
-        check_guest,
-        derive_tree,
+        check_pool, check_address, check_guest, check_webhooks, derive_tree,
     };
     size_t count = 0;
 

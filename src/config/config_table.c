@@ -14,6 +14,7 @@
 
 static const char *const isolation_choices[] = {"auto", "microvm", "process", "", "fake", NULL};
 static const char *const accel_choices[] = {"auto", "kvm", "tcg", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
 static const char *const log_choices[] = {"error", "warn", "info", "debug", NULL};
 
 // clang-format off
@@ -100,6 +101,37 @@ const struct config_key config_keys[] = {
      "A sandbox's port is reached as PORT-ID.DOMAIN, with DOMAIN as the SDKs are told. Empty: "
      "localhost:API_PORT on a loopback address, else none."},
 
+    {"Jobs", "JOB_WORKERS", CONFIG_COUNT, AT(job_workers), "2", 1, 64, NULL,
+     "Jobs that run at once, but never on more than half of POOL_MAX: the rest is for requests that "
+     "somebody waits for, which also go first where all wait."},
+    {"Jobs", "JOB_MAX", CONFIG_COUNT, AT(job_max), "100000", 0, 10000000, NULL,
+     "Jobs that are not over; more are answered 429."},
+    {"Jobs", "JOB_MAX_PER_KEY", CONFIG_COUNT, AT(job_max_per_key), "50000", 0, 10000000, NULL,
+     "The same, of one owner."},
+    {"Jobs", "JOB_BODY_MAX_BYTES", CONFIG_BYTES, AT(job_body_max_bytes), "1M", 1024, 16 * MIB, NULL,
+     "Largest program of a job, files and stdin among it; a larger one is answered 413."},
+    {"Jobs", "JOB_OUTPUT_MAX_BYTES", CONFIG_BYTES, AT(job_output_max_bytes), "1M", 0, 16 * MIB, NULL,
+     "How much of what a job's program wrote is kept; what is more is cut, and the result says so."},
+    {"Jobs", "JOB_RETENTION", CONFIG_COUNT, AT(job_retention_s), "86400", 1, 31536000, NULL,
+     "Seconds that a job that is over is kept, its result and its idempotency key with it."},
+    {"Jobs", "JOB_STORE_MAX_BYTES", CONFIG_BYTES, AT(job_store_max_bytes), "4G", 4 * MIB, 1024 * GIB,
+     NULL, "Disk space of the queue, results among it; a job for which there is no room is answered "
+     "429."},
+    {"Jobs", "WEBHOOK_SECRET", CONFIG_TEXT, AT(webhook_secret), "", 0, 0, NULL,
+     "Signs what is sent to a job's callback_url; at least 16 bytes. Empty: callback_url is refused.",
+     .flags = CONFIG_SECRET},
+    {"Jobs", "WEBHOOK_ALLOW", CONFIG_TEXT, AT(webhook_allow), "", 0, 0, NULL,
+     "Addresses that are not public and may be called all the same: comma-separated, numeric, each "
+     "with a prefix length if it is a network (10.1.0.0/16, ::1)."},
+    {"Jobs", "WEBHOOK_CA_FILE", CONFIG_TEXT, AT(webhook_ca_file), "", 0, 0, NULL,
+     "Certificates of the authorities that https receivers are checked against. Empty: the host's."},
+    {"Jobs", "WEBHOOK_TRIES", CONFIG_COUNT, AT(webhook_tries), "8", 1, 20, NULL,
+     "How often a callback is tried before it is given up."},
+    {"Jobs", "WEBHOOK_BACKOFF_MS", CONFIG_COUNT, AT(webhook_backoff_ms), "1000", 10, 3600000, NULL,
+     "Wait after the first failed try; it doubles with each one, up to an hour."},
+    {"Jobs", "WEBHOOK_TIMEOUT_MS", CONFIG_COUNT, AT(webhook_timeout_ms), "10000", 100, 60000, NULL,
+     "Longest time for a receiver to answer."},
+
     {"Limits of a run", "DEFAULT_TIMEOUT", CONFIG_COUNT, AT(default_timeout_s), "30", 1, 86400, NULL,
      "Wall-clock seconds of a run whose request names none.", .flags = CONFIG_RELOAD},
     {"Limits of a run", "MAX_TIMEOUT", CONFIG_COUNT, AT(max_timeout_s), "300", 1, 86400, NULL,
@@ -129,9 +161,9 @@ const struct config_key config_keys[] = {
      "Directory for templates and the lock; made when missing. One service per directory.",
      .installed = "/var/lib/codesandbox/state"},
     {"Process", "LAUNCH_PATH", CONFIG_TEXT, AT(launch_path), "", 0, 0, NULL,
-     "csb-launch; empty: PREFIX/lib/codesandbox/csb-launch, or where the build puts it."},
+     "csb-launch; empty: PREFIX/libexec/codesandbox/csb-launch, or where the build puts it."},
     {"Process", "AGENT_PATH", CONFIG_TEXT, AT(agent_path), "", 0, 0, NULL,
-     "csb-agent, for ISOLATION=process; empty: PREFIX/lib/codesandbox/csb-agent, or where the "
+     "csb-agent, for ISOLATION=process; empty: PREFIX/libexec/codesandbox/csb-agent, or where the "
      "build puts it."},
     {"Process", "UID_BASE", CONFIG_COUNT, AT(uid_base), "700000", 1000, 2000000000, NULL,
      "Started as root, the service runs as this uid and gid, and virtual machines as those after "
@@ -142,6 +174,8 @@ const struct config_key config_keys[] = {
      "ISOLATION=process."},
     {"Process", "LOG_LEVEL", CONFIG_CHOICE, AT(log_level), "info", 0, 0, log_choices,
      "Least important messages to write to standard error.", .flags = CONFIG_RELOAD},
+    {"Process", "LOG_FORMAT", CONFIG_CHOICE, AT(log_format), "text", 0, 0, format_choices,
+     "Lines of the log: text for people, json for programs."},
     {NULL},
 };
 // clang-format on
