@@ -37,8 +37,9 @@ struct api_confinement {
 
 // What handlers work with. Const while requests are served.
 struct api {
-    struct engine *engine;       // borrowed
-    const struct config *config; // borrowed
+    struct engine *engine; // borrowed
+    // Borrowed. Replaced whole by a reload; what was read of it stays readable.
+    const struct config *_Atomic config;
     struct live_table *live;     // borrowed
     struct store *store;         // borrowed
     bool loopback;               // only this host reaches the service

@@ -11,13 +11,18 @@
 #define LINE_MAX_BYTES 1024
 
 static const char *log_program = "codesandbox";
-static enum log_level log_max = LOG_LEVEL_INFO;
+static _Atomic enum log_level log_max = LOG_LEVEL_INFO;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_init(const char *program, enum log_level level)
 {
     log_program = program;
+    log_max = level;
+}
+
+void log_set_level(enum log_level level)
+{
     log_max = level;
 }
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/daemon.h"
+#include "daemon/reload.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -88,16 +89,6 @@ static int check(const struct config *c, const struct config_sources *from, bool
     return EXIT_OK;
 }
 
-static enum log_level log_level_of(const struct config *c)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-
-    for (int i = 0; i < 4; i++)
-        if (strcmp(names[i], c->log_level) == 0)
-            return (enum log_level)i;
-    return LOG_LEVEL_INFO;
-}
-
 // What needs no valid configuration. False: go on.
 static bool run_plain(char **argv)
 {
@@ -179,6 +170,8 @@ int main(int argc, char **argv)
         return problems > 0 ? EXIT_FAILED : check(&config, &sources, command.verbose);
     if (problems > 0)
         return EXIT_USAGE;
-    log_init(command.mode == MODE_SERVE ? "codesandboxd" : "supervisor", log_level_of(&config));
-    return command.mode == MODE_SERVE ? serve(&config) : supervise(&config, argv);
+    log_init(command.mode == MODE_SERVE ? "codesandboxd" : "supervisor", reload_log_level(&config));
+    log_set_format(strcmp(config.log_format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+    (void)setenv("LOG_FORMAT", config.log_format, 1); // for csb-launch
+    return command.mode == MODE_SERVE ? serve(&config) : supervise(&config, &sources, argv);
 }

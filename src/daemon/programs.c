@@ -23,6 +23,8 @@ static void find(const char *configured, const char *name, const char *built, ch
         *slash = '\0';
     (void)snprintf(ret, PATH_MAX, "%.4000s/%s", dir, name);
     if (access(ret, X_OK) < 0)
+        (void)snprintf(ret, PATH_MAX, "%.4000s/.." CONFIG_PROGRAMS "/%s", dir, name);
+    if (access(ret, X_OK) < 0)
         (void)snprintf(ret, PATH_MAX, "%.4000s/../%s/%s", dir, built, name);
 }
 

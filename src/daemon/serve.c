@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 
 #include "api/api.h"
+#include "api/auth.h"
 #include "api/data_plane.h"
 #include "api/metrics.h"
 #include "base/clock.h"
@@ -16,6 +17,7 @@
 #include "daemon/confinement.h"
 #include "daemon/privileges.h"
 #include "daemon/programs.h"
+#include "daemon/reload.h"
 #include "daemon/state.h"
 #include "driver/driver.h"
 #include "http/listen.h"
@@ -23,7 +25,9 @@
 #include "launch/launch.h"
 #include "sandbox/engine.h"
 #include "sandbox/live.h"
+#include "sandbox/pool.h"
 #include "sandbox/runtime.h"
+#include "sandbox/tenant.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -33,12 +37,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define LARGE_BLOCK (1 << 20) // from here memory is the kernel's again as soon as it is freed
 #define CUT_WAIT_MS 10000     // after cutting, for answers to be written
+#define RELOADS_MAX 1024      // about 15 KiB of memory each
 
 // A file opened with the privileges of the start, and the name it has from then on.
 struct opened {
@@ -47,7 +53,9 @@ struct opened {
 };
 
 struct server {
-    const struct config *config;
+    const struct config *config;             // of the start; what may be reloaded is in api.config
+    struct config *old_configs[RELOADS_MAX]; // a request may still look at one
+    size_t old_count;
     bool fake;
     bool process;
     int listen_fd;
@@ -67,6 +75,7 @@ struct server {
     struct api api;
     pthread_t control;
     bool control_runs;
+    _Atomic bool started; // all of the above is there
 };
 
 static int open_file(const char *name, const char *path, struct opened *ret, struct err *err)
@@ -128,45 +137,93 @@ static int check_readable(const struct server *s, struct err *err)
     return 0;
 }
 
+// Without an answer: the supervisor may be about to stop us.
+static void tell_supervisor(char byte)
+{
+    (void)send(DAEMON_CONTROL_FD, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+// The whole configuration is replaced at once, and the old one stays readable.
+static void take_settings(struct server *s, const char *text)
+{
+    struct config *next = s->old_count < RELOADS_MAX ? calloc(1, sizeof(*next)) : NULL;
+    struct err err = ERR_INIT;
+
+    if (next == NULL) {
+        log_error("the configuration was reloaded too often for one life of the service");
+        return;
+    }
+    if (reload_take(s->api.config, text, next, &err) < 0) { // the supervisor checked it
+        log_error("cannot reload: %s", err.message);
+        free(next);
+        return;
+    }
+    s->old_configs[s->old_count++] = next;
+    s->api.config = next;
+    log_set_level(reload_log_level(next));
+    engine_tune(s->engine, &(struct pool_sizes){.ready = (uint32_t)next->pool_size,
+                                                .max = (uint32_t)next->pool_max,
+                                                .queue_max = (uint32_t)next->queue_max,
+                                                .queue_wait_ms = next->queue_wait_ms});
+    log_info("the configuration was reloaded");
+}
+
+// The locks that every request takes are not held for good.
+static void answer_ping(struct server *s)
+{
+    struct engine_status status;
+
+    engine_status(s->engine, &status);
+    tell_supervisor(DAEMON_PING);
+}
+
 static void *control_main(void *arg)
 {
     struct server *s = arg;
-    char byte;
+    char message[1 + RELOAD_TEXT_MAX + 1];
     size_t count;
 
     for (;;) {
         int fd = -1;
-        ssize_t n = fd_recv_msg(DAEMON_CONTROL_FD, &byte, 1, &fd, 1, &count);
+        ssize_t n = fd_recv_msg(DAEMON_CONTROL_FD, message, sizeof(message) - 1, &fd, 1, &count);
 
         if (n == -EINTR)
             continue;
         if (n <= 0)
             return NULL; // the supervisor is gone, and the kernel ends us for it
+        message[n] = '\0';
         if (count == 1)
             launch_client_replace(s->launch, fd);
+        else if (!s->started) // only a launcher is sent before
+            continue;
+        else if (message[0] == DAEMON_PING)
+            answer_ping(s);
+        else if (message[0] == DAEMON_SETTINGS) {
+            take_settings(s, message + 1);
+            tell_supervisor(DAEMON_SETTINGS);
+        }
     }
 }
 
 // By the thread of a call that gave the launcher up.
 static void on_stuck(void *arg)
 {
-    const char byte = DAEMON_STUCK;
-
     (void)arg;
-    // Without an answer: the supervisor may be about to stop us.
-    (void)send(DAEMON_CONTROL_FD, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    tell_supervisor(DAEMON_STUCK);
 }
 
 static int connect_launcher(struct server *s, struct err *err)
 {
-    if (s->fake)
-        return 0;
-    if (launch_client_new(DAEMON_LAUNCH_FD, &s->launch, err) < 0)
-        return -1;
-    launch_client_on_stuck(s->launch, on_stuck, NULL);
+    if (!s->fake) {
+        if (launch_client_new(DAEMON_LAUNCH_FD, &s->launch, err) < 0)
+            return -1;
+        launch_client_on_stuck(s->launch, on_stuck, NULL);
+    }
     if (pthread_create(&s->control, NULL, control_main, s) != 0)
         return err_set(err, ERR_INTERNAL, "cannot start a thread");
     s->control_runs = true;
+    if (s->fake)
+        return 0;
     if (confinement_new(s->launch, s->config, &s->confinement, err) < 0)
         return err_wrap(err, "csb-launch");
     s->api.confinement = confinement_get;
@@ -221,6 +278,29 @@ static int start_engine(struct server *s, struct err *err)
     return engine_new(&config, &s->engine, err);
 }
 
+// Who may use the service. Before the engine: a service that nobody may use need not build a
+// template.
+static int start_auth(struct server *s, struct err *err)
+{
+    const struct config *c = s->config;
+    const struct tenant_limits limits = {
+        .requests_per_minute = c->tenant_requests_per_minute,
+        .requests_burst = c->tenant_requests_burst,
+        .runs = (uint32_t)c->tenant_runs,
+        .queue = (uint32_t)c->tenant_queue,
+        .cpu_seconds_per_hour = c->tenant_cpu_s_per_hour,
+    };
+    struct api_auth_config config = {.loopback = listen_is_loopback(c->api_host),
+                                     .allow_unauthenticated = c->allow_unauthenticated};
+
+    if (store_open(s->store_dir, STORE_SYNC_PROCESS, &s->store, err) < 0 ||
+        tenant_table_new(&limits, &s->api.tenants, err) < 0)
+        return -1;
+    config.store = s->store;
+    config.tenants = s->api.tenants;
+    return api_auth_new(&config, &s->api.auth, err);
+}
+
 static int start_sandboxes(struct server *s, struct err *err)
 {
     const struct config *c = s->config;
@@ -233,8 +313,6 @@ static int start_sandboxes(struct server *s, struct err *err)
         .memory_mib = (uint32_t)c->vm_memory_mb,
     };
 
-    if (store_open(s->store_dir, STORE_SYNC_PROCESS, &s->store, err) < 0)
-        return -1;
     config.store = s->store;
     return live_table_new(&config, &s->live, err);
 }
@@ -260,8 +338,10 @@ static int start_http(struct server *s, struct err *err)
         .routes = api_routes,
         .app = &s->api,
         .take = data_plane_take,
+        .admit = api_admit,
         .body_max_bytes = c->body_max_bytes,
         .connections_max = (uint32_t)c->http_connections_max,
+        .connections_per_address_max = (uint32_t)c->http_connections_per_address,
         .idle_ms = c->http_idle_ms,
         .body_ms = c->http_body_ms,
         .write_ms = c->http_write_ms,
@@ -293,8 +373,8 @@ static int start(struct server *s, struct err *err)
                        DAEMON_SERVE_OPTION " is how codesandboxd starts itself; leave it out");
     if (open_all(s, err) < 0 || privileges_drop((uint32_t)s->config->uid_base, err) < 0 ||
         privileges_die_with(parent, err) < 0 || check_readable(s, err) < 0 ||
-        connect_launcher(s, err) < 0 || start_engine(s, err) < 0 || start_sandboxes(s, err) < 0 ||
-        start_http(s, err) < 0)
+        start_auth(s, err) < 0 || connect_launcher(s, err) < 0 || start_engine(s, err) < 0 ||
+        start_sandboxes(s, err) < 0 || start_http(s, err) < 0)
         return -1;
     return 0;
 }
@@ -327,9 +407,10 @@ static bool await_signal(const sigset_t *set, uint64_t deadline_ns)
 // Lets requests end; a second signal or the deadline cuts them.
 static void drain(struct server *s, const sigset_t *set)
 {
-    uint64_t deadline = clock_deadline_ms(s->config->drain_ms);
+    uint64_t drain_ms = ((const struct config *)s->api.config)->drain_ms;
+    uint64_t deadline = clock_deadline_ms(drain_ms);
 
-    log_info("stopping: requests under way have %llu ms", (unsigned long long)s->config->drain_ms);
+    log_info("stopping: requests under way have %llu ms", (unsigned long long)drain_ms);
     http_server_quiesce(s->http);
     while (!http_server_wait_idle(s->http, clock_deadline_ms(50))) {
         if (clock_mono_ns() < deadline && !await_signal(set, clock_deadline_ms(1)))
@@ -360,6 +441,8 @@ static void stop(struct server *s)
     engine_stop(s->engine);
     end_machines(s);
     engine_free(s->engine, 0);
+    api_auth_free(s->api.auth);
+    tenant_table_free(s->api.tenants);
     store_close(s->store);
     api_metrics_free(s->api.metrics);
     runtime_table_free(s->runtimes);
@@ -367,6 +450,8 @@ static void stop(struct server *s)
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread
         (void)pthread_join(s->control, NULL);
     }
+    for (size_t i = 0; i < s->old_count; i++)
+        free(s->old_configs[i]);
     confinement_free(s->confinement);
     launch_client_free(s->launch);
     fd_close(&s->listen_fd);
@@ -383,7 +468,9 @@ static void stop(struct server *s)
 
 int serve(const struct config *config)
 {
-    struct server s = {
+    static struct server s; // large
+
+    s = (struct server){
         .config = config,
         .fake = strcmp(config->isolation, "fake") == 0,
         .process = strcmp(config->isolation, "process") == 0,
@@ -413,6 +500,8 @@ int serve(const struct config *config)
         return 1;
     }
     announce(&s);
+    s.started = true;
+    tell_supervisor(DAEMON_READY);
     (void)await_signal(&set, CLOCK_NEVER);
     drain(&s, &set);
     stop(&s);

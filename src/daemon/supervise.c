@@ -5,7 +5,9 @@
 // server, when it gave a launcher up that does not answer, asks over the same socket to have it
 // killed. The server dying ends everything with its exit code. SIGTERM and SIGINT are passed to the
 // server, which drains; a second one makes it cut what still runs. Each child is told by the kernel
-// when this process is killed.
+// when this process is killed. SIGHUP reads the configuration again; from a terminal it means that
+// the terminal is gone, and ends the service. A service manager that wants to know is told of all
+// this, and that the server still answers.
 #include "daemon/daemon.h"
 
 #include "base/clock.h"
@@ -13,8 +15,10 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "config/config.h"
+#include "daemon/notify.h"
 #include "daemon/privileges.h"
 #include "daemon/programs.h"
+#include "daemon/reload.h"
 #include "daemon/state.h"
 
 #include <errno.h>
@@ -41,11 +45,15 @@
 #define LAUNCH_OPTIONS 9 // at most
 
 struct supervisor {
-    const struct config *config;
+    struct config *config;
+    const struct config_sources *sources;
     char *const *argv;
+    struct notify notify;
     char program[PATH_MAX];
     char launch_path[PATH_MAX];
     bool with_launcher;
+    bool ready;        // the server listens
+    bool reload_later; // once it does
     pid_t server;
     pid_t launcher;      // 0: none runs
     int control;         // to the server
@@ -55,6 +63,7 @@ struct supervisor {
     uint64_t pause_ms;
     uint64_t respawn_ns; // CLOCK_NEVER: nothing to start
     uint64_t kill_ns;    // when the server must have ended; CLOCK_NEVER until it was told to
+    uint64_t beat_ns;    // when to ask the server whether it hangs
 };
 
 static void find_programs(struct supervisor *s)
@@ -212,7 +221,7 @@ static void respawn_launcher(struct supervisor *s)
         s->respawn_ns = clock_deadline_ms(PAUSE_MAX_MS);
         return;
     }
-    r = fd_send_msg(s->control, "L", 1, &socket, 1);
+    r = fd_send_msg(s->control, &(char){DAEMON_LAUNCHER}, 1, &socket, 1);
     if (r < 0)
         log_error("cannot hand the new launcher to the server: %s", strerror(-r));
     else
@@ -266,9 +275,35 @@ static void reap(struct supervisor *s)
 
 static void stop_server(struct supervisor *s)
 {
+    notify_send(&s->notify, "STOPPING=1");
+    s->beat_ns = CLOCK_NEVER;
     (void)kill(s->server, SIGTERM); // our child, not reaped yet: the pid is its
     if (s->kill_ns == CLOCK_NEVER)
         s->kill_ns = clock_deadline_ms(s->config->drain_ms + STOP_GRACE_MS);
+}
+
+// The server answers when it is done.
+static void reload(struct supervisor *s)
+{
+    static struct config next; // large
+    char message[1 + RELOAD_TEXT_MAX] = {DAEMON_SETTINGS};
+    int r;
+
+    if (s->control < 0 || s->kill_ns != CLOCK_NEVER)
+        return;
+    s->reload_later = !s->ready;
+    if (s->reload_later)
+        return;
+    notify_send(&s->notify, "RELOADING=1");
+    if (reload_read(s->config, s->sources, &next, message + 1) < 0) {
+        notify_send(&s->notify, "READY=1");
+        return;
+    }
+    *s->config = next;
+    log_set_level(reload_log_level(s->config));
+    r = fd_send_msg(s->control, message, 1 + strlen(message + 1), NULL, 0);
+    if (r < 0)
+        log_error("cannot hand the new configuration to the server: %s", strerror(-r));
 }
 
 static void on_signals(struct supervisor *s)
@@ -278,12 +313,32 @@ static void on_signals(struct supervisor *s)
     while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
         if (info.ssi_signo == SIGCHLD)
             reap(s);
+        else if (info.ssi_signo == SIGHUP)
+            reload(s);
         else if (s->server > 0)
             stop_server(s);
     }
 }
 
-// What the server says: a byte DAEMON_STUCK. Anything else is its end, which SIGCHLD tells, too.
+static void kill_stuck_launcher(struct supervisor *s)
+{
+    if (s->launcher == 0)
+        return;
+    log_warn("csb-launch does not answer; killing it");
+    (void)kill(s->launcher, SIGKILL);
+}
+
+static void server_ready(struct supervisor *s)
+{
+    s->ready = true;
+    notify_send(&s->notify, "READY=1");
+    if (s->notify.beat_ns != 0)
+        s->beat_ns = clock_mono_ns();
+    if (s->reload_later)
+        reload(s);
+}
+
+// What the server says. Its end SIGCHLD tells, too.
 static void on_control(struct supervisor *s)
 {
     char byte = 0;
@@ -293,10 +348,23 @@ static void on_control(struct supervisor *s)
         fd_close(&s->control);
         return;
     }
-    if (n != 1 || byte != DAEMON_STUCK || s->launcher == 0)
+    if (n != 1)
         return;
-    log_warn("csb-launch does not answer; killing it");
-    (void)kill(s->launcher, SIGKILL);
+    if (byte == DAEMON_STUCK)
+        kill_stuck_launcher(s);
+    else if (byte == DAEMON_READY)
+        server_ready(s);
+    else if (byte == DAEMON_SETTINGS)
+        notify_send(&s->notify, "READY=1");
+    else if (byte == DAEMON_PING)
+        notify_send(&s->notify, "WATCHDOG=1");
+}
+
+// A server that hangs sends nothing back, and the service manager misses its sign of life.
+static void beat(struct supervisor *s)
+{
+    (void)send(s->control, &(char){DAEMON_PING}, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    s->beat_ns = clock_mono_ns() + s->notify.beat_ns;
 }
 
 // Waits for a signal, a word of the server, or the deadline.
@@ -324,7 +392,11 @@ static void watch(struct supervisor *s)
         }
         if (s->launcher == 0 && s->with_launcher && !stopping && now >= s->respawn_ns)
             respawn_launcher(s);
-        wait_events(s, stopping ? s->kill_ns : s->respawn_ns);
+        if (now >= s->beat_ns && s->control >= 0)
+            beat(s);
+        wait_events(s, stopping                     ? s->kill_ns
+                       : s->beat_ns < s->respawn_ns ? s->beat_ns
+                                                    : s->respawn_ns);
         on_signals(s);
     }
 }
@@ -356,24 +428,29 @@ static int open_signals(void)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGCHLD);
+    if (isatty(STDIN_FILENO) == 0)
+        sigaddset(&set, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &set, NULL); // cannot fail with these arguments
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-int supervise(const struct config *config, char *const *argv)
+int supervise(struct config *config, const struct config_sources *sources, char *const *argv)
 {
     struct supervisor s = {.config = config,
+                           .sources = sources,
                            .argv = argv,
                            .control = -1,
                            .signals = -1,
                            .respawn_ns = CLOCK_NEVER,
-                           .kill_ns = CLOCK_NEVER};
+                           .kill_ns = CLOCK_NEVER,
+                           .beat_ns = CLOCK_NEVER};
     _cleanup_fd_ int lock = -1;
     _cleanup_fd_ int launch_socket = -1;
     struct err err = ERR_INIT;
     int r;
 
     find_programs(&s);
+    notify_open(&s.notify);
     s.with_launcher = strcmp(config->isolation, "fake") != 0;
     privileges_raise_files(FILES_WANTED);
     if (state_prepare(config->state_dir, (uint32_t)config->uid_base, &lock, &err) < 0) {
@@ -397,5 +474,6 @@ int supervise(const struct config *config, char *const *argv)
     s.respawn_ns = CLOCK_NEVER;
     stop_launcher(&s);
     fd_close(&s.signals);
+    notify_close(&s.notify);
     return s.exit_code;
 }

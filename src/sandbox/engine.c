@@ -258,6 +258,11 @@ void engine_free(struct engine *e, uint64_t drain_ms)
     close_parts(e);
 }
 
+void engine_tune(struct engine *e, const struct pool_sizes *sizes)
+{
+    pool_tune(e->pool, sizes);
+}
+
 const struct runtime_table *engine_runtimes(const struct engine *e)
 {
     return e->config.runtimes;

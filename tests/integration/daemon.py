@@ -32,7 +32,7 @@ def ended(code):
 class Daemon:
     """One codesandboxd on a free port; use as a context manager."""
 
-    def __init__(self, state=None, wait_ready=True, **settings):
+    def __init__(self, state=None, wait_ready=True, options=(), **settings):
         self._own = None if state else tempfile.TemporaryDirectory(prefix="csb-test-")
         self.state = str(state or self._own.name)
         os.chmod(self.state, 0o755)
@@ -41,7 +41,7 @@ class Daemon:
         env.update(ISOLATION="fake", RUNTIMES_DIR=str(HERE / "runtimes"), API_PORT="0",
                    STATE_DIR=self.state + "/state", POOL_SIZE="2")
         env.update({k: str(v) for k, v in settings.items()})
-        self.process = subprocess.Popen([str(PROGRAM)], env=env, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([str(PROGRAM), *options], env=env, stderr=subprocess.PIPE, text=True)
         self.port = None
         self._started = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -222,9 +223,91 @@ def command_line(t):
             "docs/CONFIGURATION.md is what --print-config-docs prints")
 
 
+def logged(d, text):
+    return any(text in line for line in d.log)
+
+
+def reload(t):
+    """SIGHUP: what can be changed is, the rest is named, and a mistake changes nothing."""
+    with tempfile.NamedTemporaryFile("w+", suffix=".conf") as file, \
+            Daemon(options=[f"--config={file.name}"], POOL_SIZE="") as d:
+        def write(text):
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+            os.kill(d.process.pid, signal.SIGHUP)
+
+        def execute():
+            return d.execute("out hello", timeout=7)
+
+        t.check(execute()[0] == 200, "a timeout below the maximum is accepted")
+        write("max_timeout = 5\ndefault_timeout = 2\nlog_level = debug\nbody_max_bytes = 9000\n")
+        d.wait(lambda: logged(d, "the configuration was reloaded"), "reloaded")
+        status, _, answer = execute()
+        t.check(status == 400 and "timeout" in json.dumps(answer), "and not after a reload", answer)
+        t.check(logged(d, "MAX_TIMEOUT was changed"), "the log names what was changed")
+        t.check(logged(d, "BODY_MAX_BYTES was changed; it needs a new start"), "and what waits")
+        write("max_timeout = none\nmax_timeout = 500\npool_size = -1\n")
+        d.wait(lambda: logged(d, "mistakes; the old one stays"), "refused")
+        t.check(logged(d, ":1: MAX_TIMEOUT: 'none'") and logged(d, ":3: POOL_SIZE: '-1'"),
+                "mistakes are named with their lines", d.log)
+        t.check(execute()[0] == 400, "and nothing is changed by them")
+        write("pool_max = 1\npool_size = 1\n")
+        d.wait(lambda: d.get("/health")[2]["pool"]["target"] == 1, "the pool has its new size")
+        t.check(execute()[0] == 200, "the maximum is back at its default")
+
+
+def manager(t):
+    """What a service manager is told through $NOTIFY_SOCKET."""
+    with tempfile.TemporaryDirectory() as directory, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(directory + "/notify")
+        told.settimeout(30)
+
+        def heard():
+            return told.recv(4096).decode().split("\n")
+
+        def await_state(state):
+            while True:
+                lines = heard()
+                if lines[0] == state:
+                    return lines
+                if lines[0] != "WATCHDOG=1":
+                    return lines
+
+        with Daemon(NOTIFY_SOCKET=directory + "/notify", WATCHDOG_USEC="200000",
+                    wait_ready=False) as d:
+            t.check(heard() == ["READY=1"], "READY=1 when it listens")
+            t.check(heard() == ["WATCHDOG=1"] and heard() == ["WATCHDOG=1"], "WATCHDOG=1 at each beat")
+            os.kill(d.process.pid, signal.SIGHUP)
+            lines = await_state("RELOADING=1")
+            t.check(lines[0] == "RELOADING=1" and lines[1].startswith("MONOTONIC_USEC="),
+                    "RELOADING=1 at SIGHUP", lines)
+            t.check(await_state("READY=1") == ["READY=1"], "READY=1 when it is reloaded")
+            server = next(p for p in children(d.process.pid) if "--serve" in command_of(p))
+            os.kill(server, signal.SIGSTOP)
+            try:
+                told.settimeout(1)
+                for _ in range(3):  # two may have been under way
+                    heard()
+                t.check(False, "no WATCHDOG=1 from a server that hangs")
+            except TimeoutError:
+                t.check(True, "no WATCHDOG=1 from a server that hangs")
+            told.settimeout(30)
+            os.kill(server, signal.SIGCONT)
+            t.check(heard() == ["WATCHDOG=1"], "and again when it goes on")
+            d.process.terminate()
+            t.check(await_state("STOPPING=1") == ["STOPPING=1"], "STOPPING=1 at SIGTERM")
+
+
+def command_of(pid):
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+
+
 def main():
     t = Tap()
-    for part in (drain, cut, unfinished, one_per_directory, killed, unprivileged, not_started, command_line):
+    for part in (reload, manager, drain, cut, unfinished, one_per_directory, killed, unprivileged, not_started, command_line):
         t.group(part)
     t.finish()
 
