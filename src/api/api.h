@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct api_http_metrics;
 struct api_metrics;
 struct config;
 struct engine;
@@ -40,11 +41,12 @@ struct api {
     struct engine *engine; // borrowed
     // Borrowed. Replaced whole by a reload; what was read of it stays readable.
     const struct config *_Atomic config;
-    struct live_table *live;     // borrowed
-    struct store *store;         // borrowed
-    bool loopback;               // only this host reaches the service
-    char domain[128];            // <port>-<id>.DOMAIN is a sandbox's port; "" for none
-    struct api_metrics *metrics; // borrowed; api/metrics.h
+    struct live_table *live;               // borrowed
+    struct store *store;                   // borrowed
+    bool loopback;                         // only this host reaches the service
+    char domain[128];                      // <port>-<id>.DOMAIN is a sandbox's port; "" for none
+    struct api_metrics *metrics;           // borrowed; api/metrics.h
+    struct api_http_metrics *http_metrics; // borrowed; api/observe.h
     // For /health, asked each time; blocks for half a second at most.
     void (*confinement)(void *arg, struct api_confinement *ret);
     void *confinement_arg;

@@ -11,6 +11,7 @@
 #include "api/api.h"
 #include "api/data_plane_internal.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "channel/agent_wire.h"
 #include "channel/channel.h"
@@ -348,6 +349,8 @@ static enum plane_refusal plane_begin(struct plane *p, struct live_table *t,
 
     if (r == PLANE_FINE)
         r = other ? authorise_port(p, req) : authorise(p, req);
+    if (r == PLANE_FINE)
+        log_set_sandbox(live_id(p->live));
     if (r == PLANE_FINE)
         r = other ? port_begin(p, req) : envd_begin(p, req);
     return r;

@@ -8,6 +8,8 @@
 #include "api/api.h"
 #include "api/api_internal.h"
 #include "api/execute_result.h"
+#include "api/metrics_internal.h"
+#include "api/observe.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "http/http.h"
@@ -245,11 +247,14 @@ void api_metrics(void *app, const struct http_request *req, struct http_response
     struct engine_status status;
 
     engine_status(api->engine, &status);
-    (void)buf_reserve(&res->body, (size_t)32 << 10);
+    (void)buf_reserve(&res->body, (size_t)64 << 10);
     put_runs(&x, api->metrics);
     put_errors(&x, api->metrics);
     put_phases(&x, api->metrics);
     put_engine(&x, &status);
+    api_metrics_put_machines(&x);
+    api_metrics_put_live(&x, api);
+    api_http_metrics_put(&x, api->http_metrics);
     put_process(&x, api->metrics);
     if (x.failed) {
         http_fail(req, res, 500, "internal", NULL, "out of memory for the metrics");

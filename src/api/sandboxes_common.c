@@ -94,8 +94,10 @@ struct live *e2b_sandbox(const struct api *api, const struct http_request *req,
     l = live_find(api->live, id);
     if (l != NULL) {
         live_describe(api->live, l, &info);
-        if (strcmp(info.key, key) == 0)
+        if (strcmp(info.key, key) == 0) {
+            log_set_sandbox(info.id);
             return l;
+        }
         live_unref(l);
     }
     if (strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(id))

@@ -4,14 +4,30 @@
 #include "base/clock.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 1024
+#define MESSAGE_BYTES 960
+
+// Room for a message all of whose bytes are escaped, and what stands around it.
+struct line {
+    char text[2 * MESSAGE_BYTES + 512];
+    size_t used;
+};
+
+// What the thread's lines are about; "" where nothing is known.
+static _Thread_local struct {
+    char request_id[40];
+    char trace_id[40];
+    char sandbox_id[40];
+} about;
 
 static const char *log_program = "codesandbox";
 static _Atomic enum log_level log_max = LOG_LEVEL_INFO;
+
+static bool log_json;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -26,6 +42,23 @@ void log_set_level(enum log_level level)
     log_max = level;
 }
 
+void log_set_format(enum log_format format)
+{
+    log_json = format == LOG_FORMAT_JSON;
+}
+
+void log_set_request(const char *request_id, const char *trace_id)
+{
+    about.sandbox_id[0] = '\0';
+    (void)snprintf(about.request_id, sizeof(about.request_id), "%s", request_id);
+    (void)snprintf(about.trace_id, sizeof(about.trace_id), "%s", trace_id);
+}
+
+void log_set_sandbox(const char *id)
+{
+    (void)snprintf(about.sandbox_id, sizeof(about.sandbox_id), "%s", id);
+}
+
 // Control characters would let a logged value forge lines.
 static void scrub(char *s, size_t len)
 {
@@ -34,27 +67,95 @@ static void scrub(char *s, size_t len)
             s[i] = '?';
 }
 
+static void put(struct line *l, const char *text, size_t len)
+{
+    if (len > sizeof(l->text) - l->used)
+        len = sizeof(l->text) - l->used;
+    memcpy(l->text + l->used, text, len);
+    l->used += len;
+}
+
+static void put_str(struct line *l, const char *text)
+{
+    put(l, text, strlen(text));
+}
+
+// Inside a JSON string: the message may be cut in a character, and who reads JSON wants UTF-8, so
+// what is not ASCII becomes '?'.
+static void put_escaped(struct line *l, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\')
+            put(l, "\\", 1);
+        put(l, (unsigned char)*c < 0x80 ? c : "?", 1);
+    }
+}
+
+static void put_member(struct line *l, const char *name, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    put_str(l, l->used == 0 ? "{\"" : ",\"");
+    put_str(l, name);
+    put_str(l, "\":\"");
+    put_escaped(l, value);
+    put_str(l, "\"");
+}
+
+static void put_json(struct line *l, const char *time, const char *level, const char *message)
+{
+    put_member(l, "time", time);
+    put_member(l, "level", level);
+    put_member(l, "program", log_program);
+    put_member(l, "request_id", about.request_id);
+    put_member(l, "trace_id", about.trace_id);
+    put_member(l, "sandbox_id", about.sandbox_id);
+    put_member(l, "message", message);
+    put_str(l, "}");
+}
+
+static void put_about(struct line *l, const char *name, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    put_str(l, name);
+    put_str(l, value);
+}
+
+static void put_text(struct line *l, const char *time, const char *level, const char *message)
+{
+    put_str(l, time);
+    put_str(l, " ");
+    put_str(l, level);
+    put_str(l, " ");
+    put_str(l, log_program);
+    put_str(l, ": ");
+    put_str(l, message);
+    put_about(l, " request=", about.request_id);
+    put_about(l, " trace=", about.trace_id);
+    put_about(l, " sandbox=", about.sandbox_id);
+}
+
 static void emit(enum log_level level, const char *fmt, va_list ap)
 {
     char time[CLOCK_UTC_BYTES];
-    char line[LINE_MAX_BYTES];
-    size_t used;
+    char message[MESSAGE_BYTES];
+    struct line line = {.used = 0};
     int n;
 
     if (level > log_max)
         return;
-    clock_format_utc(clock_real_ns(), time);
-    used =
-        (size_t)snprintf(line, sizeof(line), "%s %s %s: ", time, level_names[level], log_program);
-    n = vsnprintf(line + used, sizeof(line) - used - 1, fmt, ap);
+    n = vsnprintf(message, sizeof(message), fmt, ap);
     if (n < 0)
         return;
-    if ((size_t)n > sizeof(line) - used - 2)
-        n = (int)(sizeof(line) - used - 2);
-    scrub(line + used, (size_t)n);
-    used += (size_t)n;
-    line[used++] = '\n';
-    (void)!write(STDERR_FILENO, line, used);
+    scrub(message, strlen(message));
+    clock_format_utc(clock_real_ns(), time);
+    if (log_json)
+        put_json(&line, time, level_names[level], message);
+    else
+        put_text(&line, time, level_names[level], message);
+    put_str(&line, "\n");
+    (void)!write(STDERR_FILENO, line.text, line.used);
 }
 
 #define DEFINE_LEVEL(name, level)                                                                  \

@@ -10,6 +10,7 @@
 #include "api/auth.h"
 #include "api/data_plane.h"
 #include "api/metrics.h"
+#include "api/observe.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -338,6 +339,7 @@ static int start_http(struct server *s, struct err *err)
         .routes = api_routes,
         .app = &s->api,
         .take = data_plane_take,
+        .observe = api_observe,
         .admit = api_admit,
         .body_max_bytes = c->body_max_bytes,
         .connections_max = (uint32_t)c->http_connections_max,
@@ -353,7 +355,8 @@ static int start_http(struct server *s, struct err *err)
     s->api.live = s->live;
     s->api.store = s->store;
     set_domain(s);
-    if (api_metrics_new(s->runtimes, &s->api.metrics, err) < 0)
+    if (api_metrics_new(s->runtimes, &s->api.metrics, err) < 0 ||
+        api_http_metrics_new(&s->api.http_metrics, err) < 0)
         return -1;
     if (http_server_new(&options, &s->http, err) < 0)
         return -1;
@@ -445,6 +448,7 @@ static void stop(struct server *s)
     tenant_table_free(s->api.tenants);
     store_close(s->store);
     api_metrics_free(s->api.metrics);
+    api_http_metrics_free(s->api.http_metrics);
     runtime_table_free(s->runtimes);
     if (s->control_runs) {
         (void)shutdown(DAEMON_CONTROL_FD, SHUT_RDWR); // wakes the thread

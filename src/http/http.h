@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/id.h"
+#include "http/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +34,7 @@ struct http_request {
     const uint8_t *body;      // NULL when body_len is 0
     size_t body_len;          // at most the server's limit
     char id[ID_UUID_LEN + 1]; // also sent as X-Request-Id
+    struct http_trace trace;  // of its traceparent; answered with one of the same trace
     struct http_exchange *exchange;
 };
 

@@ -34,8 +34,8 @@ static bool matches(const char *pattern, const char *path)
     return *path == '\0';
 }
 
-void http_route(const struct http_route *routes, void *app, const struct http_request *req,
-                struct http_response *res)
+const struct http_route *http_route(const struct http_route *routes, void *app,
+                                    const struct http_request *req, struct http_response *res)
 {
     const char *method = strcmp(req->method, "HEAD") == 0 ? "GET" : req->method;
     char allowed[64] = "";
@@ -45,15 +45,16 @@ void http_route(const struct http_route *routes, void *app, const struct http_re
             continue;
         if (strcmp(r->method, method) == 0) {
             r->handler(app, req, res);
-            return;
+            return r;
         }
         allow(allowed, sizeof(allowed), r->method);
     }
     if (allowed[0] == '\0') {
         http_fail(req, res, 404, "not_found", NULL, "There is nothing at this path.");
-        return;
+        return NULL;
     }
     http_fail(req, res, 405, "method_not_allowed", NULL,
               "This path does not take that method; see the Allow header.");
     http_set_header(res, "Allow", allowed);
+    return NULL;
 }

@@ -17,8 +17,9 @@ struct http_route {
     http_handler handler;
 };
 
-// `routes` ends with an entry whose method is NULL. Calls the handler, or fills 404 or 405.
-void http_route(const struct http_route *routes, void *app, const struct http_request *req,
-                struct http_response *res);
+// `routes` ends with an entry whose method is NULL. Calls the handler, or fills 404 or 405. Returns
+// the entry whose handler was called, or NULL.
+const struct http_route *http_route(const struct http_route *routes, void *app,
+                                    const struct http_request *req, struct http_response *res);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "http/origin.h"
 #include "http/router.h"
 #include "http/server_internal.h"
@@ -60,6 +61,9 @@ static void accept_request(struct http_exchange *ex, const char *method, const c
     ex->req.method = method;
     ex->req.path = path;
     ex->req.query = query == NULL ? "" : query + 1;
+    (void)trace_read(http_header(&ex->req, "traceparent"), &ex->req.trace);
+    log_set_request(ex->req.id, ex->req.trace.trace_id);
+    ex->seen.took_ns = clock_mono_ns();
     ex->accepted = true;
     pthread_mutex_lock(&ex->server->lock);
     ex->server->active++;
@@ -73,6 +77,17 @@ static void release_body(struct http_exchange *ex)
     ex->held_bytes = 0;
 }
 
+static void observe(struct http_exchange *ex)
+{
+    const struct http_options *o = &ex->server->options;
+
+    ex->seen.taken = ex->sink.end != NULL;
+    ex->seen.took_ns = clock_mono_ns() - ex->seen.took_ns;
+    if (o->observe != NULL)
+        o->observe(o->app, &ex->seen);
+    log_set_request("", "");
+}
+
 void http_exchange_unref(struct http_exchange *ex)
 {
     struct http_server *s = ex->server;
@@ -82,6 +97,8 @@ void http_exchange_unref(struct http_exchange *ex)
         return;
     if (ex->sink.done != NULL)
         ex->sink.done(ex->sink.arg);
+    if (accepted)
+        observe(ex);
     release_body(ex);
     free(ex->target);
     free(ex);
@@ -196,7 +213,8 @@ static enum MHD_Result on_end(struct http_exchange *ex)
     ex->req.body = ex->body.data;
     ex->req.body_len = ex->body.len;
     if (!refused(ex, &res))
-        http_route(ex->server->options.routes, ex->server->options.app, &ex->req, &res);
+        ex->seen.route =
+            http_route(ex->server->options.routes, ex->server->options.app, &ex->req, &res);
     release_body(ex);
     return http_answer(ex, &res);
 }

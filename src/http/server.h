@@ -16,6 +16,14 @@ struct http_request;
 struct http_route;
 struct http_sink;
 
+// A request that is over.
+struct http_seen {
+    const struct http_route *route; // NULL: none matched, or it was refused before
+    bool taken;                     // it was its own, by http_options.take
+    unsigned status;                // 0: it was not answered
+    uint64_t took_ns;               // from its head to the end of its answer
+};
+
 struct http_options {
     int listen_fd; // of listen_tcp(); the server's when http_server_new() succeeds
     const struct http_route *routes; // borrowed for the server's life
@@ -24,6 +32,9 @@ struct http_options {
     // True: the request is its own and *ret is filled; the server then neither bounds the body nor
     // looks at Host, Origin and Content-Encoding. NULL: there are no such requests.
     bool (*take)(void *app, const struct http_request *req, struct http_sink *ret);
+    // Told of every request whose head was complete, on the connection's thread, when its answer
+    // was sent or broken off. NULL allowed.
+    void (*observe)(void *app, const struct http_seen *seen);
     size_t body_max_bytes;    // larger request bodies are answered 413
     uint32_t connections_max; // more wait in the listen queue
     uint64_t idle_ms;         // a connection without a complete request head is closed after this

@@ -87,6 +87,7 @@ static void add_headers(const struct http_exchange *ex, const struct http_respon
                         struct MHD_Response *r)
 {
     const char *type = res->content_type;
+    char parent[TRACE_PARENT_LEN + 1];
 
     if (!res->foreign && type == NULL)
         type = "application/json";
@@ -96,6 +97,10 @@ static void add_headers(const struct http_exchange *ex, const struct http_respon
         MHD_add_response_header(r, "X-Request-Id", ex->req.id);
         MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
         MHD_add_response_header(r, "Cache-Control", "no-store");
+        if (ex->req.trace.trace_id[0] != '\0') {
+            trace_write(&ex->req.trace, parent);
+            MHD_add_response_header(r, "traceparent", parent);
+        }
     }
     for (size_t at = 0; at < res->headers.len;) {
         const char *name = (const char *)res->headers.data + at;
@@ -114,6 +119,7 @@ enum MHD_Result http_answer(struct http_exchange *ex, struct http_response *res)
     struct MHD_Response *r = make_response(ex, res);
     enum MHD_Result result = MHD_NO;
 
+    ex->seen.status = res->status;
     if (r != NULL) {
         add_headers(ex, res, r);
         http_conn_enter(ex->conn, HTTP_CONN_WRITE);

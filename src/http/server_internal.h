@@ -32,8 +32,9 @@ struct http_exchange {
     int socket; // borrowed; libmicrohttpd closes it after the connection's thread ended
     atomic_int refs;
     struct http_request req;
-    char *target;  // as sent, with the query
-    bool accepted; // the head is there, and it counts as active
+    char *target;          // as sent, with the query
+    bool accepted;         // the head is there, and it counts as active
+    struct http_seen seen; // for http_options.observe; took_ns is when it began
     struct buf body;
     uint64_t received_bytes;
     uint64_t held_bytes; // of http_server.held_bytes

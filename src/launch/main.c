@@ -146,6 +146,8 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], KVM_PROBE_MODE) == 0)
         return kvm_probe_main();
     log_init("csb-launch", LOG_LEVEL_INFO);
+    if (getenv("LOG_FORMAT") != NULL && strcmp(getenv("LOG_FORMAT"), "json") == 0)
+        log_set_format(LOG_FORMAT_JSON);
     (void)umask(077);
     // Ends in order when the supervisor is gone, whoever else may hold the socket's other end.
     if (prctl(PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0) < 0)

@@ -98,6 +98,16 @@ void exposition_double(struct exposition *x, const struct exposition_label *labe
     put_double(x, value);
 }
 
+void exposition_summary(struct exposition *x, const char *name, const char *help, uint64_t count,
+                        double sum)
+{
+    exposition_metric(x, name, "summary", help);
+    put_head(x, "_sum", NULL, NULL);
+    put_double(x, sum);
+    put_head(x, "_count", NULL, NULL);
+    put_u64(x, count);
+}
+
 void exposition_histogram(struct exposition *x, const struct exposition_label *labels,
                           const struct histogram *h)
 {

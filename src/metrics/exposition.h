@@ -25,13 +25,18 @@ struct exposition_label {
     const char *value;
 };
 
-// Begins a metric: `type` is "counter", "gauge" or "histogram", `help` one sentence. All are
-// borrowed until the next one begins. A counter's name ends with _total, a duration's in _seconds.
+// Begins a metric: `type` is "counter", "gauge", "summary" or "histogram", `help` one sentence. All
+// are borrowed until the next one begins. A counter's name ends with _total, a duration's in
+// _seconds.
 void exposition_metric(struct exposition *x, const char *name, const char *type, const char *help);
 
 // One sample of the metric under way. `labels` may be NULL.
 void exposition_u64(struct exposition *x, const struct exposition_label *labels, uint64_t value);
 void exposition_double(struct exposition *x, const struct exposition_label *labels, double value);
+
+// A metric of its own: how often, and how long in sum. `name` ends with _seconds.
+void exposition_summary(struct exposition *x, const char *name, const char *help, uint64_t count,
+                        double sum);
 
 // A whole histogram, durations in seconds.
 void exposition_histogram(struct exposition *x, const struct exposition_label *labels,

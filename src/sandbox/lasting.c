@@ -16,6 +16,7 @@ static int connect_agent(struct engine *e, struct sandbox *s, uint64_t deadline_
 {
     int fd;
 
+    sandbox_born(s);
     if (s->ops->channel(s->driver, &fd, err) < 0 || channel_open(e->loop, fd, &s->channel, err) < 0)
         return -1;
     return sandbox_resync(s, deadline_ns, err);

@@ -144,6 +144,10 @@ static void end_locked(struct live_table *t, struct live *l)
     l->next = NULL;
     if (l->state == LIVE_RUNNING)
         t->status.running--;
+    if (!l->replaced) {
+        t->status.ended++;
+        t->status.life_ms += clock_real_ns() / NS_PER_MS - l->started_ms;
+    }
     l->state = LIVE_ENDED;
     if (l->machine != NULL)
         channel_shut(l->machine->channel);
@@ -156,6 +160,8 @@ void live_replace(struct live_table *t, struct live *l, struct live *next)
 {
     struct live **slot = &t->slots[slot_of(l->id)];
 
+    t->status.paused_total += l->state == LIVE_RUNNING && next->state == LIVE_PAUSED;
+    t->status.resumed_total += l->state == LIVE_PAUSED && next->state == LIVE_RUNNING;
     l->replaced = true;
     l->busy = false;
     end_locked(t, l);
@@ -348,6 +354,9 @@ void live_status(struct live_table *t, struct live_status *ret)
 {
     (void)pthread_mutex_lock(&t->lock);
     *ret = t->status;
+    for (size_t i = 0; i < LIVE_SLOTS; i++)
+        for (const struct live *l = t->slots[i]; l != NULL; l = l->next)
+            ret->paused += l->state == LIVE_PAUSED;
     (void)pthread_mutex_unlock(&t->lock);
 }
 

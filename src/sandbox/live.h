@@ -179,6 +179,10 @@ struct live_status {
     uint64_t killed;  // by their owners
     uint64_t expired; // at the end of their time
     uint64_t lost;    // died by themselves
+    uint64_t paused_total, resumed_total;
+    uint64_t ended;   // of all these, and paused ones that were killed
+    uint64_t life_ms; // of those that ended, since they were made, in sum
+    uint32_t paused;
 };
 void live_status(struct live_table *t, struct live_status *ret);
 

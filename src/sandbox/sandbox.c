@@ -10,8 +10,12 @@
 #include "sandbox/warm.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+// For sandbox_totals().
+static atomic_uint_fast64_t restored, ended, life_ns;
 
 static int connect_agent(struct sandbox *s, struct channel_loop *loop, struct err *err)
 {
@@ -48,6 +52,7 @@ static int bring_up(struct sandbox *s, const struct sandbox_origin *origin,
 
     if (origin->ops->clone(origin->driver, origin->template, deadline_ns, &s->driver, err) < 0)
         return -1;
+    sandbox_born(s);
     end_phase(s, SANDBOX_PHASE_CLONE, &since);
     if (connect_agent(s, origin->loop, err) < 0)
         return -1;
@@ -96,10 +101,27 @@ bool sandbox_is_alive(struct sandbox *s)
     return fd < 0 || fd_wait(fd, POLLIN, 0) == 0;
 }
 
+void sandbox_born(struct sandbox *s)
+{
+    s->born_ns = clock_mono_ns();
+    atomic_fetch_add(&restored, 1);
+}
+
+void sandbox_totals(struct sandbox_totals *ret)
+{
+    ret->restored = atomic_load(&restored);
+    ret->life_ns = atomic_load(&life_ns);
+    ret->ended = atomic_load(&ended);
+}
+
 void sandbox_free(struct sandbox *s)
 {
     if (s == NULL)
         return;
+    if (s->born_ns > 0) {
+        atomic_fetch_add(&life_ns, clock_mono_ns() - s->born_ns);
+        atomic_fetch_add(&ended, 1);
+    }
     channel_close(s->channel);
     s->ops->destroy(s->driver);
     free(s);

@@ -4,12 +4,14 @@
 
 promtool, where there is one ($CSB_PROMTOOL, or on the path), checks the text as well.
 """
+import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from daemon import Daemon  # noqa: E402
@@ -17,7 +19,22 @@ from tap import Tap  # noqa: E402
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^{}]*\})? ([0-9.e+-]+|\+Inf|NaN)')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
+METRIC = re.compile(r"\b(?:codesandbox|process)_\w+")
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def promtool(t, *arguments, given):
+    tool = os.environ.get("CSB_PROMTOOL") or shutil.which("promtool")
+    if not tool or not os.access(tool, os.X_OK):
+        print("# no promtool here: this test's own parser has to do")
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(given)
+        file.flush()
+        files = [file.name] if "rules" in arguments else []
+        done = subprocess.run([tool, *arguments, *files], input=given, text=True, capture_output=True, check=False)
+    t.check(done.returncode == 0, f"promtool {' '.join(arguments)} finds nothing wrong", done.stdout + done.stderr)
 
 
 def scrape(d):
@@ -29,7 +46,7 @@ def scrape(d):
 def family(name, types):
     for suffix in SUFFIXES:
         base = name.removesuffix(suffix)
-        if base != name and types.get(base) == "histogram":
+        if base != name and types.get(base) in ("histogram", "summary"):
             return base
     return name
 
@@ -118,25 +135,96 @@ def test_runs(t, d):
             and value(after, "process_resident_memory_bytes") > 1 << 20, "the process tells of itself")
 
 
+def test_http(t, d):
+    def asked():
+        samples = parse(scrape(d)[1])[0]
+        return {key[1]: n for key, n in samples.items() if key[0] == "codesandbox_http_requests_total"}
+    before = asked()
+    for n in range(30):
+        d.get(f"/nothing/{n}")
+        d.request(f"ODD{n}", "/execute")
+        d.get(f"/sandboxes/i{n}", **{"X-API-KEY": "x"})
+    d.request("GET", "/", headers={"Host": "elsewhere.example"})
+    d.get("/health")
+
+    def moved(after, route, method, status):
+        key = (("method", method), ("route", route), ("status", status))
+        return after.get(key, 0) - before.get(key, 0)
+    d.wait(lambda: moved(asked(), "/health", "GET", "2xx") == 1, "counted")
+    after = asked()
+    t.check(moved(after, "other", "any", "4xx") == 61, "what no route takes is counted together", after)
+    t.check(moved(after, "/sandboxes/*", "GET", "4xx") == 30, "ids are no labels", after)
+    t.check(len(after) < len(before) + 6, "labels have as many values as there are routes", after)
+    samples = parse(scrape(d)[1])[0]
+    t.check(value(samples, "codesandbox_http_request_seconds_count", route="/sandboxes/*", method="GET") >= 30,
+            "and there are durations")
+
+
+def test_live(t, d):
+    def call(method, path, body=None):
+        return d.request(method, path, None if body is None else json.dumps(body), {"X-API-KEY": "x"})
+
+    def now(name, **labels):
+        return value(parse(scrape(d)[1])[0], "codesandbox_live_" + name, **labels)
+    created, ended = now("created_total"), now("lifetime_seconds_count")
+    ids = [call("POST", "/v2/sandboxes", {"templateID": "base"})[2]["sandboxID"] for _ in range(2)]
+    t.check(now("created_total") == created + 2 and now("sandboxes", state="running") == 2,
+            "sandboxes that were made are counted, and those that run")
+    call("DELETE", "/sandboxes/" + ids[0])
+    t.check(now("sandboxes", state="running") == 1 and now("ended_total", cause="killed") == 1
+            and now("lifetime_seconds_count") == ended + 1, "and those that ended, with their lives")
+    if call("POST", f"/sandboxes/{ids[1]}/pause")[0] == 204:
+        t.check(now("sandboxes", state="paused") == 1 and now("paused_total") == 1, "a paused one")
+        call("POST", f"/v2/sandboxes/{ids[1]}/connect", {})
+        t.check(now("sandboxes", state="running") == 1 and now("resumed_total") == 1, "that runs again")
+    call("DELETE", "/sandboxes/" + ids[1])
+    samples = parse(scrape(d)[1])[0]
+    t.check(value(samples, "codesandbox_machine_restores_total")
+            >= value(samples, "codesandbox_machine_lifetime_seconds_count") > 0, "machines have lives, too")
+
+
+def test_dashboard(t, d):
+    """Every query names metrics that are there, with labels that they have."""
+    board = json.loads((SOURCE / "packaging/grafana/codesandbox.json").read_text())
+    samples, types, _ = parse(scrape(d)[1])
+    labels = {}
+    for name, pairs in samples:
+        labels.setdefault(family(name, types), set()).update(label for label, _ in pairs)
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    used = set()
+    for query in queries:
+        names = set(METRIC.findall(query))
+        used |= names
+        wrong = [name for name in names if family(name, types) not in types]
+        grouped = {word for group in re.findall(r"by \(([^)]*)\)", query) for word in group.split(", ")}
+        grouped |= set(re.findall(r"[{,]\s*(\w+)=", query))
+        there = set().union(*(labels.get(family(name, types), set()) for name in names))
+        t.check(names and not wrong and grouped <= there, f"there is what '{query}' asks for",
+                (wrong, grouped - there))
+    ids = [panel["id"] for panel in board["panels"]]
+    t.check(len(ids) == len(set(ids)) and len(queries) > 20, "the panels are told apart")
+    unused = {name for name in types if name not in {family(n, types) for n in used}}
+    t.check(not unused, "every metric is shown", unused)
+    told = set(re.findall(r"`((?:codesandbox|process)_\w+)`", (SOURCE / "docs/OPERATIONS.md").read_text()))
+    untold = {name for name in types if name not in told and "compile_cache" not in name}
+    t.check(not untold, "docs/OPERATIONS.md has every metric", untold)
+    promtool(t, "check", "rules", given=json.dumps({"groups": [{"name": "g", "rules": [
+        {"record": f"r{n}", "expr": query.replace("$__rate_interval", "5m")} for n, query in enumerate(queries)]}]}))
+
+
 def test_ready(t, d):
     status, _, body = d.get("/ready")
     t.check(status == 200 and body["ready"] is True, "/ready is 200 when programs can run", body)
 
 
 def test_promtool(t, d):
-    tool = os.environ.get("CSB_PROMTOOL") or shutil.which("promtool")
-    if not tool or not os.access(tool, os.X_OK):
-        print("# no promtool here: the format was checked by this test's own parser only")
-        return
-    done = subprocess.run([tool, "check", "metrics"], input=scrape(d)[1], text=True,
-                          capture_output=True, check=False)
-    t.check(done.returncode == 0, "promtool finds nothing wrong", done.stdout + done.stderr)
+    promtool(t, "check", "metrics", given=scrape(d)[1])
 
 
 def main():
     tap = Tap()
     with Daemon() as d:
-        for test in (test_format, test_runs, test_ready, test_promtool):
+        for test in (test_format, test_runs, test_http, test_live, test_dashboard, test_ready, test_promtool):
             tap.group(lambda t, test=test: test(t, d))
     tap.finish()
 

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The parts of GET /metrics.
+#ifndef CSB_API_METRICS_INTERNAL_H
+#define CSB_API_METRICS_INTERNAL_H
+
+#include "metrics/exposition.h"
+
+struct api;
+
+void api_metrics_put_live(struct exposition *x, const struct api *api);
+void api_metrics_put_machines(struct exposition *x);
+
+#endif
