@@ -15,7 +15,7 @@ from kernels import BashKernel, DenoKernel, PythonKernel, Zygote
 from process import KernelDied
 
 OUTPUT_MAX = int(os.environ.get("CSB_CONTEXTS_OUTPUT_BYTES", 32 << 20))  # of one stream
-KEEPALIVE_SECONDS = 5
+KEEPALIVE_SECONDS = float(os.environ.get("CSB_CONTEXTS_KEEPALIVE_SECONDS", 5))
 CONTEXTS_MAX = 64
 INTERRUPT_SECONDS = (0, 0.5, 2, 5)  # after which an execution is told to end
 KILL_SECONDS = 10  # after the last of these

@@ -141,11 +141,12 @@ static int build(struct interpreter *i, struct driver_template **ret, struct err
     char seed[SEED_SIZE];
     struct driver_template_spec spec = {
         .shape = c->shape, .seed = seed, .warm = warm, .warm_arg = i};
-    uint64_t start = clock_mono_ns();
+    uint64_t start;
     bool built;
 
     if (!wait_for_service(i))
         return err_set(err, ERR_CANCELLED, "the service is shutting down");
+    start = clock_mono_ns();
     log_info("template %s: building or loading it, since a sandbox of it is wanted", NAME);
     (void)snprintf(seed, sizeof(seed), "%.64s %s", runtime_table_hash(c->runtimes), NAME);
     if (c->driver->build_template(i->engine->driver, &spec, clock_deadline_ms(BUILD_MS), ret,

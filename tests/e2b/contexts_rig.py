@@ -25,7 +25,7 @@ mount -t tmpfs csb-run "$1/run"
 mount -t tmpfs -o mode=755,uid=1000,gid=1000 csb-home "$1/home/user"
 root=$1; shift 2
 exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-    PYTHONDONTWRITEBYTECODE=1 CSB_CONTEXTS_OUTPUT_BYTES=4194304 \
+    PYTHONDONTWRITEBYTECODE=1 CSB_CONTEXTS_OUTPUT_BYTES=4194304 CSB_CONTEXTS_KEEPALIVE_SECONDS=1 \
     python3 -sP /csb/contexts/server.py "$@"
 """
 

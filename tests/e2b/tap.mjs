@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 
 const modules = `${process.env.CSB_E2B_SDK}/node_modules`
 export const e2b = await import(`${modules}/e2b/dist/index.mjs`)
+export const interpreter = await import(`${modules}/@e2b/code-interpreter/dist/index.mjs`)
 
 let count = 0
 let failed = 0

@@ -41,7 +41,9 @@ def killed(t, service):
     status, _ = ask(service, "POST", "/files?path=kept", data,
                     {**plane(paused), "Content-Type": "application/octet-stream"})
     t.check(status == 200, "a file is written", status)
-    t.check(ask(service, "POST", f"/sandboxes/{paused['sandboxID']}/pause", {})[0] == 204, "one is paused")
+    status, snapshot = ask(service, "POST", f"/sandboxes/{paused['sandboxID']}/snapshots", {"name": "before"})
+    t.check(status == 201, "a snapshot is made of it", (status, snapshot))
+    t.check(ask(service, "POST", f"/sandboxes/{paused['sandboxID']}/pause", {})[0] == 204, "it is paused")
     service.stop(signal.SIGKILL)  # the supervisor; the rest ends with it
     service.start()
     t.check(lost["sandboxID"] in service.log_tail(60), "the running one is told to be lost", service.log_tail())
@@ -52,6 +54,11 @@ def killed(t, service):
     t.check(status == 201 and again["envdAccessToken"] == paused["envdAccessToken"], "and resumed", (status, again))
     t.check(ask(service, "GET", "/files?path=kept", None, plane(paused)) == (200, data), "with its files")
     t.check(ask(service, "DELETE", f"/sandboxes/{paused['sandboxID']}")[0] == 204, "and ended")
+    t.check(ask(service, "GET", "/snapshots") == (200, [snapshot]), "the snapshot is there")
+    status, made = ask(service, "POST", "/v2/sandboxes", {"templateID": "before"})
+    t.check(status == 201 and ask(service, "GET", "/files?path=kept", None, plane(made)) == (200, data),
+            "and a sandbox begins as it", (status, made))
+    t.check(ask(service, "DELETE", f"/templates/{snapshot['snapshotID']}".replace(":", "%3A"))[0] == 204, "it is deleted")
     images = STATE / "templates/images"
     t.check(wait_until(lambda: not any(images.iterdir()), 10), "no image is left", list(images.iterdir()))
 
