@@ -10,12 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct api_auth;
 struct api_http_metrics;
 struct api_metrics;
 struct config;
 struct engine;
+struct jobs;
 struct live_table;
 struct store;
+struct tenant_table;
 
 // What holds each virtual machine, or each program with process isolation, on this host.
 struct api_confinement {
@@ -43,6 +46,9 @@ struct api {
     const struct config *_Atomic config;
     struct live_table *live;               // borrowed
     struct store *store;                   // borrowed
+    struct jobs *jobs;                     // borrowed; api/jobs.h
+    struct api_auth *auth;                 // borrowed; api/auth.h
+    struct tenant_table *tenants;          // borrowed
     bool loopback;                         // only this host reaches the service
     char domain[128];                      // <port>-<id>.DOMAIN is a sandbox's port; "" for none
     struct api_metrics *metrics;           // borrowed; api/metrics.h

@@ -4,11 +4,16 @@
 // request may succeed later.
 #include "api/api_internal.h"
 
+#include "api/auth.h"
+#include "base/clock.h"
 #include "http/http.h"
 #include "sandbox/engine.h"
+#include "sandbox/tenant.h"
 #include "json/write.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 struct answer {
     unsigned status;
@@ -30,9 +35,27 @@ static const struct answer answers[ERR_CODE_COUNT] = {
     [ERR_INTERNAL] = {500, "internal", false},
 };
 
+// A limit of somebody's is told from a service that has much to do.
 static const struct answer *answer_of(const struct err *err)
 {
+    static const struct answer limit = {429, "limit", true};
+
+    if (err->code == ERR_BUSY && err->field[0] != '\0')
+        return &limit;
     return &answers[(unsigned)err->code < ERR_CODE_COUNT ? err->code : ERR_INTERNAL];
+}
+
+static void set_retry_after(const struct http_request *req, struct http_response *res,
+                            const struct err *err)
+{
+    const struct api_caller *caller = api_caller(req);
+    uint64_t wait_ms = 1000;
+    char seconds[24];
+
+    if (caller != NULL && strcmp(err->field, "TENANT_CPU_SECONDS_PER_HOUR") == 0)
+        wait_ms = tenant_cpu_wait_ms(caller->tenant, clock_mono_ns());
+    (void)snprintf(seconds, sizeof(seconds), "%" PRIu64, wait_ms / 1000 + (wait_ms % 1000 > 0));
+    http_set_header(res, "Retry-After", seconds);
 }
 
 unsigned api_error_status(enum err_code code)
@@ -51,7 +74,7 @@ void api_fail(const struct http_request *req, struct http_response *res, const s
 
     http_fail(req, res, a->status, a->word, err->field, err->message);
     if (a->status == 429)
-        http_set_header(res, "Retry-After", "1");
+        set_retry_after(req, res, err);
 }
 
 void api_write_run_error(struct buf *out, const char *request_id, const struct err *err,
@@ -81,7 +104,7 @@ void api_fail_run(const struct http_request *req, struct http_response *res, con
     buf_clear(&res->body);
     api_write_run_error(&res->body, req->id, err, may_have_run);
     if (a->status == 429)
-        http_set_header(res, "Retry-After", "1");
+        set_retry_after(req, res, err);
 }
 
 bool api_result_error(const struct run_result *result, struct err *err)

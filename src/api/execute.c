@@ -4,6 +4,7 @@
 // "stream": true the output comes as it is written (execute_stream.c).
 #include "api/api.h"
 #include "api/api_internal.h"
+#include "api/auth.h"
 #include "api/execute_parse.h"
 #include "api/execute_result.h"
 #include "api/execute_stream.h"
@@ -19,9 +20,8 @@ static bool client_gone(void *arg)
     return http_client_gone(arg);
 }
 
-// Reads the run to its end. 0 with *ret filled (it points into the run), or -1.
-static int collect(struct run *run, struct execute_text *text, const struct run_result **ret,
-                   struct err *err)
+int api_collect(struct run *run, struct execute_text *text, const struct run_result **ret,
+                struct err *err)
 {
     for (;;) {
         struct run_event event;
@@ -78,7 +78,7 @@ static void run_and_answer(const struct api *api, const struct http_request *req
         return;
     }
     execute_text_init(&text, x->run.limits.output_bytes);
-    if (collect(run, &text, &result, &err) < 0) {
+    if (api_collect(run, &text, &result, &err) < 0) {
         api_metrics_error(api->metrics, x->run.runtime, &err);
         api_fail_run(req, res, &err, true);
     } else {
@@ -107,6 +107,7 @@ void api_execute(void *app, const struct http_request *req, struct http_response
         api_fail(req, res, &err);
         return;
     }
+    x.run.tenant = api_caller(req)->tenant;
     if (wants_stream(req, &x))
         execute_stream(api, req, res, &x);
     else

@@ -4,6 +4,7 @@
 // for being asked often: one look at the engine, one question to the launcher.
 #include "api/api.h"
 #include "api/api_internal.h"
+#include "api/auth.h"
 #include "base/clock.h"
 #include "http/http.h"
 #include "sandbox/engine.h"
@@ -133,22 +134,22 @@ void api_ready(void *app, const struct http_request *req, struct http_response *
     struct engine_status status;
     struct json_out out = {.buf = &res->body};
 
-    (void)req;
     engine_status(api->engine, &status);
     res->status = status.ready ? 200 : 503;
     json_open(&out, NULL, '{');
     json_put_bool(&out, "ready", status.ready);
-    json_put_str(&out, "state", status.state);
+    if (api_caller(req) != NULL)
+        json_put_str(&out, "state", status.state);
     json_close(&out, '}');
 }
 
+// Who has no key where keys are needed learns whether it works and what would run his code.
 void api_health(void *app, const struct http_request *req, struct http_response *res)
 {
     const struct api *api = app;
     struct engine_status status;
     struct json_out out = {.buf = &res->body};
 
-    (void)req;
     engine_status(api->engine, &status);
     res->status = status.ready ? 200 : 503;
     (void)buf_reserve(&res->body, 2048); // one allocation; without it the writer grows in steps
@@ -157,6 +158,10 @@ void api_health(void *app, const struct http_request *req, struct http_response 
     put_time(&out);
     json_put_str(&out, "isolation", status.isolation);
     json_put_str(&out, "accel", status.accel);
+    if (api_caller(req) == NULL) {
+        json_close(&out, '}');
+        return;
+    }
     json_put_str(&out, "note", status.note);
     json_put_str(&out, "state", status.state);
     json_put_str(&out, "version", CSB_VERSION);

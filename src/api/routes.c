@@ -2,17 +2,24 @@
 #include "api/api.h"
 
 #include "api/api_internal.h"
+#include "api/auth.h"
+#include "api/jobs_internal.h"
 #include "api/sandboxes_internal.h"
 #include "http/router.h"
 
 const struct http_route api_routes[] = {
     {"POST", "/execute", api_execute},
-    {"GET", "/health", api_health},
-    {"GET", "/ready", api_ready},
-    {"GET", "/metrics", api_metrics},
-    {"GET", "/openapi.yaml", api_openapi},
+    {"GET", "/health", api_health, API_OPEN},
+    {"GET", "/ready", api_ready, API_OPEN},
+    {"GET", "/metrics", api_metrics, API_ADMIN},
+    {"GET", "/openapi.yaml", api_openapi, API_OPEN},
     {"GET", "/languages", api_languages},
-    {"GET", "/debug/guest", api_debug_guest},
+    {"GET", "/debug/guest", api_debug_guest, API_ADMIN},
+    {"POST", "/jobs", api_jobs_create},
+    {"POST", "/jobs/batch", api_jobs_create_batch},
+    {"GET", "/jobs", api_jobs_list},
+    {"GET", "/jobs/*", api_jobs_get},
+    {"DELETE", "/jobs/*", api_jobs_cancel},
     // What E2B's SDKs and command line ask for: docs/E2B.md.
     {"POST", "/sandboxes", api_sandboxes_create_v1},
     {"POST", "/v2/sandboxes", api_sandboxes_create_v2},
@@ -31,7 +38,7 @@ const struct http_route api_routes[] = {
     {"GET", "/v2/sandboxes/*/logs", api_sandboxes_logs_v2},
     {"POST", "/sandboxes/*/pause", api_sandboxes_pause},
     {"POST", "/sandboxes/*/fork", api_sandboxes_fork},
-    {"POST", "/sandboxes/*/snapshots", api_sandboxes_unsupported},
+    {"POST", "/sandboxes/*/snapshots", api_snapshots_create},
     {"PUT", "/sandboxes/*/network", api_sandboxes_unsupported},
     {"GET", "/snapshots", api_snapshots_list},
     {"GET", "/templates/aliases/*", api_templates_alias},

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/api.h"
+#include "api/auth.h"
 #include "api/sandboxes_internal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
 #include "sandbox/template_kind.h"
-#include "store/store.h"
+#include "sandbox/tenant.h"
 #include "json/write.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define LIMIT_RETRY_S "10" // until a sandbox of a tenant may have ended
 
 void e2b_fail(struct http_response *res, unsigned status, const char *error_code,
               const char *message)
@@ -41,40 +44,26 @@ void e2b_fail_err(struct http_response *res, const struct err *err)
     unsigned code = (unsigned)err->code < ERR_CODE_COUNT ? err->code : ERR_INTERNAL;
 
     if (err->code == ERR_BUSY && err->field[0] != '\0')
-        e2b_fail(res, 429, "limit", err->message); // waiting a second does not help
+        e2b_fail(res, 429, "limit", err->message);
     else if (answers[code].status == 0)
         e2b_fail(res, 500, "internal", err->message);
     else
         e2b_fail(res, answers[code].status, answers[code].word, err->message);
-}
-
-static bool deny(struct http_response *res, const char *message)
-{
-    e2b_fail(res, 401, "unauthorized", message);
-    return false;
+    if (err->code == ERR_BUSY)
+        http_set_header(res, "Retry-After", err->field[0] != '\0' ? LIMIT_RETRY_S : "1");
 }
 
 bool e2b_authorize(const struct api *api, const struct http_request *req, struct http_response *res,
                    char ret_key[LIVE_KEY_MAX])
 {
-    const char *given = http_header(req, "X-API-KEY");
-    char id[STORE_KEY_ID_MAX] = "";
-    struct err err = ERR_INIT;
-    bool any;
+    const struct api_caller *caller = api_caller(req);
 
-    if (given == NULL || given[0] == '\0')
-        return deny(res, "The header X-API-KEY is missing.");
-    if (store_key_any(api->store, &any, &err) < 0 ||
-        store_key_find(api->store, given, id, &err) < 0) {
-        log_error("%s", err.message);
-        e2b_fail(res, 500, "internal", "The keys cannot be read.");
+    (void)api;
+    if (caller == NULL) {
+        e2b_fail(res, 401, "unauthorized", "An API key is needed.");
         return false;
     }
-    if (id[0] == '\0' && any)
-        return deny(res, "The API key is not known, or was revoked.");
-    if (id[0] == '\0' && !api->loopback)
-        return deny(res, "There are no API keys yet; `csb key create` makes one.");
-    (void)snprintf(ret_key, LIVE_KEY_MAX, "%s", id);
+    (void)snprintf(ret_key, LIVE_KEY_MAX, "%s", tenant_name(caller->tenant));
     return true;
 }
 

@@ -26,8 +26,8 @@ void e2b_fail(struct http_response *res, unsigned status, const char *error_code
 // The same for an error of ours or of the request.
 void e2b_fail_err(struct http_response *res, const struct err *err);
 
-// Who asks: *ret_key is the id of the request's key, "" where no keys are needed. False: the answer
-// is filled.
+// Who asks: *ret_key is the name of his tenant, to whom sandboxes belong. False: the answer is
+// filled.
 bool e2b_authorize(const struct api *api, const struct http_request *req, struct http_response *res,
                    char ret_key[LIVE_KEY_MAX]);
 
@@ -38,6 +38,11 @@ struct live *e2b_sandbox(const struct api *api, const struct http_request *req,
 
 // Whether clients may name this template; the name by which it is known, or NULL.
 const char *e2b_template(const char *name);
+
+// An argument of the request, decoded, to be freed; NULL when it is not there. False: the answer is
+// filled.
+bool e2b_argument(const struct http_request *req, struct http_response *res, const char *name,
+                  char **ret);
 
 // The answer of creation and connection.
 void e2b_put_connection(struct json_out *out, const char *key, const struct api *api,
@@ -68,6 +73,7 @@ void api_sandboxes_metrics_all(void *app, const struct http_request *req,
                                struct http_response *res);
 void api_sandboxes_logs_v1(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_logs_v2(void *app, const struct http_request *req, struct http_response *res);
+void api_snapshots_create(void *app, const struct http_request *req, struct http_response *res);
 void api_snapshots_list(void *app, const struct http_request *req, struct http_response *res);
 void api_templates_alias(void *app, const struct http_request *req, struct http_response *res);
 void api_templates_delete(void *app, const struct http_request *req, struct http_response *res);

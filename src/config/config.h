@@ -64,6 +64,12 @@ struct config {
     uint64_t api_port;
     uint64_t agent_port;
     uint64_t http_connections_max;
+    uint64_t http_connections_per_address;
+    uint64_t tenant_requests_per_minute;
+    uint64_t tenant_requests_burst;
+    uint64_t tenant_runs;
+    uint64_t tenant_queue;
+    uint64_t tenant_cpu_s_per_hour;
     uint64_t http_idle_ms;
     uint64_t http_body_ms;
     uint64_t http_write_ms;
@@ -79,6 +85,8 @@ struct config {
     uint64_t sandbox_max_per_key;
     uint64_t sandbox_life_max_s;
     uint64_t sandbox_ready;
+    uint64_t snapshot_max_per_key;
+    uint64_t snapshot_max_bytes;
     uint64_t job_workers;
     uint64_t job_max;
     uint64_t job_max_per_key;

@@ -24,8 +24,8 @@ const struct config_key config_keys[] = {
     {"HTTP", "API_PORT", CONFIG_COUNT, AT(api_port), "8000", 0, 65535, NULL,
      "TCP port to listen on; 0 takes any free one, which the start line then names."},
     {"HTTP", "ALLOW_UNAUTHENTICATED", CONFIG_BOOL, AT(allow_unauthenticated), "0", 0, 0, NULL,
-     "Whoever reaches the port may run code. Listening on an address that is not loopback is "
-     "refused unless this is 1."},
+     "With 1 requests without an API key are taken: whoever reaches the port may run code. With 0, "
+     "listening on an address that is not loopback is refused as long as there is no key."},
     {"HTTP", "ALLOWED_HOSTS", CONFIG_TEXT, AT(allowed_hosts), "", 0, 0, NULL,
      "Further names (comma-separated, without port) accepted in the Host and Origin headers. "
      "Loopback names always are; others are answered 403, unless ALLOW_UNAUTHENTICATED is 1 and "
@@ -34,6 +34,9 @@ const struct config_key config_keys[] = {
      "Largest request body; a larger one is answered 413."},
     {"HTTP", "HTTP_CONNECTIONS_MAX", CONFIG_COUNT, AT(http_connections_max), "4096", 1, 100000, NULL,
      "Connections open at once; more wait in the listen queue."},
+    {"HTTP", "HTTP_CONNECTIONS_PER_ADDRESS", CONFIG_COUNT, AT(http_connections_per_address), "0", 0,
+     100000, NULL, "Connections open at once from one client address; more are closed. 0: any "
+     "number, as is right behind a proxy, where all come from one."},
     {"HTTP", "HTTP_IDLE_MS", CONFIG_COUNT, AT(http_idle_ms), "60000", 100, 3600000, NULL,
      "A connection on which no complete request head arrives for this long is closed."},
     {"HTTP", "HTTP_BODY_MS", CONFIG_COUNT, AT(http_body_ms), "60000", 100, 3600000, NULL,
@@ -89,14 +92,32 @@ const struct config_key config_keys[] = {
      "Memory for what compile steps made, so that the same sources are not compiled again; 0 keeps "
      "nothing. A program may take an eighth of it, and 8 MiB."},
 
+    {"Tenants", "TENANT_REQUESTS_PER_MINUTE", CONFIG_COUNT, AT(tenant_requests_per_minute), "0", 0,
+     6000000, NULL, "Requests that a tenant may send a minute, but for those to a sandbox itself; more "
+     "are answered 429. A tenant is all API keys that belong to it, or all requests without a key. "
+     "0: any number, as for all of these."},
+    {"Tenants", "TENANT_REQUESTS_BURST", CONFIG_COUNT, AT(tenant_requests_burst), "100", 1, 1000000, NULL,
+     "Of these, how many may come at once."},
+    {"Tenants", "TENANT_RUNS", CONFIG_COUNT, AT(tenant_runs), "0", 0, 1024, NULL,
+     "Runs of a tenant at once; more wait in the queue for each other."},
+    {"Tenants", "TENANT_QUEUE", CONFIG_COUNT, AT(tenant_queue), "0", 0, 100000, NULL,
+     "Requests of a tenant that may wait for a sandbox; more are answered 429. Tenants are served by "
+     "turns, and where all of QUEUE_MAX wait, the longest line is cut for a tenant whose is shorter."},
+    {"Tenants", "TENANT_CPU_SECONDS_PER_HOUR", CONFIG_COUNT, AT(tenant_cpu_s_per_hour), "0", 0, 10000000,
+     NULL, "Processor time that a tenant's runs may use; once it is used up, more are answered 429."},
+
     {"Sandboxes", "SANDBOX_MAX", CONFIG_COUNT, AT(sandbox_max), "32", 0, 900, NULL,
      "Long-lived sandboxes alive at once; more are answered 429. Each may take VM_MEMORY_MB."},
     {"Sandboxes", "SANDBOX_MAX_PER_KEY", CONFIG_COUNT, AT(sandbox_max_per_key), "32", 0, 900, NULL,
-     "The same, of one API key."},
+     "The same, of one tenant: of all keys that belong to it."},
     {"Sandboxes", "SANDBOX_MAX_LIFE", CONFIG_COUNT, AT(sandbox_life_max_s), "86400", 1, 31536000, NULL,
      "Seconds that a sandbox lives at most, counted from its creation, whatever its owner asks for."},
     {"Sandboxes", "SANDBOX_READY", CONFIG_COUNT, AT(sandbox_ready), "1", 0, 64, NULL,
      "Ready virtual machines to keep for sandboxes to come, beside those of the pool."},
+    {"Sandboxes", "SNAPSHOT_MAX_PER_KEY", CONFIG_COUNT, AT(snapshot_max_per_key), "20", 0, 1000, NULL,
+     "Snapshots of one API key; more are answered 429."},
+    {"Sandboxes", "SNAPSHOT_MAX_BYTES", CONFIG_BYTES, AT(snapshot_max_bytes), "4G", 0, 1024 * GIB, NULL,
+     "Disk space of all snapshots; one for which there is no room is answered 429."},
     {"Sandboxes", "SANDBOX_DOMAIN", CONFIG_TEXT, AT(sandbox_domain), "", 0, 0, NULL,
      "A sandbox's port is reached as PORT-ID.DOMAIN, with DOMAIN as the SDKs are told. Empty: "
      "localhost:API_PORT on a loopback address, else none."},

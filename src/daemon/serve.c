@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "api/auth.h"
 #include "api/data_plane.h"
+#include "api/jobs.h"
 #include "api/metrics.h"
 #include "api/observe.h"
 #include "base/clock.h"
@@ -310,6 +311,8 @@ static int start_sandboxes(struct server *s, struct err *err)
         .max = (uint32_t)c->sandbox_max,
         .per_key_max = (uint32_t)c->sandbox_max_per_key,
         .life_max_ms = c->sandbox_life_max_s * 1000,
+        .snapshots_per_key = (uint32_t)c->snapshot_max_per_key,
+        .snapshot_bytes = c->snapshot_max_bytes,
         .cpus = (uint32_t)c->vm_cpus,
         .memory_mib = (uint32_t)c->vm_memory_mb,
     };
@@ -339,8 +342,8 @@ static int start_http(struct server *s, struct err *err)
         .routes = api_routes,
         .app = &s->api,
         .take = data_plane_take,
-        .observe = api_observe,
         .admit = api_admit,
+        .observe = api_observe,
         .body_max_bytes = c->body_max_bytes,
         .connections_max = (uint32_t)c->http_connections_max,
         .connections_per_address_max = (uint32_t)c->http_connections_per_address,
@@ -356,7 +359,8 @@ static int start_http(struct server *s, struct err *err)
     s->api.store = s->store;
     set_domain(s);
     if (api_metrics_new(s->runtimes, &s->api.metrics, err) < 0 ||
-        api_http_metrics_new(&s->api.http_metrics, err) < 0)
+        api_http_metrics_new(&s->api.http_metrics, err) < 0 ||
+        jobs_new(&s->api, s->store_dir, &s->api.jobs, err) < 0 || jobs_start(s->api.jobs, err) < 0)
         return -1;
     if (http_server_new(&options, &s->http, err) < 0)
         return -1;
@@ -415,6 +419,7 @@ static void drain(struct server *s, const sigset_t *set)
 
     log_info("stopping: requests under way have %llu ms", (unsigned long long)drain_ms);
     http_server_quiesce(s->http);
+    jobs_quiesce(s->api.jobs);
     while (!http_server_wait_idle(s->http, clock_deadline_ms(50))) {
         if (clock_mono_ns() < deadline && !await_signal(set, clock_deadline_ms(1)))
             continue;
@@ -423,6 +428,7 @@ static void drain(struct server *s, const sigset_t *set)
         (void)http_server_wait_idle(s->http, clock_deadline_ms(CUT_WAIT_MS));
         break;
     }
+    jobs_stop(s->api.jobs, deadline);
 }
 
 // Making a sandbox or a template takes long, and the engine waits for both. Taking the launcher
@@ -440,6 +446,7 @@ static void end_machines(struct server *s)
 static void stop(struct server *s)
 {
     http_server_free(s->http);
+    jobs_free(s->api.jobs);
     live_table_free(s->live);
     engine_stop(s->engine);
     end_machines(s);

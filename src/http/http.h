@@ -35,6 +35,7 @@ struct http_request {
     size_t body_len;          // at most the server's limit
     char id[ID_UUID_LEN + 1]; // also sent as X-Request-Id
     struct http_trace trace;  // of its traceparent; answered with one of the same trace
+    const void *caller;       // who asks, as http_options.admit said; NULL: nobody known
     struct http_exchange *exchange;
 };
 

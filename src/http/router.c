@@ -34,6 +34,17 @@ static bool matches(const char *pattern, const char *path)
     return *path == '\0';
 }
 
+const struct http_route *http_route_find(const struct http_route *routes, const char *method,
+                                         const char *path)
+{
+    if (strcmp(method, "HEAD") == 0)
+        method = "GET";
+    for (const struct http_route *r = routes; r->method != NULL; r++)
+        if (strcmp(r->method, method) == 0 && matches(r->path, path))
+            return r;
+    return NULL;
+}
+
 const struct http_route *http_route(const struct http_route *routes, void *app,
                                     const struct http_request *req, struct http_response *res)
 {

@@ -15,7 +15,12 @@ struct http_route {
     const char *method;
     const char *path;
     http_handler handler;
+    int access; // who may: http_options.admit knows
 };
+
+// The entry that takes the request, or NULL.
+const struct http_route *http_route_find(const struct http_route *routes, const char *method,
+                                         const char *path);
 
 // `routes` ends with an entry whose method is NULL. Calls the handler, or fills 404 or 405. Returns
 // the entry whose handler was called, or NULL.

@@ -100,6 +100,8 @@ void http_exchange_unref(struct http_exchange *ex)
     if (accepted)
         observe(ex);
     release_body(ex);
+    buf_release(&ex->refusal.body);
+    buf_release(&ex->refusal.headers);
     free(ex->target);
     free(ex);
     if (!accepted)
@@ -161,32 +163,84 @@ static void fail_crowded(struct http_exchange *ex, struct http_response *res)
     http_set_header(res, "Retry-After", "1");
 }
 
-// Fills an answer to requests that are refused whatever they ask for. False: go on.
-static bool refused(struct http_exchange *ex, struct http_response *res)
+static bool count_host(void *arg, const char *name, const char *value)
+{
+    (void)value;
+    *(int *)arg += strcasecmp(name, "Host") == 0;
+    return true;
+}
+
+// A browser says itself where a request comes from. Following a link is no harm; what a page
+// fetches or sends is, and so is what a page of a sandbox does, which may be one of this site's.
+static bool is_cross_site(const struct http_request *req)
+{
+    const char *site = http_header(req, "Sec-Fetch-Site");
+    const char *mode = http_header(req, "Sec-Fetch-Mode");
+    bool reads = strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0;
+
+    if (site == NULL || (strcmp(site, "cross-site") != 0 && strcmp(site, "same-site") != 0))
+        return false;
+    return !(reads && mode != NULL && strcmp(mode, "navigate") == 0);
+}
+
+// Whom the request is addressed to, and which page sends it.
+static bool refused_by_name(const struct http_exchange *ex, struct http_response *res)
 {
     const char *allowed = ex->server->options.allowed_hosts;
     const char *host = http_header(&ex->req, "Host");
     const char *origin = http_header(&ex->req, "Origin");
-    const char *coding = http_header(&ex->req, "Content-Encoding");
+    int hosts = 0;
 
-    if (allowed != NULL && (host == NULL || !origin_host_ok(host, allowed)))
+    http_each_header(&ex->req, count_host, &hosts);
+    if (hosts > 1)
+        http_fail(&ex->req, res, 400, "invalid", "Host", "There may be only one Host header.");
+    else if (allowed == NULL)
+        return false;
+    else if (host == NULL || !origin_host_ok(host, allowed))
         http_fail(&ex->req, res, 403, "host_not_allowed", "Host",
                   "This service answers only requests addressed to it by a loopback name or one "
                   "listed in ALLOWED_HOSTS.");
-    else if (allowed != NULL && origin != NULL && !origin_ok(origin, allowed))
+    else if (origin != NULL ? !origin_ok(origin, allowed) : is_cross_site(&ex->req))
         http_fail(&ex->req, res, 403, "origin_not_allowed", "Origin",
                   "Pages of other sites may not use this service.");
-    else if (coding != NULL && strcasecmp(coding, "identity") != 0)
-        http_fail(&ex->req, res, 415, "unsupported_encoding", "Content-Encoding",
-                  "Request bodies are taken uncompressed only.");
-    else if (ex->too_large)
-        fail_too_large(ex, res);
-    else if (ex->crowded)
-        fail_crowded(ex, res);
-    else if (atomic_load(&ex->server->draining))
-        http_fail(&ex->req, res, 503, "draining", NULL, "The service is shutting down.");
     else
         return false;
+    return true;
+}
+
+// What the head alone tells. Who may not, may not have a body held either.
+static bool refused_by_head(struct http_exchange *ex, struct http_response *res)
+{
+    const struct http_options *o = &ex->server->options;
+    const struct http_route *route = http_route_find(o->routes, ex->req.method, ex->req.path);
+    const char *coding = http_header(&ex->req, "Content-Encoding");
+
+    if (refused_by_name(ex, res))
+        return true;
+    if (coding != NULL && strcasecmp(coding, "identity") != 0) {
+        http_fail(&ex->req, res, 415, "unsupported_encoding", "Content-Encoding",
+                  "Request bodies are taken uncompressed only.");
+        return true;
+    }
+    return route != NULL && o->admit != NULL &&
+           !o->admit(o->app, route, &ex->req, &ex->req.caller, res);
+}
+
+// Fills an answer to requests that are refused whatever they ask for. False: go on.
+static bool refused(struct http_exchange *ex, struct http_response *res)
+{
+    if (ex->turned_away) {
+        *res = ex->refusal;
+        ex->refusal = (struct http_response){0};
+    } else if (ex->too_large) {
+        fail_too_large(ex, res);
+    } else if (ex->crowded) {
+        fail_crowded(ex, res);
+    } else if (atomic_load(&ex->server->draining)) {
+        http_fail(&ex->req, res, 503, "draining", NULL, "The service is shutting down.");
+    } else {
+        return false;
+    }
     return true;
 }
 
@@ -234,6 +288,7 @@ static enum MHD_Result on_head(struct http_exchange *ex)
             return on_end(ex);
         return MHD_YES;
     }
+    ex->turned_away = refused_by_head(ex, &ex->refusal);
     http_conn_enter(ex->conn, HTTP_CONN_BODY);
     if (announced > ex->server->options.body_max_bytes)
         ex->too_large = true;
@@ -264,7 +319,7 @@ static enum MHD_Result on_body(struct http_exchange *ex, const char *data, size_
     if (most < BODIES_MIN_HELD)
         most = BODIES_MIN_HELD;
     ex->received_bytes += *len;
-    if (!ex->too_large && !ex->crowded) {
+    if (!ex->too_large && !ex->crowded && !ex->turned_away) {
         ex->held_bytes += *len;
         ex->crowded = atomic_fetch_add(&ex->server->held_bytes, *len) + *len > most;
         ex->too_large = buf_append(&ex->body, data, *len) < 0;
@@ -340,6 +395,7 @@ static int start(struct http_server *s, struct err *err)
             MHD_USE_ITC | MHD_ALLOW_UPGRADE,
         0, NULL, NULL, on_access, s, MHD_OPTION_LISTEN_SOCKET, s->options.listen_fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->options.connections_max,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)s->options.connections_per_address_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEAD_MAX, MHD_OPTION_THREAD_STACK_SIZE,
         HTTP_STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,

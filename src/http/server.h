@@ -13,6 +13,7 @@
 
 struct http_server;
 struct http_request;
+struct http_response;
 struct http_route;
 struct http_sink;
 
@@ -35,9 +36,15 @@ struct http_options {
     // Told of every request whose head was complete, on the connection's thread, when its answer
     // was sent or broken off. NULL allowed.
     void (*observe)(void *app, const struct http_seen *seen);
-    size_t body_max_bytes;    // larger request bodies are answered 413
-    uint32_t connections_max; // more wait in the listen queue
-    uint64_t idle_ms;         // a connection without a complete request head is closed after this
+    // Asked with the head of every request that has a route and is not taken, on the connection's
+    // thread. True: it may go on, and *ret_caller is what handlers get as its caller, valid until
+    // it is over. False: the answer is filled, and the body is thrown away. NULL: all may.
+    bool (*admit)(void *app, const struct http_route *route, const struct http_request *req,
+                  const void **ret_caller, struct http_response *res);
+    size_t body_max_bytes;                // larger request bodies are answered 413
+    uint32_t connections_max;             // more wait in the listen queue
+    uint32_t connections_per_address_max; // more of one client address are closed; 0: any number
+    uint64_t idle_ms;  // a connection without a complete request head is closed after this
     uint64_t body_ms;  // longest time for a request's body to arrive; of one that is taken as it
                        // comes, for the next piece
     uint64_t write_ms; // longest time for the client to take what it is sent

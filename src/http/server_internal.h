@@ -39,7 +39,9 @@ struct http_exchange {
     uint64_t received_bytes;
     uint64_t held_bytes; // of http_server.held_bytes
     bool too_large;
-    bool crowded;          // too many bodies are held
+    bool crowded;     // too many bodies are held
+    bool turned_away; // with the head, by `refusal`
+    struct http_response refusal;
     struct http_sink sink; // `end` is set when the request was taken
     struct http_stream stream;
     bool sized; // the streamed answer, of which `left` bytes are still to come
