@@ -34,12 +34,47 @@ static void answer_connection(const struct api *api, struct http_response *res, 
         e2b_fail(res, 500, "internal", "out of memory");
 }
 
+// What a sandbox begins as.
+struct origin {
+    char template[LIVE_REFERENCE_MAX];
+    struct live_snapshot snapshot; // its id is "" for a template of the service
+};
+
+// False: the answer is filled.
+static bool find_origin(const struct api *api, struct http_response *res, const char *name,
+                        const char *key, struct origin *ret)
+{
+    const char *template = e2b_template(name);
+    char message[160];
+    struct err err = ERR_INIT;
+    bool found = template != NULL;
+
+    *ret = (struct origin){0};
+    if (found)
+        (void)snprintf(ret->template, sizeof(ret->template), "%s", template);
+    else if (live_snapshot_find(api->live, key, name, &ret->snapshot, &found, &err) < 0) {
+        e2b_fail_err(res, &err);
+        return false;
+    }
+    if (!found) {
+        (void)snprintf(
+            message, sizeof(message),
+            "templateID: there is no template or snapshot '%.64s'; there are " TEMPLATE_NAMES,
+            name);
+        e2b_fail(res, 404, "template_not_found", message);
+    } else if (template == NULL) {
+        live_snapshot_reference(&ret->snapshot, ret->template);
+    }
+    return found;
+}
+
 static void make(const struct api *api, const struct http_request *req, struct http_response *res,
-                 const struct create_request *x, const char *template, const char *key)
+                 const struct create_request *x, const struct origin *origin, const char *key)
 {
     const struct live_spec spec = {
         .key = key,
-        .template = template,
+        .template = origin->template,
+        .snapshot = origin->snapshot.id[0] == '\0' ? NULL : origin->snapshot.id,
         .metadata = x->metadata.list,
         .metadata_count = x->metadata.count,
         .env = x->env.list,
@@ -68,10 +103,9 @@ static void create(const struct api *api, const struct http_request *req, struct
                    int version)
 {
     char key[LIVE_KEY_MAX];
-    char message[160];
     struct create_request x;
     struct err err = ERR_INIT;
-    const char *template;
+    struct origin origin;
 
     if (!e2b_authorize(api, req, res, key))
         return;
@@ -80,15 +114,8 @@ static void create(const struct api *api, const struct http_request *req, struct
         e2b_fail_err(res, &err);
         return;
     }
-    template = e2b_template(x.template);
-    if (template == NULL) {
-        (void)snprintf(message, sizeof(message),
-                       "templateID: there is no template '%.64s'; there are " TEMPLATE_NAMES,
-                       x.template);
-        e2b_fail(res, 404, "template_not_found", message);
-    } else {
-        make(api, req, res, &x, template, key);
-    }
+    if (find_origin(api, res, x.template, key, &origin))
+        make(api, req, res, &x, &origin, key);
     create_request_release(&x);
 }
 

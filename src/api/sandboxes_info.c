@@ -142,14 +142,6 @@ void api_sandboxes_logs_v2(void *app, const struct http_request *req, struct htt
     live_unref(l);
 }
 
-void api_snapshots_list(void *app, const struct http_request *req, struct http_response *res)
-{
-    char key[LIVE_KEY_MAX];
-
-    if (e2b_authorize(app, req, res, key))
-        answer_raw(res, "[]");
-}
-
 void api_templates_alias(void *app, const struct http_request *req, struct http_response *res)
 {
     struct json_out out = {.buf = &res->body};
@@ -170,18 +162,4 @@ void api_templates_alias(void *app, const struct http_request *req, struct http_
     json_put_str(&out, "templateID", template);
     json_put_bool(&out, "public", true);
     json_close(&out, '}');
-}
-
-void api_templates_delete(void *app, const struct http_request *req, struct http_response *res)
-{
-    char key[LIVE_KEY_MAX];
-    char name[64] = "";
-
-    if (!e2b_authorize(app, req, res, key))
-        return;
-    (void)http_segment(req, 1, name, sizeof(name));
-    if (e2b_template(name) != NULL)
-        e2b_fail(res, 403, "forbidden", "The service's own templates cannot be deleted.");
-    else
-        e2b_fail(res, 404, "template_not_found", "There is no such template or snapshot.");
 }

@@ -110,9 +110,8 @@ static void list(const struct api *api, struct http_response *res, const struct 
     free(all);
 }
 
-// Reads one argument. False: the answer is filled.
-static bool read_arg(const struct http_request *req, struct http_response *res, const char *name,
-                     char **ret)
+bool e2b_argument(const struct http_request *req, struct http_response *res, const char *name,
+                  char **ret)
 {
     char message[96];
     int r = http_query(req, name, ret);
@@ -134,7 +133,7 @@ static void list_asked(const struct api *api, const struct http_request *req,
     bool good = true;
 
     for (size_t i = 0; good && i < (v2 ? ARGS : 1); i++)
-        good = read_arg(req, res, list_arguments[i], &values[i]);
+        good = e2b_argument(req, res, list_arguments[i], &values[i]);
     const struct list_args args = {
         values[0], v2 ? values[1] : "running", values[2], values[3], values[4], values[5],
         values[6]};

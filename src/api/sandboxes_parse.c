@@ -18,6 +18,7 @@ const char *const create_network_fields[] = {"allowOut",    "denyOut", "allowPub
                                              "egressProxy", NULL};
 const char *const create_resume_fields[] = {"enabled", NULL};
 const char *const fork_fields[] = {"count", "timeout", NULL};
+const char *const snapshot_fields[] = {"name", NULL};
 const char *const seconds_timeout_fields[] = {"timeout", "memory", "autoPause", NULL};
 const char *const seconds_duration_fields[] = {"duration", "memory", "autoPause", NULL};
 
@@ -236,4 +237,36 @@ int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_
         json_get_u64(&top, "count", 1, LIVE_FORK_MAX, ret_count, err) < 0)
         return -1;
     return json_get_u64(&top, "timeout", 1, life_max_s, ret_s, err);
+}
+
+static bool is_name(const char *text, size_t len)
+{
+    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    static const char others[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+    return len < LIVE_KEY_MAX && strchr(first, text[0]) != NULL && strspn(text, others) == len;
+}
+
+int snapshot_parse(const void *body, size_t len, char ret_name[LIVE_KEY_MAX], struct err *err)
+{
+    _cleanup_json_ struct json_t *tree = NULL;
+    struct json_str name = {NULL, 0};
+    struct json_in top;
+
+    ret_name[0] = '\0';
+    if (read_body(body, len, true, &tree, err) < 0)
+        return -1;
+    top = json_top(tree);
+    if (json_known(&top, snapshot_fields, err) < 0 || json_get_text(&top, "name", &name, err) < 0)
+        return -1;
+    if (name.data == NULL)
+        return 0;
+    if (name.len == 0 || !is_name(name.data, name.len))
+        return json_fail(&top, "name", err,
+                         "must be 1 to %d of letters, digits, '.', '_' and '-', and begin with a "
+                         "letter or digit",
+                         LIVE_KEY_MAX - 1);
+    memcpy(ret_name, name.data, name.len + 1);
+    return 0;
 }

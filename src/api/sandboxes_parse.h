@@ -18,6 +18,7 @@ struct json_t;
 #define SANDBOXES_PAIRS_BYTES  (64u << 10)  // of all names and values of one of them
 #define SANDBOXES_NAME_MAX     256          // bytes of a name
 #define SANDBOXES_PAGE_MAX     100
+#define SNAPSHOT_ARGS          4 // of a listing of snapshots
 #define SANDBOXES_TIMEOUT_V1_S 15
 #define SANDBOXES_TIMEOUT_V2_S 300
 
@@ -29,7 +30,9 @@ extern const char *const create_resume_fields[];
 extern const char *const fork_fields[];
 extern const char *const seconds_timeout_fields[];
 extern const char *const seconds_duration_fields[];
+extern const char *const snapshot_fields[];
 extern const char *const list_arguments[]; // in the order of struct list_args
+extern const char *const snapshot_arguments[SNAPSHOT_ARGS + 1];
 
 struct pair_list {
     struct live_pair *list;
@@ -63,6 +66,21 @@ int seconds_parse(const void *body, size_t len, const char *key, bool required, 
 // Of POST /sandboxes/ID/fork. An empty body is {}; *ret_count and *ret_s hold the defaults.
 int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_count,
                uint64_t *ret_s, struct err *err);
+
+// Of POST /sandboxes/ID/snapshots. An empty body is {}; no name is "".
+int snapshot_parse(const void *body, size_t len, char ret_name[LIVE_KEY_MAX], struct err *err);
+
+// Of GET /snapshots.
+struct snapshot_query {
+    char sandbox[LIVE_ID_LEN + 1]; // "": any
+    char name[LIVE_REFERENCE_MAX]; // "": any
+    size_t limit;
+    char after_id[LIVE_ID_LEN + 1]; // the last one of the page before; "" on the first
+};
+
+// Takes the decoded arguments in the order of snapshot_arguments; any may be NULL.
+int snapshot_list_parse(const char *const values[SNAPSHOT_ARGS], struct snapshot_query *ret,
+                        struct err *err);
 
 // Of GET /v2/sandboxes.
 struct list_query {

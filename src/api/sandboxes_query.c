@@ -15,6 +15,9 @@
 const char *const list_arguments[] = {"metadata", "state", "order",     "startedAfter",
                                       "template", "limit", "nextToken", NULL};
 
+const char *const snapshot_arguments[SNAPSHOT_ARGS + 1] = {"sandboxID", "name", "limit",
+                                                           "nextToken", NULL};
+
 static int bad(struct err *err, const char *field, const char *why)
 {
     return err_field(err, ERR_INVALID, field, "%s %s", field, why);
@@ -169,4 +172,31 @@ void list_query_release(struct list_query *q)
     }
     free(q->metadata.list);
     memset(q, 0, sizeof(*q));
+}
+
+// A decoded argument as text of bounded length; absent is "".
+static int copy_text(const char *text, const char *field, char *ret, size_t size, struct err *err)
+{
+    if (text == NULL)
+        text = "";
+    if (strlen(text) >= size)
+        return bad(err, field, "is too long");
+    memcpy(ret, text, strlen(text) + 1);
+    return 0;
+}
+
+int snapshot_list_parse(const char *const values[SNAPSHOT_ARGS], struct snapshot_query *ret,
+                        struct err *err)
+{
+    uint64_t limit = SANDBOXES_PAGE_MAX;
+
+    *ret = (struct snapshot_query){0};
+    if (copy_text(values[0], "sandboxID", ret->sandbox, sizeof(ret->sandbox), err) < 0 ||
+        copy_text(values[1], "name", ret->name, sizeof(ret->name), err) < 0 ||
+        copy_text(values[3], "nextToken", ret->after_id, sizeof(ret->after_id), err) < 0)
+        return -1;
+    if (values[2] != NULL && parse_u64(values[2], 1, SANDBOXES_PAGE_MAX, &limit) < 0)
+        return bad(err, "limit", "must be a whole number from 1 to 100");
+    ret->limit = limit;
+    return 0;
 }

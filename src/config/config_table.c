@@ -115,7 +115,7 @@ const struct config_key config_keys[] = {
     {"Sandboxes", "SANDBOX_READY", CONFIG_COUNT, AT(sandbox_ready), "1", 0, 64, NULL,
      "Ready virtual machines to keep for sandboxes to come, beside those of the pool."},
     {"Sandboxes", "SNAPSHOT_MAX_PER_KEY", CONFIG_COUNT, AT(snapshot_max_per_key), "20", 0, 1000, NULL,
-     "Snapshots of one API key; more are answered 429."},
+     "Snapshots of one tenant; more are answered 429."},
     {"Sandboxes", "SNAPSHOT_MAX_BYTES", CONFIG_BYTES, AT(snapshot_max_bytes), "4G", 0, 1024 * GIB, NULL,
      "Disk space of all snapshots; one for which there is no room is answered 429."},
     {"Sandboxes", "SANDBOX_DOMAIN", CONFIG_TEXT, AT(sandbox_domain), "", 0, 0, NULL,

@@ -39,13 +39,14 @@ struct live *live_ref(struct live *l)
     return l;
 }
 
-static void free_pairs(struct live_pairs *p)
+void live_free_pairs(struct live_pairs *p)
 {
     for (size_t i = 0; i < p->count; i++) {
         free((char *)(uintptr_t)p->list[i].name);
         free((char *)(uintptr_t)p->list[i].value);
     }
     free(p->list);
+    *p = (struct live_pairs){0};
 }
 
 // Ends the machine, but not the channel to it.
@@ -67,8 +68,8 @@ void live_unref(struct live *l)
     if (l->machine != NULL)
         channel_close(l->machine->channel);
     free(l->machine);
-    free_pairs(&l->metadata);
-    free_pairs(&l->env);
+    live_free_pairs(&l->metadata);
+    live_free_pairs(&l->env);
     explicit_bzero(l->token, sizeof(l->token));
     free(l);
 }
@@ -471,6 +472,7 @@ int live_table_new(const struct live_config *config, struct live_table **ret, st
         return err_set(err, ERR_INTERNAL, "out of memory");
     t->config = *config;
     (void)pthread_mutex_init(&t->lock, NULL);
+    (void)pthread_mutex_init(&t->snapshot_lock, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&t->changed, &attr);
@@ -508,6 +510,7 @@ void live_table_free(struct live_table *t)
     bury_dead(t);
     (void)pthread_mutex_unlock(&t->lock);
     (void)pthread_mutex_destroy(&t->lock);
+    (void)pthread_mutex_destroy(&t->snapshot_lock);
     (void)pthread_cond_destroy(&t->changed);
     free(t);
 }

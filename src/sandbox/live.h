@@ -67,7 +67,8 @@ struct live_pair {
 // All of it is borrowed for the call.
 struct live_spec {
     const char *key;      // id of the key that owns it; "" where there are no keys
-    const char *template; // its public name: "base"
+    const char *template; // its public name: "base", or a snapshot's reference
+    const char *snapshot; // id of the key's snapshot that it begins as, or NULL
     const struct live_pair *metadata;
     size_t metadata_count;
     const struct live_pair *env; // of all its processes
@@ -97,12 +98,14 @@ struct live_info {
 };
 
 struct live_config {
-    struct engine *engine; // borrowed; outlives the table
-    struct store *store;   // borrowed; outlives the table
-    uint32_t max;          // SANDBOX_MAX
-    uint32_t per_key_max;  // SANDBOX_MAX_PER_KEY
-    uint64_t life_max_ms;  // SANDBOX_MAX_LIFE, from creation
-    uint32_t cpus;         // told of each
+    struct engine *engine;      // borrowed; outlives the table
+    struct store *store;        // borrowed; outlives the table
+    uint32_t max;               // SANDBOX_MAX
+    uint32_t per_key_max;       // SANDBOX_MAX_PER_KEY
+    uint64_t life_max_ms;       // SANDBOX_MAX_LIFE, from creation
+    uint32_t snapshots_per_key; // SNAPSHOT_MAX_PER_KEY
+    uint64_t snapshot_bytes;    // SNAPSHOT_MAX_BYTES: on disk, of all together
+    uint32_t cpus;              // told of each
     uint32_t memory_mib;
 };
 
@@ -161,6 +164,42 @@ struct live_forked {
 // Errors as live_pause().
 int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t timeout_ms,
               struct live_forked *ret, struct err *err);
+
+// Snapshots: a key's own images of its sandboxes, which outlive them and the service. How they are
+// kept is told in live_snapshot.c.
+
+#define LIVE_REFERENCE_MAX 96
+
+struct live_snapshot {
+    char id[LIVE_ID_LEN + 1]; // 's' and 20 of [a-z0-9]
+    char name[LIVE_KEY_MAX];  // "" for none
+    char sandbox[LIVE_ID_LEN + 1];
+    uint64_t created_ms;
+    uint64_t stored_bytes;
+};
+
+// Keeps what a running sandbox is at this moment, memory and processes among it; the sandbox runs
+// on. `name` (of fewer than LIVE_KEY_MAX bytes) is "" or the key's own name for it: the snapshot
+// that had it is deleted. Blocks some 100 ms, for the disk, and for other snapshots being made.
+// Errors: ERR_BUSY with the limit's setting, ERR_INVALID (it is paused; or `field` "name"),
+// ERR_GONE, ERR_UNSUPPORTED, ERR_SYSTEM.
+int live_snapshot(struct live_table *t, struct live *l, const char *name, struct live_snapshot *ret,
+                  struct err *err);
+
+// The key's snapshot of that id or name, with ":default" behind it or without.
+int live_snapshot_find(struct live_table *t, const char *key, const char *reference,
+                       struct live_snapshot *ret, bool *ret_found, struct err *err);
+// Deletes it. Sandboxes that began as it live on.
+int live_snapshot_remove(struct live_table *t, const char *key, const char *reference,
+                         bool *ret_found, struct err *err);
+
+// Those of one key, newest first. A value other than 0 stops it; `fn` may not call back.
+typedef int (*live_snapshot_fn)(void *arg, const struct live_snapshot *s);
+int live_snapshot_each(struct live_table *t, const char *key, live_snapshot_fn fn, void *arg,
+                       struct err *err);
+
+// What clients are told, and name it by.
+void live_snapshot_reference(const struct live_snapshot *s, char ret[LIVE_REFERENCE_MAX]);
 
 // What the sandbox itself says it uses, now.
 struct live_metrics {

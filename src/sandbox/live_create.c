@@ -23,13 +23,13 @@
 #define OWN_ENV_MAX 3 // variables that every sandbox has
 #define CONTEXTS_MS 20000
 
-static void make_id(char ret[LIVE_ID_LEN + 1])
+void live_make_id(char first, char ret[LIVE_ID_LEN + 1])
 {
     static const char digits[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     const uint8_t even = 252; // the largest multiple of 36 in a byte
     size_t n = 0;
 
-    ret[n++] = 'i';
+    ret[n++] = first;
     while (n < LIVE_ID_LEN) {
         uint8_t byte;
 
@@ -89,7 +89,7 @@ struct live *live_new(const struct live_table *t, const struct live_spec *spec)
         return NULL;
     atomic_init(&l->refs, 1);
     atomic_init(&l->state, LIVE_RUNNING);
-    make_id(l->id);
+    live_make_id('i', l->id);
     (void)snprintf(l->key, sizeof(l->key), "%s", spec->key);
     (void)snprintf(l->template, sizeof(l->template), "%s", spec->template);
     if (spec->secure)
@@ -132,7 +132,7 @@ struct live *live_copy(const struct live *l)
 
 int live_rename(struct live *l)
 {
-    make_id(l->id);
+    live_make_id('i', l->id);
     if (l->token[0] != '\0')
         id_hex(l->token, LIVE_TOKEN_LEN / 2);
     if (l->traffic_token[0] != '\0')
@@ -151,13 +151,43 @@ int live_rename(struct live *l)
     return 0;
 }
 
-static void put_pairs(struct buf *out, const struct live_pairs *p)
+// Whether there is one of that name from index `from` on.
+static bool has_pair(const struct live_pairs *p, size_t from, const char *name)
+{
+    for (size_t i = from; i < p->count; i++)
+        if (strcmp(p->list[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+int live_join_pairs(struct live_pairs *from, struct live_pairs *to)
+{
+    struct live_pair *list = calloc(from->count + to->count + 1, sizeof(*list));
+    size_t n = 0, kept = 0;
+
+    if (list == NULL)
+        return -1;
+    for (size_t i = 0; i < from->count; i++)
+        if (has_pair(to, 0, from->list[i].name))
+            from->list[kept++] = from->list[i];
+        else
+            list[n++] = from->list[i];
+    from->count = kept;
+    for (size_t i = 0; i < to->count; i++)
+        list[n++] = to->list[i];
+    free(to->list);
+    *to = (struct live_pairs){list, n};
+    return 0;
+}
+
+void live_put_pairs(struct buf *out, const struct live_pairs *p)
 {
     struct json_out json = {.buf = out};
 
     json_open(&json, NULL, '{');
     for (size_t i = 0; i < p->count; i++)
-        json_put_str(&json, p->list[i].name, p->list[i].value);
+        if (!has_pair(p, i + 1, p->list[i].name))
+            json_put_str(&json, p->list[i].name, p->list[i].value);
     json_close(&json, '}');
 }
 
@@ -177,8 +207,8 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
         .end_ms = l->end_ms,
     };
 
-    put_pairs(&metadata, &l->metadata);
-    put_pairs(&env, &l->env);
+    live_put_pairs(&metadata, &l->metadata);
+    live_put_pairs(&env, &l->env);
     row.metadata = buf_cstr(&metadata);
     row.env = buf_cstr(&env);
     if (row.metadata == NULL || row.env == NULL)
@@ -236,6 +266,7 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
 {
     struct live_pending pending = {.key = spec->key};
     struct live *l;
+    int r;
 
     if (spec->on_timeout == LIVE_PAUSE &&
         !(t->config.engine->config.driver->caps & DRIVER_CAP_SNAPSHOT))
@@ -248,7 +279,9 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
         live_withdraw(t, &pending);
         return err_set(err, ERR_INTERNAL, "out of memory");
     }
-    if (take_machine(t, l, spec, err) < 0) {
+    r = spec->snapshot != NULL ? live_thaw_snapshot(t, l, spec->snapshot, err)
+                               : take_machine(t, l, spec, err);
+    if (r < 0) {
         live_withdraw(t, &pending);
         live_unref(l);
         return -1;

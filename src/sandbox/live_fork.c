@@ -23,13 +23,11 @@ struct forking {
     atomic_uint next; // index of the copy that nobody makes yet
 };
 
-// A machine of the image, told that it is another's.
-static int bring_up(struct live_table *t, struct live *copy, struct driver_image *image,
-                    struct err *err)
+int live_bring_up(struct live_table *t, struct live *l, struct driver_image *image, struct err *err)
 {
-    if (lasting_restore(t->config.engine, image, &copy->machine, err) < 0)
+    if (lasting_restore(t->config.engine, image, &l->machine, err) < 0)
         return -1;
-    return envd_init(copy->machine->channel, copy->env.list, copy->env.count,
+    return envd_init(l->machine->channel, l->env.list, l->env.count,
                      clock_deadline_ms(LIVE_INIT_MS), err);
 }
 
@@ -46,7 +44,7 @@ static struct live *make_copy(struct live_table *t, const struct live *l,
         (void)err_set(err, ERR_INTERNAL, "out of memory");
         goto fail;
     }
-    if (bring_up(t, copy, image, err) < 0)
+    if (live_bring_up(t, copy, image, err) < 0)
         goto fail;
     copy->state = LIVE_RUNNING;
     copy->started_ms = clock_real_ns() / NS_PER_MS;

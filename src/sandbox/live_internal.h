@@ -14,6 +14,7 @@
 #define LIVE_SLOTS     256
 #define LIVE_FREEZE_MS 60000
 #define LIVE_INIT_MS   10000
+#define LIVE_ENV_MAX   320 // variables of one that began as a snapshot
 
 // Name and value are one allocation each.
 struct live_pairs {
@@ -60,7 +61,8 @@ struct live_table {
     pthread_t thread;
     bool thread_runs; // caller's
 
-    pthread_mutex_t lock; // guards what follows
+    pthread_mutex_t snapshot_lock; // held while one is made or removed; taken before `lock`
+    pthread_mutex_t lock;          // guards what follows
     pthread_cond_t changed;
     struct live *slots[LIVE_SLOTS];
     struct live_pending *pending;
@@ -68,6 +70,28 @@ struct live_table {
     bool stopping;
     struct live_status status;
 };
+
+// 20 random characters of [a-z0-9] after `first`.
+void live_make_id(char first, char ret[LIVE_ID_LEN + 1]);
+
+// Pairs as a JSON object, and back: 0 or -1, with what was read so far to be freed. Joining moves
+// those of `from` that `to` has none of the name of, to its front; -1 when memory is out.
+struct buf;
+void live_put_pairs(struct buf *out, const struct live_pairs *p);
+int live_read_pairs(const char *text, struct live_pairs *ret);
+int live_join_pairs(struct live_pairs *from, struct live_pairs *to);
+void live_free_pairs(struct live_pairs *p);
+
+// Gives `l` a machine of the image, told of its variables.
+int live_bring_up(struct live_table *t, struct live *l, struct driver_image *image,
+                  struct err *err);
+
+// Gives `l` a machine of its key's snapshot of that id, and the snapshot's variables. ERR_GONE:
+// there is none.
+int live_thaw_snapshot(struct live_table *t, struct live *l, const char *id, struct err *err);
+
+// Whether an image is a snapshot's; also where that cannot be found out.
+bool live_snapshot_is_known(struct live_table *t, const char *id);
 
 // A new one without a machine, with one reference. NULL when memory is out.
 struct live *live_new(const struct live_table *t, const struct live_spec *spec);

@@ -221,7 +221,7 @@ static int count_pair(void *arg, const struct json_in *in, const char *key, stru
     return 0;
 }
 
-static int read_pairs(const char *text, struct live_pairs *ret)
+int live_read_pairs(const char *text, struct live_pairs *ret)
 {
     _cleanup_json_ struct json_t *tree = NULL;
     struct err err = ERR_INIT;
@@ -252,7 +252,7 @@ static struct live *from_row(const struct live_table *t, const struct store_sand
     l->started_ms = b->started_ms;
     l->end_ms = b->end_ms;
     live_put_shape(t, l);
-    if (read_pairs(b->metadata, &l->metadata) == 0 && read_pairs(b->env, &l->env) == 0)
+    if (live_read_pairs(b->metadata, &l->metadata) == 0 && live_read_pairs(b->env, &l->env) == 0)
         return l;
     live_unref(l);
     return NULL;
@@ -292,7 +292,8 @@ static void note_stale(void *arg, const char *id, uint64_t stored_bytes)
     struct live *l = live_find(s->table, id);
 
     (void)stored_bytes;
-    if (l == NULL && strlen(id) == LIVE_ID_LEN && s->count < STALE_MAX)
+    if (l == NULL && strlen(id) == LIVE_ID_LEN && s->count < STALE_MAX &&
+        !live_snapshot_is_known(s->table, id))
         memcpy(s->ids[s->count++], id, LIVE_ID_LEN + 1);
     live_unref(l);
 }
@@ -309,7 +310,7 @@ static void remove_stale(struct live_table *t)
     for (size_t i = 0; i < s.count; i++) {
         struct err err = ERR_INIT;
 
-        log_info("removing the image of sandbox %s, which is not known", s.ids[i]);
+        log_info("removing the image %s, which is of no sandbox and no snapshot", s.ids[i]);
         if (ops_of(t)->image_remove(d, s.ids[i], &err) < 0)
             log_error("%s", err.message);
     }

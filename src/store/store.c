@@ -45,6 +45,9 @@ static const char *const steps[] = {
     "ALTER TABLE keys ADD COLUMN tenant TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE keys ADD COLUMN admin INTEGER NOT NULL DEFAULT 0;"
     "UPDATE keys SET tenant = id;",
+    "CREATE TABLE snapshots("
+    " id TEXT PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL, sandbox TEXT NOT NULL,"
+    " env TEXT NOT NULL, created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;",
 };
 
 #define STORE_VERSION (sizeof(steps) / sizeof(steps[0]))

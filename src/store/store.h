@@ -103,4 +103,26 @@ int store_sync(struct store *s, struct err *err);
 typedef int (*store_sandbox_fn)(void *arg, const struct store_sandbox *sandbox);
 int store_sandbox_each(struct store *s, store_sandbox_fn fn, void *arg, struct err *err);
 
+// Snapshots of sandboxes: what is known of an image that is stored under the id.
+
+// Strings are borrowed for the call. env is a JSON object.
+struct store_snapshot {
+    const char *id;
+    const char *key;
+    const char *name;    // "" for none
+    const char *sandbox; // id of the one it was made of
+    const char *env;
+    uint64_t created_ms;
+    uint64_t bytes; // on disk
+};
+
+int store_snapshot_put(struct store *s, const struct store_snapshot *snapshot, struct err *err);
+// One that is not there is no error.
+int store_snapshot_remove(struct store *s, const char *id, struct err *err);
+
+// Those of one key, or of all where `key` is NULL, newest first; as store_key_each().
+typedef int (*store_snapshot_fn)(void *arg, const struct store_snapshot *snapshot);
+int store_snapshot_each(struct store *s, const char *key, store_snapshot_fn fn, void *arg,
+                        struct err *err);
+
 #endif

@@ -28,6 +28,7 @@ static const struct {
     {"Timeout", seconds_timeout_fields},
     {"Refresh", seconds_duration_fields},
     {"Fork", fork_fields},
+    {"NewSnapshot", snapshot_fields},
 };
 
 static void put_routes(struct json_out *out)
@@ -136,6 +137,7 @@ int main(void)
         put_names(&out, bodies[i].schema, bodies[i].fields);
     json_close(&out, '}');
     put_names(&out, "list_arguments", list_arguments);
+    put_names(&out, "snapshot_arguments", snapshot_arguments);
     put_limits(&out);
     put_statuses(&out);
     json_close(&out, '}');

@@ -108,6 +108,8 @@ def fields(t, book, tables):
         t.check(book.schemas[name].get("additionalProperties") is False, f"{name} has no others")
     asked = {resolve(book.doc, p)["name"] for p in book.operation("GET", "/v2/sandboxes")["parameters"]}
     t.check(asked == set(tables["list_arguments"]), "a listing's arguments", asked)
+    asked = {resolve(book.doc, p)["name"] for p in book.operation("GET", "/snapshots")["parameters"]}
+    t.check(asked == set(tables["snapshot_arguments"]), "those of a listing of snapshots", asked)
 
 
 def limits(t, book, tables):

@@ -181,6 +181,35 @@ static int on_old_key(void *arg, const struct store_key *key)
     return 0;
 }
 
+static int tell_snapshot(void *arg, const struct store_snapshot *b)
+{
+    char *text = arg;
+    size_t len = strlen(text);
+
+    (void)snprintf(text + len, 256 - len, "%s %s %s %s %s %d %d;", b->id, b->key, b->name,
+                   b->sandbox, b->env, (int)b->created_ms, (int)b->bytes);
+    return 0;
+}
+
+static void test_snapshots(struct store *s)
+{
+    const struct store_snapshot rows[] = {
+        {.id = "sa", .key = "k1", .name = "", .sandbox = "ia", .env = "{}", .created_ms = 1},
+        {"sb", "k1", "n", "ib", "{\"A\":\"1\"}", 2, 9},
+        {"sc", "k2", "n", "ic", "{}", 3, 8},
+    };
+    char text[256] = "";
+
+    for (size_t i = 0; i < 3; i++)
+        CHECK(store_snapshot_put(s, &rows[i], &err) == 0);
+    CHECK(store_snapshot_each(s, "k1", tell_snapshot, text, &err) == 0);
+    CHECK_STR(text, "sb k1 n ib {\"A\":\"1\"} 2 9;sa k1  ia {} 1 0;");
+    CHECK(store_snapshot_remove(s, "sb", &err) == 0 && store_snapshot_remove(s, "sb", &err) == 0);
+    text[0] = '\0';
+    CHECK(store_snapshot_each(s, NULL, tell_snapshot, text, &err) == 0);
+    CHECK_STR(text, "sc k2 n ic {} 3 8;sa k1  ia {} 1 0;");
+}
+
 // A store of the first version goes on: a key of it is a tenant of its own.
 static void test_first_version(void)
 {
@@ -190,7 +219,7 @@ static void test_first_version(void)
         " hint TEXT NOT NULL, created_ms INTEGER NOT NULL,"
         " revoked_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
         "INSERT INTO keys VALUES('kold', x'00', 'old', 'e2b_0000', 1, 0);"
-        "DELETE FROM sqlite_master WHERE type = 'table' AND name NOT IN ('keys', 'sandboxes');"
+        "DELETE FROM sqlite_master WHERE tbl_name NOT IN ('keys', 'sandboxes');"
         "PRAGMA user_version = 1";
     struct store *s;
     sqlite3 *db = NULL;
@@ -275,6 +304,7 @@ int main(void)
         return 1;
     test_keys(s);
     test_sandboxes(s);
+    test_snapshots(s);
     test_two_processes(s);
     store_close(s);
     s = open_store(STORE_SYNC_POWER);
