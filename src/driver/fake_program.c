@@ -28,6 +28,7 @@ static const char *const words[] = {
     [FAKE_OP_LEAK] = "leak",
     [FAKE_OP_DIE] = "die",
     [FAKE_OP_GARBAGE] = "garbage",
+    [FAKE_OP_NOTE] = "note",
 };
 static_assert(sizeof(words) / sizeof(words[0]) == FAKE_OP_COUNT, "a word for each statement");
 

@@ -13,6 +13,7 @@
 //   warn TEXT   the compiler, where there is one, says TEXT      reject TEXT that, and it fails
 //   chatter N   it says N bytes                                  make N      it makes N bytes
 //   leak N      and sends N unasked
+//   note TEXT   adds TEXT and a newline to the file that CSB_FAKE_NOTES of the environment names
 //
 // Compiling, when no "make" says otherwise, makes a copy of the program, and the executable file of
 // a run, where there is one, is run in place of the program. Statements of the compiler come first.
@@ -44,6 +45,7 @@ enum fake_op {
     FAKE_OP_LEAK,
     FAKE_OP_DIE,
     FAKE_OP_GARBAGE,
+    FAKE_OP_NOTE,
     FAKE_OP_COUNT
 };
 
