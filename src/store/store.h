@@ -52,13 +52,6 @@ struct store_key {
 int store_key_add(struct store *s, const char *name, const char *tenant, bool admin,
                   char ret_text[STORE_KEY_TEXT_LEN + 1], struct store_key *ret, struct err *err);
 
-// Looks a client's text up: *ret_id is "" when it is no key that is good.
-int store_key_find(struct store *s, const char *text, char ret_id[STORE_KEY_ID_MAX],
-                   struct err *err);
-
-// Whether any was ever made, revoked ones among them.
-int store_key_any(struct store *s, bool *ret, struct err *err);
-
 // What is kept of a key.
 void store_key_hash(const char *text, uint8_t ret[STORE_KEY_HASH_BYTES]);
 

@@ -133,36 +133,3 @@ int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct er
     *ret_found = changed > 0;
     return 0;
 }
-
-int store_key_find(struct store *s, const char *text, char ret_id[STORE_KEY_ID_MAX],
-                   struct err *err)
-{
-    uint8_t hash[SHA256_DIGEST_SIZE];
-    char id[STORE_KEY_ID_MAX] = "";
-    struct statement st;
-
-    if (strlen(text) != STORE_KEY_TEXT_LEN) {
-        ret_id[0] = '\0';
-        return 0;
-    }
-    store_key_hash(text, hash);
-    st = statement_begin(s, "SELECT id FROM keys WHERE hash = ? AND revoked_ms = 0");
-    statement_blob(&st, hash, sizeof(hash));
-    if (statement_step(&st))
-        (void)snprintf(id, sizeof(id), "%s", statement_get_text(&st, 0));
-    if (statement_end(&st, NULL, err) < 0)
-        return -1;
-    memcpy(ret_id, id, sizeof(id));
-    return 0;
-}
-
-int store_key_any(struct store *s, bool *ret, struct err *err)
-{
-    struct statement st = statement_begin(s, "SELECT EXISTS(SELECT 1 FROM keys)");
-    bool any = statement_step(&st) && statement_get_u64(&st, 0) != 0;
-
-    if (statement_end(&st, NULL, err) < 0)
-        return -1;
-    *ret = any;
-    return 0;
-}

@@ -137,6 +137,18 @@ def sizes(t, d):
         except ConnectionError:
             data = b""
     t.check(b" 200 " not in data and d.get("/health")[0] == 200, "a huge header is refused", data[:200])
+    for what, head, status in (
+            ("headers of 40 KB", b"X: " + b"a" * 40000 + b"\r\n", 431),
+            ("1500 headers", b"".join(b"X%d: y\r\n" % i for i in range(1500)), 431),
+            ("headers of 24 KB", b"X: " + b"a" * 24000 + b"\r\n", 200)):
+        with d.socket() as sock:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + head + b"\r\n")
+            data = read_all(sock)
+        t.check(data.startswith(b"HTTP/1.1 %d " % status), f"{what} are {status}", data[:100])
+    with d.socket() as sock:
+        sock.sendall(b"GET /health?" + b"a" * 40000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        data = read_all(sock)
+    t.check(data.startswith(b"HTTP/1.1 414 "), "a target of 40 KB is 414", data[:100])
 
 
 def names(t, d):
@@ -150,8 +162,58 @@ def names(t, d):
         t.check(is_error(answer, 403, "origin_not_allowed"), f"Origin '{origin}' is 403", answer)
     t.check(d.execute(headers={"Origin": "http://localhost:3000"})[0] == 200,
             "a page of this machine may ask")
+    with d.socket() as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        t.check(read_all(sock).startswith(b"HTTP/1.1 400 "), "two Host headers are 400")
+    fetch = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    for site in ("cross-site", "same-site"):
+        fetch["Sec-Fetch-Site"] = site
+        t.check(is_error(d.get("/debug/guest", **fetch), 403, "origin_not_allowed")
+                and is_error(d.execute(headers=fetch), 403, "origin_not_allowed"), f"what a {site} page fetches is 403")
+    t.check(d.get("/health", **{**fetch, "Sec-Fetch-Mode": "navigate"})[0] == 200
+            and d.get("/health", **{**fetch, "Sec-Fetch-Site": "same-origin"})[0] == 200
+            and d.get("/health", **{"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"})[0] == 200,
+            "following a link, the service's own pages and typing its address are not")
+    answer = d.execute(headers={"Origin": f"http://3000-i{'0' * 20}.localhost:{d.port}"})
+    t.check(is_error(answer, 403, "origin_not_allowed"), "a page of a sandbox may not drive the service", answer)
+    answer = d.get("/health", Host=f"3000-i{'0' * 20}.localhost:{d.port}")
+    t.check(answer[0] == 502 and "pool" not in str(answer[2]), "a sandbox's host name is that sandbox's alone", answer)
     answer = d.execute(headers={"Content-Encoding": "gzip"})
     t.check(answer[0] == 415, "a compressed body is 415", answer)
+
+
+def allowed_names(t):
+    with Daemon(ALLOWED_HOSTS="box.example, other.example") as d:
+        t.check(d.get("/health", Host="box.example:8000")[0] == 200
+                and d.execute(headers={"Origin": "https://other.example"})[0] == 200
+                and d.execute(headers={"Origin": "https://other.example", "Sec-Fetch-Site": "cross-site"})[0] == 200
+                and is_error(d.get("/health", Host="x.box.example"), 403, "host_not_allowed")
+                and is_error(d.execute(headers={"Origin": "https://evil.example"}), 403, "origin_not_allowed"),
+                "names that the operator lists are answered, others are not")
+
+
+def many_connections(t):
+    with Daemon(HTTP_CONNECTIONS_PER_ADDRESS=3, wait_ready=False) as d:
+        held = [d.socket() for _ in range(3)]
+        for sock in held:
+            sock.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if not sock.recv(4096).startswith(b"HTTP/1.1 "):
+                raise RuntimeError("the first three connections are not answered")
+
+        def refused():
+            try:
+                with d.socket() as sock:
+                    sock.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    return sock.recv(1) == b""
+            except ConnectionError:
+                return True
+
+        t.check(refused(), "one connection more of an address is closed")
+        held.pop().close()
+        d.wait(lambda: not refused(), "answered again")
+        t.check(True, "and not once another has ended")
+        for sock in held:
+            sock.close()
 
 
 def slow(t):
@@ -242,6 +304,8 @@ def main():
     with Daemon() as d:
         for part in (routes, connections, sizes, names):
             t.group(lambda tap, part=part: part(tap, d))
+    t.group(allowed_names)
+    t.group(many_connections)
     t.group(slow)
     t.group(slow_to_take)
     t.group(crowded)

@@ -181,7 +181,7 @@ def command_line(t):
     for args, env, name in (
             ([], {"API_PORT": "x"}, "API_PORT"), ([], {"API_PORT": "70000"}, "API_PORT"),
             (["--pool-size=-1"], {}, "POOL_SIZE"),
-            ([], {"ISOLATION": "none"}, "ISOLATION"), ([], {"API_HOST": "0.0.0.0"}, "API_HOST"),
+            ([], {"ISOLATION": "none"}, "ISOLATION"),
             ([], {"API_HOST": "example.com"}, "API_HOST"), ([], {"AGENT_PORT": "0"}, "AGENT_PORT"),
             (["--nonsense=1"], {}, "nonsense"), (["nonsense"], {}, "nonsense"),
             (["--config=/nonexistent"], {}, "/nonexistent"), (["--serve"], {}, "--serve")):
