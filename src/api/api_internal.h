@@ -38,6 +38,13 @@ void api_fail_run(const struct http_request *req, struct http_response *res, con
 void api_write_run_error(struct buf *out, const char *request_id, const struct err *err,
                          bool may_have_run);
 
+// Reads the run to its end, and takes what it writes. 0 with *ret filled (it points into the run),
+// or -1.
+struct execute_text;
+struct run;
+int api_collect(struct run *run, struct execute_text *text, const struct run_result **ret,
+                struct err *err);
+
 // A RUN_INTERNAL result as the error it is. False when the result is none.
 bool api_result_error(const struct run_result *result, struct err *err);
 

@@ -8,6 +8,7 @@
 #include "api/api.h"
 #include "api/api_internal.h"
 #include "api/execute_result.h"
+#include "api/jobs.h"
 #include "api/metrics_internal.h"
 #include "api/observe.h"
 #include "base/clock.h"
@@ -255,6 +256,7 @@ void api_metrics(void *app, const struct http_request *req, struct http_response
     api_metrics_put_machines(&x);
     api_metrics_put_live(&x, api);
     api_http_metrics_put(&x, api->http_metrics);
+    jobs_put_metrics(api->jobs, &x);
     put_process(&x, api->metrics);
     if (x.failed) {
         http_fail(req, res, 500, "internal", NULL, "out of memory for the metrics");

@@ -419,6 +419,7 @@ static void drain(struct server *s, const sigset_t *set)
 
     log_info("stopping: requests under way have %llu ms", (unsigned long long)drain_ms);
     http_server_quiesce(s->http);
+    live_table_stop(s->live); // their streams would have no end
     jobs_quiesce(s->api.jobs);
     while (!http_server_wait_idle(s->http, clock_deadline_ms(50))) {
         if (clock_mono_ns() < deadline && !await_signal(set, clock_deadline_ms(1)))

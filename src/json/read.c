@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "json/read.h"
 
+#include "base/buf.h"
+
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -312,4 +314,37 @@ int json_each(const struct json_in *in, json_member_fn each, void *arg, struct e
             return -1;
     }
     return 0;
+}
+
+int json_item_object(const struct json_in *in, const char *key, size_t index, struct json_in *ret,
+                     struct err *err)
+{
+    const json_t *value = json_array_get(field(in, key), index);
+    char item[64];
+
+    (void)snprintf(item, sizeof(item), "%.40s[%zu]", key, index);
+    if (!json_is_object(value))
+        return json_fail(in, item, err, "must be an object");
+    ret->object = value;
+    json_path(in, item, ret->path, sizeof(ret->path));
+    return 0;
+}
+
+static int append_text(const char *data, size_t len, void *arg)
+{
+    return buf_append(arg, data, len) == 0 ? 0 : -1;
+}
+
+int json_text_without(const struct json_in *in, const char *const *without, struct buf *ret,
+                      struct err *err)
+{
+    json_t *copy = json_copy((json_t *)(uintptr_t)in->object); // shallow; not changed by it
+    int r = copy == NULL ? -1 : 0;
+
+    for (size_t i = 0; r == 0 && without[i] != NULL; i++)
+        (void)json_object_del(copy, without[i]); // it need not be there
+    if (r == 0)
+        r = json_dump_callback(copy, append_text, ret, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(copy);
+    return r == 0 ? 0 : err_set(err, ERR_TOO_LARGE, "the text is too large");
 }

@@ -87,6 +87,16 @@ size_t json_count(const struct json_in *in, const char *key);
 int json_item_text(const struct json_in *in, const char *key, size_t index, struct json_str *ret,
                    struct err *err);
 
+// An element of the array `key`, which must be an object.
+int json_item_object(const struct json_in *in, const char *key, size_t index, struct json_in *ret,
+                     struct err *err);
+
+// Appends the object as JSON text, its members in the order of their names, without those of the
+// NULL-terminated list `without`. ERR_TOO_LARGE when the buffer's cap would be passed.
+struct buf;
+int json_text_without(const struct json_in *in, const char *const *without, struct buf *ret,
+                      struct err *err);
+
 // Calls `each` for every member of the object in its order; stops at the first that returns -1.
 typedef int (*json_member_fn)(void *arg, const struct json_in *in, const char *key,
                               struct err *err);

@@ -36,7 +36,7 @@
 
 #define QUEUE_BUSY_MS       2000
 #define QUEUE_ID_MAX        32 // bytes, the NUL among them, as all below
-#define QUEUE_OWNER_MAX     32
+#define QUEUE_OWNER_MAX     64
 #define QUEUE_LABEL_MAX     32
 #define QUEUE_KEY_MAX       129
 #define QUEUE_URL_MAX       1025
@@ -137,7 +137,7 @@ struct queue_list {
     const char *owner;
     bool any_state;
     enum queue_state state;
-    uint32_t limit;       // 1..100
+    uint32_t limit;       // at least 1
     const char *after_id; // the last of the page before, "" for the first page
 };
 

@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Durable jobs over the fake driver: what is taken and refused, owners, restarts, a disk that is full
+or held by another, and callbacks."""
+import hashlib
+import hmac
+import http.server
+import json
+import os
+import pathlib
+import signal
+import sqlite3
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from daemon import BUILD, Daemon, ended  # noqa: E402
+from tap import Tap  # noqa: E402
+
+CSB = BUILD / "src/cli/csb"
+OVER = ("succeeded", "failed", "cancelled", "may_have_run")
+SECRET = "a secret of some length"
+
+
+def ask(d, method, path, body=None, key=None):
+    headers = {"Content-Type": "application/json", **({"X-API-KEY": key} if key else {})}
+    return d.request(method, path, None if body is None else json.dumps(body), headers)
+
+
+def job(code="out hi", **fields):
+    return {"language": "python", "code": ended(code), **fields}
+
+
+def put(d, code="out hi", key=None, **fields):
+    status, _, body = ask(d, "POST", "/jobs", job(code, **fields), key)
+    if status not in (200, 202):
+        raise RuntimeError(f"{status} {body}")
+    return body["id"]
+
+
+def get(d, name, key=None):
+    return ask(d, "GET", f"/jobs/{name}", key=key)[2]
+
+
+def wait_for(d, name, *states, key=None):
+    d.wait(lambda: get(d, name, key)["state"] in states, f"{name} {states}")
+    return get(d, name, key)
+
+
+def make_notes(directory):
+    """A file that programs of the service add to, whoever it runs as."""
+    path = pathlib.Path(directory, "notes")
+    path.touch()
+    path.chmod(0o666)
+    return path
+
+
+def is_error(answer, status, word, field=None):
+    return answer[0] == status and answer[2]["error"] == word and answer[2].get("field") == field
+
+
+def life(t, d):
+    status, headers, made = ask(d, "POST", "/jobs", job("out hi\nerr no"))
+    t.check(status == 202 and headers["Location"] == f"/jobs/{made['id']}" and made["id"][0] == "j"
+            and made["state"] in ("queued", "running", "succeeded"), "a job is taken", made)
+    done = wait_for(d, made["id"], *OVER)
+    t.check(done["state"] == "succeeded" and done["attempts"] == 1 and done["error"] is None
+            and done["result"]["stdout"] == "hi\n" and done["result"]["stderr"] == "no\n"
+            and done["result"]["status"] == "ok" and done["result"]["request_id"] == made["id"],
+            "its result is that of /execute", done)
+    t.check(done["created_at"] <= done["started_at"] <= done["finished_at"] < done["expires_at"],
+            "and it says when", done)
+    done = wait_for(d, put(d, "out a\nexit 3"), *OVER)
+    t.check(done["state"] == "failed" and done["result"]["exit_code"] == 3, "a failing program", done)
+    done = wait_for(d, put(d, "reject no", language="rust"), *OVER)
+    t.check(done["state"] == "failed" and done["result"]["status"] == "compile_error",
+            "one that does not compile", done)
+    done = wait_for(d, put(d, "out x\ndie"), *OVER)
+    t.check(done["state"] == "may_have_run" and done["error"]["may_have_run"] is True
+            and done["result"] is None and done["attempts"] == 1,
+            "a sandbox that dies: it may have run, and is not run again", done)
+    done = wait_for(d, put(d, "die", max_attempts=2), *OVER)
+    t.check(done["state"] == "may_have_run" and done["attempts"] == 2, "unless more attempts are allowed", done)
+    done = wait_for(d, put(d, "flood 900000"), *OVER)
+    t.check(done["result"]["truncated"] and len(done["result"]["stdout"]) == 100000,
+            "what is kept of the output is bounded", done["result"]["stdout_bytes"])
+    t.check(ask(d, "GET", "/jobs/j123")[0] == 404 and ask(d, "DELETE", "/jobs/j123")[0] == 404
+            and ask(d, "GET", "/jobs/" + "x" * 200)[0] == 404, "unknown ids are 404")
+
+
+def refused(t, d):
+    rows = [
+        ({"code": "x"}, "language"), (job(nope=1), "nope"), (job(priority=10), "priority"),
+        (job(priority=-1), "priority"), (job(priority="5"), "priority"), (job(max_attempts=0), "max_attempts"),
+        (job(max_attempts=11), "max_attempts"), (job(idempotency_key=""), "idempotency_key"),
+        (job(idempotency_key="x" * 129), "idempotency_key"), (job(idempotency_key="a b"), "idempotency_key"),
+        (job(idempotency_key=5), "idempotency_key"), (job(stream=True), "stream"), (job(limits={"x": 1}), "limits.x"),
+        (job(callback_url="http://example.org/"), "callback_url"),
+    ]
+    for body, field in rows:
+        answer = ask(d, "POST", "/jobs", body)
+        t.check(is_error(answer, 400, "invalid", field), f"{field} is named: {json.dumps(body)[-40:]}", answer)
+    for body, field in (({}, "jobs"), ({"jobs": []}, "jobs"), ({"jobs": [1]}, "jobs[0]"), ({"jobs": {}}, "jobs"),
+                        ({"jobs": [job()] * 101}, "jobs"), ({"jobs": [job()], "x": 1}, "x"),
+                        ({"jobs": [job(), job(language="cobol")]}, "jobs[1].language"),
+                        ({"jobs": [job(), job(priority=99)]}, "jobs[1].priority")):
+        answer = ask(d, "POST", "/jobs/batch", body)
+        t.check(is_error(answer, 400, "invalid", field), f"a batch: {field}", answer)
+    answer = ask(d, "POST", "/jobs", job("out " + "x" * 30000))
+    t.check(is_error(answer, 413, "too_large", "body"), "a body that is too large", answer)
+    for query, field in (("state=x", "state"), ("limit=0", "limit"), ("limit=101", "limit"), ("after=jx", "after"),
+                         ("state=queued&state=failed", "state")):
+        answer = ask(d, "GET", f"/jobs?{query}")
+        t.check(is_error(answer, 400, "invalid", field), f"the list: {query}", answer)
+
+
+def idempotency(t, d):
+    body = job("out once", idempotency_key="k-1")
+    status, _, first = ask(d, "POST", "/jobs", body)
+    again, _, second = ask(d, "POST", "/jobs", body)
+    t.check(status == 202 and again == 200 and first["id"] == second["id"], "the same key is the same job", second)
+    answer = ask(d, "POST", "/jobs", job("out other", idempotency_key="k-1"))
+    t.check(is_error(answer, 409, "conflict", "idempotency_key"), "but not for another", answer)
+    status, _, made = ask(d, "POST", "/jobs/batch", {"jobs": [body, job(idempotency_key="k-2")]})
+    t.check(status == 202 and made["jobs"][0] == {"id": first["id"], "known": True}
+            and made["jobs"][1]["known"] is False, "a batch knows them, too", made)
+    answer = ask(d, "POST", "/jobs/batch", {"jobs": [job(idempotency_key="k-3"), job("exit 1", idempotency_key="k-2")]})
+    t.check(is_error(answer, 409, "conflict", "jobs[1].idempotency_key"), "and says which is not", answer)
+    t.check(ask(d, "POST", "/jobs", job("exit 2", idempotency_key="k-3"))[0] == 202, "and then took none of them")
+
+
+def cancelling(t, d):
+    running = put(d, "sleep 20000")
+    wait_for(d, running, "running")
+    waiting = put(d, "out x")
+    status, _, body = ask(d, "DELETE", f"/jobs/{waiting}")
+    t.check(status == 200 and body["state"] == "cancelled", "a queued job is cancelled", body)
+    status, _, body = ask(d, "DELETE", f"/jobs/{running}")
+    t.check(status == 202 and body["cancel_requested"], "a running one is to be", body)
+    done = wait_for(d, running, *OVER)
+    t.check(done["state"] == "cancelled" and done["result"] is None, "and ends", done)
+    t.check(ask(d, "DELETE", f"/jobs/{running}")[0] == 200, "once more is no harm")
+    over = put(d, "out x")
+    wait_for(d, over, "succeeded")
+    t.check(is_error(ask(d, "DELETE", f"/jobs/{over}"), 409, "conflict"), "one that is over cannot be cancelled")
+
+
+def order(t, d):
+    blocker = put(d, "sleep 20000")
+    wait_for(d, blocker, "running")
+    made = ask(d, "POST", "/jobs/batch", {"jobs": [job(priority=p) for p in (1, 9, 5)]})[2]["jobs"]
+    names = [m["id"] for m in made]
+    listed = ask(d, "GET", "/jobs?state=queued&limit=2")[2]
+    t.check([j["id"] for j in listed["jobs"]] == [names[2], names[1]] and listed["next"] == names[1]
+            and "result" not in listed["jobs"][0], "the list is in pages, newest first", listed)
+    rest = ask(d, "GET", f"/jobs?state=queued&after={listed['next']}")[2]
+    t.check([j["id"] for j in rest["jobs"]] == [names[0]] and rest["next"] is None, "to their end", rest)
+    t.check(d.execute("out quick")[0] == 200, "requests that are waited for do not wait for jobs")
+    text = d.get("/metrics")[2].decode()
+    t.check('codesandbox_jobs{state="queued"} 3' in text and 'codesandbox_jobs{state="running"} 1' in text,
+            "metrics count them", text[-1500:])
+    ask(d, "DELETE", f"/jobs/{blocker}")
+    done = [wait_for(d, name, "succeeded") for name in names]
+    t.check(done[1]["started_at"] <= done[2]["started_at"] <= done[0]["started_at"], "higher priority goes first", done)
+
+
+def limits(t):
+    with Daemon(JOB_WORKERS=1, JOB_MAX=3, JOB_MAX_PER_KEY=2) as d:
+        keys = [subprocess.run([CSB, "key", "create"], env={**os.environ, "STATE_DIR": d.state + "/state"},
+                               capture_output=True, text=True).stdout.strip() for _ in range(3)]
+        blocker = put(d, "sleep 20000", key=keys[0])
+        t.check(ask(d, "POST", "/jobs", job())[0] == 401, "a key is needed")
+        put(d, key=keys[0])
+        answer = ask(d, "POST", "/jobs", job(), keys[0])
+        t.check(is_error(answer, 429, "busy") and answer[1]["Retry-After"], "an owner's limit", answer)
+        put(d, key=keys[1])
+        t.check(ask(d, "POST", "/jobs", job(), keys[2])[0] == 429, "the limit of all")
+        for method in ("GET", "DELETE"):
+            t.check(is_error(ask(d, method, f"/jobs/{blocker}", key=keys[1]), 404, "not_found"),
+                    f"{method} of another owner's job is 404")
+        t.check(blocker not in [j["id"] for j in ask(d, "GET", "/jobs", key=keys[1])[2]["jobs"]], "and it is not listed")
+        t.check(ask(d, "GET", f"/jobs?after={blocker}", key=keys[1])[0] == 400, "nor a place in a list")
+        t.check(ask(d, "DELETE", f"/jobs/{blocker}", key=keys[0])[0] == 202, "its owner may end it")
+
+
+def restarts(t):
+    with tempfile.TemporaryDirectory(prefix="csb-jobs-") as state:
+        settings = {"state": state, "JOB_WORKERS": 1, "DRAIN_MS": 300, "CSB_FAKE_NOTES": make_notes(state)}
+        with Daemon(**settings) as d:
+            kept = put(d, "out kept", idempotency_key="kept")
+            wait_for(d, kept, "succeeded")
+            cut = put(d, "note cut\nsleep 20000")
+            again = put(d, "note again\nsleep 600\nout done", max_attempts=3)
+            wait_for(d, cut, "running")
+        with Daemon(**settings) as d:
+            t.check(get(d, kept)["result"]["stdout"] == "kept\n" and put(d, "out kept", idempotency_key="kept") == kept,
+                    "results and keys outlive the service")
+            t.check(get(d, cut)["state"] == "may_have_run", "what was cut at the end may have run", get(d, cut))
+            wait_for(d, again, "running")
+            d.stop(signal.SIGKILL)
+        with Daemon(**settings) as d:
+            done = wait_for(d, again, *OVER)
+            t.check(done["state"] == "succeeded" and done["attempts"] == 2, "what may run again does, and is counted", done)
+        notes = pathlib.Path(state, "notes").read_text().split()
+        t.check(notes == ["cut", "again", "again"], "each ran as often as was said", notes)
+
+
+def retention(t):
+    with Daemon(JOB_RETENTION=1) as d:
+        name = put(d)
+        d.wait(lambda: ask(d, "GET", f"/jobs/{name}")[0] == 404, "removed", 30)
+        t.check(True, "a job is removed when it was kept for long enough")
+
+
+def held(t):
+    """Another process holds the database."""
+    with Daemon(JOB_WORKERS=1) as d:
+        name = put(d, "sleep 300")
+        wait_for(d, name, "running")
+        db = sqlite3.connect(d.state + "/state/store/jobs.db", isolation_level=None)
+        db.execute("BEGIN IMMEDIATE")
+        answer = ask(d, "POST", "/jobs", job())
+        t.check(is_error(answer, 503, "queue_failed") and answer[1]["Retry-After"], "held by another: 503", answer)
+        t.check(get(d, name)["state"] == "running", "jobs can be read")
+        t.check(d.execute()[0] == 200, "and programs run")
+        db.execute("ROLLBACK")
+        db.close()
+        t.check(wait_for(d, name, *OVER)["state"] == "succeeded", "no result is lost")
+        t.check(wait_for(d, put(d), *OVER)["state"] == "succeeded", "and all goes on")
+
+
+def full(t):
+    """A disk without room: jobs are refused, none that was taken is lost."""
+    if os.geteuid() != 0:
+        print("# not root: no small disk can be mounted", flush=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="csb-full-") as top:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs", top], check=True)
+        try:
+            with Daemon(state=top, JOB_WORKERS=1, CSB_FAKE_NOTES=make_notes(top)) as d:
+                blocker = put(d, "sleep 20000")
+                wait_for(d, blocker, "running")
+                taken, answer = [], None
+                for i in range(200):
+                    answer = ask(d, "POST", "/jobs", job(f"note {i}\nout {'x' * 60000}", idempotency_key=f"f{i}"))
+                    if answer[0] != 202:
+                        break
+                    taken.append(answer[2]["id"])
+                t.check(answer[0] == 503 and answer[2]["error"] == "queue_failed" and len(taken) > 3,
+                        "a full disk: 503", (answer, len(taken)))
+                t.check(d.get("/health")[0] == 200 and d.execute()[0] == 200, "programs run")
+                d.stop(signal.SIGKILL)
+            subprocess.run(["mount", "-o", "remount,size=64m", top], check=True)
+            with Daemon(state=top, CSB_FAKE_NOTES=make_notes(top)) as d:
+                states = [wait_for(d, name, *OVER)["state"] for name in taken]
+                t.check(set(states) == {"succeeded"}, "with room again, all that were taken run", states)
+                ran = pathlib.Path(top, "notes").read_text().split()
+                t.check(sorted(map(int, ran)) == list(range(len(taken))), "once each, and no other", ran)
+        finally:
+            subprocess.run(["umount", "-l", top], check=True)
+
+
+class Receiver:
+    """Keeps what is sent to it. `answers` are the statuses of the first answers; then 200."""
+
+    def __init__(self, answers=(), tls=None):
+        self.requests = []
+        self.answers = list(answers)
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.requests.append((self.path, dict(self.headers), body))
+                status = receiver.answers.pop(0) if receiver.answers else 200
+                self.send_response(status)
+                if status // 100 == 3:
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *unused):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def callback_over(d, name):
+    d.wait(lambda: get(d, name)["callback"]["state"] in ("delivered", "failed"), f"callback of {name} over")
+    return get(d, name)["callback"]
+
+
+def callbacks(t):
+    receiver = Receiver([500, 302])
+    try:
+        with Daemon(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1", WEBHOOK_BACKOFF_MS=50, WEBHOOK_TRIES=3) as d:
+            name = put(d, "out hi", callback_url=f"http://127.0.0.1:{receiver.port}/hook?x=1")
+            told = callback_over(d, name)
+            t.check(told["state"] == "delivered" and told["attempts"] == 3 and told["last_error"] is None,
+                    "a callback is tried again until it is taken", told)
+            t.check([r[0] for r in receiver.requests] == ["/hook?x=1"] * 3, "redirects are not followed",
+                    receiver.requests)
+            path, headers, body = receiver.requests[-1]
+            stamp = headers["X-Codesandbox-Timestamp"]
+            want = hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+            t.check(headers["X-Codesandbox-Signature"] == "sha256=" + want and abs(time.time() - int(stamp)) < 60,
+                    "and is signed", headers)
+            shown = json.loads(body)
+            t.check(shown["id"] == name == headers["X-Codesandbox-Job"] and shown["state"] == "succeeded"
+                    and shown["result"]["stdout"] == "hi\n" and headers["X-Codesandbox-Attempt"] == "3",
+                    "it is the job", shown)
+            receiver.answers = [500] * 3
+            told = callback_over(d, put(d, callback_url=f"http://127.0.0.1:{receiver.port}/bad"))
+            t.check(told["state"] == "failed" and told["attempts"] == 3 and "500" in told["last_error"],
+                    "but not for ever", told)
+            told = callback_over(d, put(d, callback_url="http://127.0.0.1:1/"))
+            t.check(told["state"] == "failed" and told["attempts"] == 3, "nor where nobody is", told)
+            answer = ask(d, "POST", "/jobs", job(callback_url="http://127.0.0.2/"))
+            t.check(is_error(answer, 400, "invalid", "callback_url"), "only what is allowed is", answer)
+    finally:
+        receiver.close()
+
+
+def not_called(t):
+    receiver = Receiver()
+    try:
+        with Daemon(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="10.9.9.9", WEBHOOK_BACKOFF_MS=50) as d:
+            port = receiver.port
+            for host in ("127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001",
+                         "0", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "169.254.169.254",
+                         "[fe80::1]", "10.0.0.1", "[64:ff9b::7f00:1]"):
+                answer = ask(d, "POST", "/jobs", job(callback_url=f"http://{host}:{port}/"))
+                t.check(is_error(answer, 400, "invalid", "callback_url"), f"refused at once: {host}", answer)
+            for url in (f"ftp://example.org:{port}/", f"http://u:p@example.org:{port}/", "file:///etc/passwd", "x",
+                        "http://example.org/" + "x" * 1100):
+                answer = ask(d, "POST", "/jobs", job(callback_url=url))
+                t.check(is_error(answer, 400, "invalid", "callback_url"), f"no URL for this: {url[:40]}", answer)
+            for host in ("localhost", "LOCALHOST"):
+                told = callback_over(d, put(d, callback_url=f"http://{host}:{port}/"))
+                t.check(told["state"] == "failed" and told["attempts"] == 1 and "not public" in told["last_error"],
+                        f"a name that leads here is refused when it is resolved: {host}", told)
+            t.check(receiver.requests == [], "nobody was called", receiver.requests)
+    finally:
+        receiver.close()
+
+
+def encrypted(t):
+    with tempfile.TemporaryDirectory(prefix="csb-tls-") as top:
+        pem = pathlib.Path(top, "cert.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", top + "/key.pem", "-out", top + "/own.pem", "-subj", "/CN=127.0.0.1", "-days", "2",
+                        "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        pem.write_text(pathlib.Path(top, "key.pem").read_text() + pathlib.Path(top, "own.pem").read_text())
+        os.chmod(top, 0o755)
+        receiver = Receiver(tls=str(pem))
+        url = f"https://127.0.0.1:{receiver.port}/"
+        settings = {"WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW": "127.0.0.1", "WEBHOOK_TRIES": 1}
+        try:
+            with Daemon(**settings) as d:
+                told = callback_over(d, put(d, callback_url=url))
+                t.check(told["state"] == "failed" and not receiver.requests, "a certificate nobody vouches for", told)
+            with Daemon(**settings, WEBHOOK_CA_FILE=top + "/own.pem") as d:
+                told = callback_over(d, put(d, callback_url=url))
+                t.check(told["state"] == "delivered" and len(receiver.requests) == 1, "one that is known", told)
+        finally:
+            receiver.close()
+
+
+def main():
+    t = Tap()
+    with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
+        for group in (life, refused, idempotency, cancelling, order):
+            t.group(group, d)
+    for group in (limits, restarts, retention, held, full, callbacks, not_called, encrypted):
+        t.group(group)
+    t.finish()
+
+
+main()
