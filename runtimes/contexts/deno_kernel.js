@@ -73,11 +73,13 @@
   };
 
   // One of many copies of a machine that was frozen with this process: nothing random may be left
-  // of that time. Deno's generator takes new entropy after 64 KiB; V8's never does.
+  // of that time. Deno's generator takes new entropy after 64 KiB; V8's never does. UUIDs are made
+  // 128 at a time.
   const freshen = () => {
     const words = new Uint32Array(4);
     for (let i = 0; i < 3; i++) crypto.getRandomValues(new Uint8Array(65536));
     crypto.getRandomValues(words);
+    for (let i = 0; i < 128; i++) crypto.randomUUID();
     let [a, b, c, d] = words;
     const next = () => {
       const t = (((a + b) | 0) + d) | 0;

@@ -296,9 +296,11 @@ class BashKernel(LineKernel):
         self.transport.write(b"set +o history; unset PS1 PS2 HISTFILE; echo ready >&22\n")
 
     def submit(self, code, variables, sandbox_variables, fresh):
+        # A value that is assigned is its seed.
+        lines = [f"RANDOM={int.from_bytes(os.urandom(4))}"] if fresh else []
         usable = {k: v for k, v in variables.items() if NAME.match(k)}
-        lines = [f"export {k}={shlex.quote(v)}" for k, v in sandbox_variables.items()
-                 if NAME.match(k)]
+        lines += [f"export {k}={shlex.quote(v)}" for k, v in sandbox_variables.items()
+                  if NAME.match(k)]
         for name, value in usable.items():
             lines.append(f"__csb_had_{name}=${{{name}+1}} __csb_was_{name}=${{{name}-}}; "
                          f"export {name}={shlex.quote(value)}")
