@@ -238,8 +238,9 @@ static const struct api_caller *identify(struct api_auth *a, const char *given)
 }
 
 // Those of the sandbox API are read by E2B's SDKs.
-static void fail(const struct http_request *req, struct http_response *res, unsigned status,
-                 const char *word, const char *field, const char *message)
+static void e2b_or_http_fail(const struct http_request *req, struct http_response *res,
+                             unsigned status, const char *word, const char *field,
+                             const char *message)
 {
     static const char *const theirs[] = {"/sandboxes", "/v2/sandboxes", "/snapshots", "/templates"};
 
@@ -253,11 +254,12 @@ static void fail(const struct http_request *req, struct http_response *res, unsi
 
 static void deny(const struct http_request *req, struct http_response *res, const char *given)
 {
-    fail(req, res, 401, "unauthorized", NULL,
-         given[0] == '\0'
-             ? "An API key is needed: send it as X-API-KEY or as Authorization: Bearer. "
-               "On the service's host " HOW_TO_MAKE "."
-             : "The API key is not known, or was revoked.");
+    e2b_or_http_fail(
+        req, res, 401, "unauthorized", NULL,
+        given[0] == '\0'
+            ? "An API key is needed: send it as X-API-KEY or as Authorization: Bearer. "
+              "On the service's host " HOW_TO_MAKE "."
+            : "The API key is not known, or was revoked.");
     http_set_header(res, "WWW-Authenticate", "Bearer");
 }
 
@@ -271,7 +273,7 @@ static bool take_request(const struct http_request *req, struct http_response *r
     if (tenant_take_request(tenant, clock_mono_ns(), &wait_ms, &err) == 0)
         return true;
     (void)snprintf(seconds, sizeof(seconds), "%" PRIu64, (wait_ms + 999) / 1000);
-    fail(req, res, 429, "limit", err.field, err.message);
+    e2b_or_http_fail(req, res, 429, "limit", err.field, err.message);
     http_set_header(res, "Retry-After", seconds);
     return false;
 }
@@ -286,7 +288,7 @@ bool api_admit(void *app, const struct http_route *route, const struct http_requ
 
     if (refresh(api->auth, &err) < 0) {
         log_error("%s", err.message);
-        fail(req, res, 500, "internal", NULL, "The keys cannot be read.");
+        e2b_or_http_fail(req, res, 500, "internal", NULL, "The keys cannot be read.");
         return false;
     }
     caller = identify(api->auth, given);
@@ -298,7 +300,8 @@ bool api_admit(void *app, const struct http_route *route, const struct http_requ
         return false;
     }
     if (route->access == API_ADMIN && !caller->admin) {
-        fail(req, res, 403, "admin_only", NULL, "This needs an API key of the role admin.");
+        e2b_or_http_fail(req, res, 403, "admin_only", NULL,
+                         "This needs an API key of the role admin.");
         return false;
     }
     return take_request(req, res, caller->tenant);
