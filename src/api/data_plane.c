@@ -256,7 +256,16 @@ static bool envd_push(void *arg, const void *data, size_t len)
 
 static ssize_t envd_pull(void *arg, char *data, size_t max)
 {
-    return plane_read(arg, data, max);
+    struct plane *p = arg;
+    ssize_t n = p->bade_farewell ? 0 : plane_read(p, data, max);
+
+    if (n > 0)
+        plane_frames_see(&p->frames, data, (size_t)n);
+    if (n >= 0 || !live_was_stopped(p->live))
+        return n;
+    n = (ssize_t)plane_frames_farewell(&p->frames, data, max);
+    p->bade_farewell = n > 0;
+    return n > 0 ? n : -1;
 }
 
 static void answer_envd(struct plane *p, struct http_response *res, int status)
@@ -265,6 +274,7 @@ static void answer_envd(struct plane *p, struct http_response *res, int status)
                                        "vary",          "content-disposition", "accept-ranges",
                                        "last-modified", "cache-control"};
     const char *length = channel_header(p->stream, "content-length");
+    const char *type = channel_header(p->stream, "content-type");
 
     res->status = (unsigned)status;
     res->foreign = true;
@@ -278,6 +288,7 @@ static void answer_envd(struct plane *p, struct http_response *res, int status)
     res->sized = length != NULL && parse_u64(length, 0, INT64_MAX, &res->size) == 0;
     if (status == 204 || status == 304 || (res->sized && res->size == 0))
         return;
+    p->frames.on = type != NULL && strcmp(type, "application/connect+json") == 0;
     res->stream.pull = envd_pull;
     res->stream.arg = p;
 }

@@ -5,6 +5,7 @@
 #ifndef CSB_API_DATA_PLANE_INTERNAL_H
 #define CSB_API_DATA_PLANE_INTERNAL_H
 
+#include "api/plane_frames.h"
 #include "http/h1.h"
 #include "http/http.h"
 
@@ -58,6 +59,8 @@ struct plane {
     struct live *live; // reference
     struct channel_stream *stream;
     struct http_exchange *exchange;
+    struct plane_frames frames; // of an agent's answer
+    bool bade_farewell;
     // To another port.
     struct h1_answer answer;
     bool upgrade;     // asked for

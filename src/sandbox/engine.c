@@ -291,7 +291,9 @@ void engine_status(struct engine *e, struct engine_status *ret)
     st.runs_total = e->runs_total;
     compile_cache_status(e->compile_cache, &st.compile_cache);
     (void)pthread_mutex_lock(&e->lock);
-    st.ready = e->template != NULL && pool.created > 0 && pool.last_error[0] == '\0';
+    // Where none is to wait, the template is all there is to have.
+    st.ready =
+        e->template != NULL && (pool.created > 0 || pool.target == 0) && pool.last_error[0] == '\0';
     if (e->template != NULL)
         (void)snprintf(st.template_key, sizeof(st.template_key), "%s",
                        e->config.driver->template_key(e->template));

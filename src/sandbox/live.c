@@ -186,7 +186,7 @@ int live_admit(struct live_table *t, struct live_pending *p, struct err *err)
     int r = 0;
 
     (void)pthread_mutex_lock(&t->lock);
-    if (t->stopping)
+    if (t->closed)
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     else if (count_of(t, p->key) >= t->config.per_key_max)
         r = err_field(err, ERR_BUSY, "SANDBOX_MAX_PER_KEY",
@@ -490,11 +490,40 @@ int live_table_new(const struct live_config *config, struct live_table **ret, st
     return 0;
 }
 
+// One that is just being paused or resumed is left to live_table_free().
+static struct live *find_running(const struct live_table *t)
+{
+    for (size_t i = 0; i < LIVE_SLOTS; i++)
+        for (struct live *l = t->slots[i]; l != NULL; l = l->next)
+            if (l->state == LIVE_RUNNING && !l->busy)
+                return l;
+    return NULL;
+}
+
+void live_table_stop(struct live_table *t)
+{
+    struct live *l;
+
+    (void)pthread_mutex_lock(&t->lock);
+    t->closed = true;
+    while ((l = find_running(t)) != NULL) {
+        l->stopped = true; // before its streams fail
+        end_locked(t, l);
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+bool live_was_stopped(const struct live *l)
+{
+    return l->stopped;
+}
+
 void live_table_free(struct live_table *t)
 {
     if (t == NULL)
         return;
     (void)pthread_mutex_lock(&t->lock);
+    t->closed = true;
     t->stopping = true;
     for (size_t i = 0; i < LIVE_SLOTS; i++)
         while (t->slots[i] != NULL) {

@@ -113,6 +113,11 @@ struct live_config {
 // removed and logged, but for paused ones.
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err);
 
+// Ends every sandbox that runs, and begins no more; live_was_stopped() tells who ends by it. Paused
+// ones stay.
+void live_table_stop(struct live_table *t);
+bool live_was_stopped(const struct live *l);
+
 // Ends every sandbox; references may be held on. Before engine_free(). NULL is allowed.
 void live_table_free(struct live_table *t);
 

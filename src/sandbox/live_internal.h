@@ -39,7 +39,8 @@ struct live {
     struct sandbox *machine; // its driver's part is ended by the table's thread; NULL when paused
     struct driver_image *image; // of a paused one, where images cannot be stored; owned
 
-    atomic_int state; // enum live_state; written under the table's lock
+    atomic_int state;    // enum live_state; written under the table's lock
+    atomic_bool stopped; // it ends because the service does
     // Guarded by the table's lock.
     uint64_t end_ms;        // CLOCK_REALTIME
     uint64_t end_ns;        // the same, CLOCK_MONOTONIC
@@ -67,7 +68,8 @@ struct live_table {
     struct live *slots[LIVE_SLOTS];
     struct live_pending *pending;
     struct live *dead; // ended, their machines not yet
-    bool stopping;
+    bool closed;       // no more are begun
+    bool stopping;     // the thread ends
     struct live_status status;
 };
 

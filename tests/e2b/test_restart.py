@@ -7,11 +7,14 @@ import json
 import pathlib
 import signal
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "service"))
-from service import STATE, Service, small_table, wait_until  # noqa: E402
+from service import ISOLATION, STATE, Service, small_table, wait_until  # noqa: E402
 from tap import Tap  # noqa: E402
+
+DRAIN_S = 60
 
 
 def ask(service, method, path, body=None, headers=None):
@@ -65,12 +68,37 @@ def killed(t, service):
     t.check(wait_until(lambda: not any(images.iterdir()), 10), "no image is left", list(images.iterdir()))
 
 
+def stopped(t, service):
+    """A service that is told to stop does not wait for the streams of sandboxes; they are told why they end."""
+    made = ask(service, "POST", "/v2/sandboxes", {"templateID": "base"})[1]
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    body = json.dumps({"process": {"cmd": "/bin/sleep", "args": ["60"]}}).encode()
+    connection.request("POST", "/process.Process/Start", bytes([0, 0, 0, 0, len(body)]) + body,
+                       {**plane(made), "Content-Type": "application/connect+json"})
+    answer = connection.getresponse()
+    first = answer.read(5)
+    start = answer.read(int.from_bytes(first[1:], "big"))
+    t.check(b'"start"' in start, "a command runs", start)
+    begun = time.monotonic()
+    service.process.send_signal(signal.SIGTERM)
+    try:
+        rest = answer.read()
+    except http.client.IncompleteRead as error:
+        rest = error.partial
+    t.check(rest[:1] == b"\x02" and json.loads(rest[5:])["error"]["code"] == "unavailable",
+            "its stream ends with an error that says so", rest)
+    service.process.wait(60)
+    t.check(time.monotonic() - begun < DRAIN_S, "and nobody waited for it", time.monotonic() - begun)
+
+
 def main():
     t = Tap()
-    service = Service(RUNTIMES_DIR=small_table(), POOL_SIZE=0, SANDBOX_READY=2, DRAIN_MS=3000)
+    service = Service(RUNTIMES_DIR=small_table(), POOL_SIZE=0, SANDBOX_READY=2, DRAIN_MS=DRAIN_S * 1000)
     service.start()
     try:
-        t.group(killed, service)
+        if ISOLATION == "microvm":
+            t.group(killed, service)
+        t.group(stopped, service)
     finally:
         service.stop()
     t.finish()

@@ -60,6 +60,12 @@ const char *live_id(const struct live *l)
     return l->id;
 }
 
+bool live_was_stopped(const struct live *l)
+{
+    (void)l;
+    return false;
+}
+
 const char *live_token(const struct live *l)
 {
     return l->token;

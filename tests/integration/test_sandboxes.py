@@ -330,12 +330,19 @@ def restart(t):
             t.check(not any("lost" in line for line in d.log), "a service that stops ends its sandboxes", d.log)
 
 
+def nothing_waits(t):
+    """No pool at all: the service is healthy all the same, and makes what is asked for."""
+    with Daemon(POOL_SIZE=0, SANDBOX_READY=0) as d:
+        t.check(d.get("/health")[0] == 200 and d.get("/ready")[0] == 200, "healthy without a pool")
+        t.check(ask(d, "POST", "/v2/sandboxes", {"templateID": "base"})[0] == 201, "sandboxes are made")
+
+
 def main():
     t = Tap()
     with Daemon() as d:
         for part in (life, refused, pausing, forking, listing, many):
             t.group(part, d)
-    for part in (limits, keys, restart):
+    for part in (limits, keys, restart, nothing_waits):
         t.group(part)
     t.finish()
 
