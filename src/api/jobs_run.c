@@ -14,6 +14,7 @@
 #include "api/jobs_internal.h"
 #include "api/metrics.h"
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "sandbox/engine.h"
@@ -35,6 +36,7 @@ struct attempt {
     struct jobs_worker *worker;
     struct queue_lease *lease;
     const struct runtime *runtime;
+    char run_id[ID_UUID_LEN + 1]; // where an answer has its request's
     bool begun;
     bool may_have_run;
     struct err err;
@@ -99,7 +101,7 @@ static void write_error(struct attempt *a)
 {
     buf_clear(&a->result);
     (void)buf_append_u8(&a->result, JOBS_ERROR);
-    api_write_run_error(&a->result, a->lease->id, &a->err, a->may_have_run);
+    api_write_run_error(&a->result, a->run_id, &a->err, a->may_have_run);
 }
 
 static int write_answer(struct attempt *a, struct execute_text *text,
@@ -107,7 +109,7 @@ static int write_answer(struct attempt *a, struct execute_text *text,
 {
     struct json_out out = {.buf = &a->result};
     struct execute_answer answer = {
-        .request_id = a->lease->id,
+        .request_id = a->run_id,
         .runtime = a->runtime,
         .result = result,
         .text = text,
@@ -230,6 +232,7 @@ static void run_job(struct jobs_worker *w, struct queue_lease *lease)
     struct execute_request x;
     int state = -1;
 
+    id_uuid4(a.run_id);
     if (execute_parse(api->config, engine_runtimes(api->engine), lease->body.data, lease->body.len,
                       &x, &a.err) == 0) {
         a.runtime = x.run.runtime;

@@ -7,6 +7,7 @@
 #include "api/api_internal.h"
 #include "api/execute_parse.h"
 #include "api/execute_result.h"
+#include "api/jobs_parse.h"
 #include "api/sandboxes_parse.h"
 #include "base/fd.h"
 #include "config/config.h"
@@ -28,6 +29,7 @@ static const struct {
     {"Timeout", seconds_timeout_fields},
     {"Refresh", seconds_duration_fields},
     {"Fork", fork_fields},
+    {"JobBatch", jobs_batch_fields},
     {"NewSnapshot", snapshot_fields},
 };
 
@@ -51,6 +53,17 @@ static void put_names(struct json_out *out, const char *key, const char *const *
     json_close(out, ']');
 }
 
+// A job's request has the members of a program's, and its own.
+static void put_job_fields(struct json_out *out)
+{
+    json_open(out, "JobRequest", '[');
+    for (const char *const *n = execute_fields; *n != NULL; n++)
+        json_put_str(out, NULL, *n);
+    for (const char *const *n = jobs_fields; *n != NULL; n++)
+        json_put_str(out, NULL, *n);
+    json_close(out, ']');
+}
+
 static void put_range(struct json_out *out, const char *field, uint64_t min, uint64_t max,
                       uint64_t def)
 {
@@ -65,6 +78,24 @@ static void put_one(struct json_out *out, const char *field, const char *keyword
 {
     json_open(out, field, '{');
     json_put_u64(out, keyword, value);
+    json_close(out, '}');
+}
+
+// Those of a program, which a job has as well.
+static void put_program_limits(struct json_out *out, const char *schema, const struct config *c)
+{
+    char field[64];
+
+    (void)snprintf(field, sizeof(field), "%s.args", schema);
+    put_one(out, field, "maxItems", EXECUTE_ARGS_MAX);
+    (void)snprintf(field, sizeof(field), "%s.env", schema);
+    put_one(out, field, "maxProperties", EXECUTE_ENV_MAX);
+    (void)snprintf(field, sizeof(field), "%s.files", schema);
+    put_one(out, field, "maxProperties", EXECUTE_FILES_MAX);
+    (void)snprintf(field, sizeof(field), "%s.timeout", schema);
+    json_open(out, field, '{');
+    json_put_u64(out, "maximum", c->max_timeout_s);
+    json_put_u64(out, "default", c->default_timeout_s);
     json_close(out, '}');
 }
 
@@ -83,13 +114,13 @@ static void put_limits(struct json_out *out)
         (void)snprintf(field, sizeof(field), "Limits.%s", execute_limit_fields[i]);
         put_range(out, field, c.limits[i].min, c.limits[i].max, c.limits[i].def);
     }
-    put_one(out, "ExecuteRequest.args", "maxItems", EXECUTE_ARGS_MAX);
-    put_one(out, "ExecuteRequest.env", "maxProperties", EXECUTE_ENV_MAX);
-    put_one(out, "ExecuteRequest.files", "maxProperties", EXECUTE_FILES_MAX);
-    json_open(out, "ExecuteRequest.timeout", '{');
-    json_put_u64(out, "maximum", c.max_timeout_s);
-    json_put_u64(out, "default", c.default_timeout_s);
-    json_close(out, '}');
+    put_program_limits(out, "ExecuteRequest", &c);
+    put_program_limits(out, "JobRequest", &c);
+    put_range(out, "JobRequest.priority", 0, QUEUE_PRIORITY_MAX, JOBS_PRIORITY_DEFAULT);
+    put_range(out, "JobRequest.max_attempts", 1, QUEUE_ATTEMPTS_MAX, 1);
+    put_one(out, "JobRequest.idempotency_key", "maxLength", JOBS_KEY_BYTES_MAX);
+    put_one(out, "JobRequest.callback_url", "maxLength", QUEUE_URL_MAX - 1);
+    put_one(out, "JobBatch.jobs", "maxItems", QUEUE_PUT_COUNT_MAX);
     put_range(out, "Create.timeout", 1, c.sandbox_life_max_s, SANDBOXES_TIMEOUT_V2_S);
     put_one(out, "Pairs", "maxProperties", SANDBOXES_PAIRS_MAX);
     put_range(out, "Fork.count", 1, LIVE_FORK_MAX, 1);
@@ -135,6 +166,7 @@ int main(void)
     json_open(&out, "fields", '{');
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++)
         put_names(&out, bodies[i].schema, bodies[i].fields);
+    put_job_fields(&out);
     json_close(&out, '}');
     put_names(&out, "list_arguments", list_arguments);
     put_names(&out, "snapshot_arguments", snapshot_arguments);

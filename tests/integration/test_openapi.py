@@ -227,6 +227,24 @@ def sandboxes(t, book, d):
     answer(t, book, d, "GET", "/sandboxes", None, 401)
 
 
+def jobs(t, book, d):
+    made = answer(t, book, d, "POST", "/jobs", {"language": "python", "code": "out hi\n", "idempotency_key": "k"}, 202)
+    at = "/jobs/" + made["id"]
+    answer(t, book, d, "POST", "/jobs", {"language": "python", "code": "out hi\n", "idempotency_key": "k"}, 200)
+    answer(t, book, d, "POST", "/jobs", {"language": "python", "code": "x\n", "idempotency_key": "k"}, 409)
+    answer(t, book, d, "POST", "/jobs", {"language": "python"}, 400)
+    d.wait(lambda: d.get(at)[2]["state"] == "succeeded", "a job over")
+    answer(t, book, d, "GET", at, want=200)
+    dying = answer(t, book, d, "POST", "/jobs/batch", {"jobs": [{"language": "python", "code": "die\n"}]}, 202)
+    name = dying["jobs"][0]["id"]
+    d.wait(lambda: d.get("/jobs/" + name)[2]["state"] == "may_have_run", "a job that dies over")
+    answer(t, book, d, "GET", "/jobs/" + name, want=200)
+    answer(t, book, d, "GET", "/jobs?limit=1", want=200)
+    answer(t, book, d, "GET", "/jobs?limit=0", want=400)
+    answer(t, book, d, "DELETE", at, want=409)
+    answer(t, book, d, "GET", "/jobs/nothing", want=404)
+
+
 def main():
     source = pathlib.Path(sys.argv[2])
     tables = json.loads(subprocess.run([sys.argv[1]], capture_output=True, check=True).stdout)
@@ -240,7 +258,7 @@ def main():
     tap.group(lambda t: requests(t, book))
     with Daemon() as d:
         tap.group(lambda t: served(t, book, d, source))
-        for test in (programs, sandboxes):
+        for test in (programs, jobs, sandboxes):
             tap.group(lambda t, test=test: test(t, book, d))
     tap.finish()
 
