@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define STORE_VERSION 1
+#define OTHERS_KEPT   3 // a service has two templates, and its former settings had two
 #define NAME_LEN      (TEMPLATE_KEY_LEN + 1)
 #define HEX_SHA256    (2 * SHA256_DIGEST_SIZE + 1)
 
@@ -78,39 +79,60 @@ int template_store_open(int state_dir_fd, int *ret_fd, struct err *err)
     return store_dir_open(&kind, state_dir_fd, ret_fd, err);
 }
 
+struct other {
+    char name[NAME_LEN]; // "" for none
+    struct timespec when;
+};
+
 struct others {
     const char *keep;
     template_wanted_fn wanted;
     void *arg;
-    char newest[NAME_LEN]; // "" when there is none
-    struct timespec when;
+    struct other newest[OTHERS_KEPT]; // newest first
 };
+
+static bool is_newer(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
 
 static void find_newest(int store_fd, const char *name, void *arg)
 {
     struct others *o = arg;
     char path[NAME_LEN + sizeof("/manifest")];
     struct stat st;
+    size_t at = 0;
 
     if (!is_key(name) || strcmp(name, o->keep) == 0)
         return;
     (void)snprintf(path, sizeof(path), "%.64s/manifest", name);
     if (fstatat(store_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
-    if (o->newest[0] != '\0' &&
-        (st.st_mtim.tv_sec < o->when.tv_sec ||
-         (st.st_mtim.tv_sec == o->when.tv_sec && st.st_mtim.tv_nsec <= o->when.tv_nsec)))
+    while (at < OTHERS_KEPT && o->newest[at].name[0] != '\0' &&
+           !is_newer(&st.st_mtim, &o->newest[at].when))
+        at++;
+    if (at == OTHERS_KEPT)
         return;
-    (void)snprintf(o->newest, sizeof(o->newest), "%.64s", name);
-    o->when = st.st_mtim;
+    memmove(&o->newest[at + 1], &o->newest[at], (OTHERS_KEPT - 1 - at) * sizeof(o->newest[0]));
+    (void)snprintf(o->newest[at].name, NAME_LEN, "%.64s", name);
+    o->newest[at].when = st.st_mtim;
+}
+
+static bool is_kept(const struct others *o, const char *name)
+{
+    if (strcmp(name, o->keep) == 0)
+        return true;
+    for (size_t i = 0; i < OTHERS_KEPT; i++)
+        if (strcmp(name, o->newest[i].name) == 0)
+            return true;
+    return o->wanted != NULL && o->wanted(o->arg, name);
 }
 
 static void remove_other(int store_fd, const char *name, void *arg)
 {
     const struct others *o = arg;
 
-    if (is_key(name) && strcmp(name, o->keep) != 0 && strcmp(name, o->newest) != 0 &&
-        (o->wanted == NULL || !o->wanted(o->arg, name)))
+    if (is_key(name) && !is_kept(o, name))
         store_dir_remove(&kind, store_fd, name);
 }
 

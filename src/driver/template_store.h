@@ -56,7 +56,7 @@ void template_store_remove(int store_fd, const char *key);
 // Whether a template is wanted although it is neither of those two.
 typedef bool (*template_wanted_fn)(void *arg, const char *key);
 
-// Removes all but `key`, the one used last before it, and those `wanted` (or NULL). Best effort.
+// Removes all but `key`, the three used last before it, and those `wanted` (or NULL). Best effort.
 void template_store_prune(int store_fd, const char *key, template_wanted_fn wanted, void *arg);
 
 // SHA-256 as 64 hex digits and NUL.
