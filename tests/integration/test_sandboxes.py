@@ -45,6 +45,9 @@ def life(t, d):
             and made["envdVersion"] == "0.6.13", "a sandbox is made", made)
     t.check(re.match(r"^[0-9a-f]{40}$", made["envdAccessToken"]) and made["trafficAccessToken"] is None
             and made["domain"] == f"localhost:{d.port}", "with a token and a domain", made)
+    other = make(d, templateID="code-interpreter-v1")
+    t.check(other["templateID"] == "code-interpreter-v1" and ask(d, "DELETE", f"/sandboxes/{other['sandboxID']}")[0] == 204,
+            "one of the other template", other)
     status, _, info = ask(d, "GET", f"/sandboxes/{name}")
     t.check(status == 200 and info["state"] == "running" and info["metadata"] == {"who": "me"}
             and info["envdAccessToken"] == made["envdAccessToken"]
