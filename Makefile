@@ -4,6 +4,8 @@
 #   make run      install what is missing, build all, serve on http://127.0.0.1:8000
 #   make test     all that, and every test (SUITE=unit: one suite)
 #   make test-full  and what emulated processors take an hour more for
+#   make install  PREFIX=/usr/local DESTDIR=: the programs, not the image (codesandbox-image builds it)
+#   make deb      the same as a Debian package, in build/
 #   make bench    measures (BENCH="--isolation microvm --count 10": options of tests/bench/bench.py)
 
 BUILD ?= build
@@ -24,7 +26,7 @@ ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
 	STATE_DIR=$${STATE_DIR:-$(BUILD)/state}
 
 .PHONY: all deps image download-kernel build-rootfs build-agent build-api run run-dev test \
-	test-full check bench clean
+	test-full check bench install deb clean
 
 all: build-api build-agent image
 
@@ -56,7 +58,8 @@ run-dev: all
 check:
 	@tools/check-layers
 	@tools/check-source
-	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh tests/honest/*.sh
+	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh tests/honest/*.sh \
+		packaging/*.sh packaging/*.in packaging/deb/*.sh packaging/deb/prerm packaging/deb/post*
 	@tools/check-tidy $(RELEASE)
 
 test:
@@ -70,6 +73,15 @@ bench: all
 	@tools/deps.sh test
 	@$(ENVIRONMENT) tests/bench/bench.py --daemon $(DAEMON) --image $(IMAGE) --out $(BUILD)/bench \
 		$(BENCH)
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+install: build-api
+	@packaging/install.sh $(RELEASE) "$(DESTDIR)" "$(PREFIX)"
+
+deb: build-api
+	@packaging/deb/build.sh $(RELEASE) $(BUILD)
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What `make install` lays out: programs that find each other from where they are.
+
+usage: test_install.py BUILD_DIR SOURCE_DIR
+"""
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from tap import Tap  # noqa: E402
+
+BUILD, SOURCE = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
+FILES = """sbin/codesandboxd sbin/codesandbox-image bin/csb libexec/codesandbox/csb-launch
+libexec/codesandbox/csb-agent libexec/codesandbox/wait.so libexec/codesandbox/zygote.so
+libexec/codesandbox/image/build.sh libexec/codesandbox/image/initrd.sh
+share/codesandbox/runtimes/python.runtime share/codesandbox/runtimes/python/sitecustomize.py
+lib/systemd/system/codesandbox.service lib/sysusers.d/codesandbox.conf
+lib/tmpfiles.d/codesandbox.conf share/doc/codesandbox/INSTALL.md""".split()
+
+
+def install(destination, prefix):
+    subprocess.run([SOURCE / "packaging/install.sh", BUILD, destination, prefix], check=True)
+    return pathlib.Path(destination + prefix)
+
+
+def installed(t, directory):
+    root = install(directory, "/opt/csb")
+    missing = [name for name in FILES if not (root / name).is_file()]
+    t.check(not missing, "all files are there", missing)
+    found = subprocess.run([root / "sbin/codesandboxd", "--check-config"], capture_output=True,
+                           text=True, env={}, check=True).stdout
+    t.check(f"runtimes_dir = {root}/share/codesandbox/runtimes\n" in found and
+            "rootfs_path = /var/lib/codesandbox/image/rootfs.erofs\n" in found and
+            "state_dir = /var/lib/codesandbox/state\n" in found, "defaults are of an installed program",
+            found)
+    built = subprocess.run([BUILD / "src/daemon/codesandboxd", "--check-config"],
+                           capture_output=True, text=True, env={}, check=True).stdout
+    t.check("runtimes_dir = runtimes\n" in built, "those of a built one are the source tree's", built)
+    unit = (root / "lib/systemd/system/codesandbox.service").read_text()
+    t.check("ExecStart=/opt/csb/sbin/codesandboxd\n" in unit and "@SBIN@" not in unit,
+            "the unit starts the program of the prefix", unit)
+    t.check(not list(root.rglob("__pycache__")), "no caches are installed")
+
+
+def service(t, directory):
+    """The installed daemon starts its installed launcher."""
+    root = pathlib.Path(directory + "/opt/csb")
+    tree = pathlib.Path(directory) / "tree"
+    tree.mkdir()
+    done = subprocess.run(
+        [root / "sbin/codesandboxd"], capture_output=True, text=True, timeout=60,
+        env={"ISOLATION": "process", "API_PORT": "0", "STATE_DIR": directory + "/state",
+             "ROOTFS_TREE": directory + "/none"})
+    t.check(done.returncode == 1 and "ROOTFS_TREE" in done.stderr and
+            "cannot start" not in done.stderr, "it finds its parts, and says what is missing",
+            done.stderr)
+
+
+def main():
+    t = Tap()
+    with tempfile.TemporaryDirectory(prefix="csb-test-") as directory:
+        for part in (installed, service):
+            t.group(part, directory)
+    t.finish()
+
+
+main()
