@@ -168,6 +168,32 @@ def order(t, d):
     t.check(done[1]["started_at"] <= done[2]["started_at"] <= done[0]["started_at"], "higher priority goes first", done)
 
 
+def command_line(t, d):
+    """csb job."""
+    def csb(*arguments, given=None):
+        done = subprocess.run([CSB, "job", *arguments], env={**os.environ, "CSB_URL": f"http://127.0.0.1:{d.port}"},
+                              input=given, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+    code, name, shown = csb("submit", "-l", "python", "-p", "9", "-a", "2", "-k", "cli", "-", given="out hello\nexit 3\n")
+    name = name.strip()
+    t.check(code == 0 and get(d, name)["priority"] == 9 and get(d, name)["max_attempts"] == 2, "csb job submit", shown)
+    code, out, shown = csb("wait", "-t", "20", name)
+    t.check(code == 3 and out == "hello\n" and "failed" in shown, "csb job wait exits as the program did", (code, out))
+    code, out, _ = csb("get", "--json", name)
+    t.check(code == 0 and json.loads(out) == get(d, name), "csb job get", out)
+    code, out, _ = csb("list", "--state", "failed", "--json")
+    t.check(code == 0 and name in [j["id"] for j in json.loads(out)], "csb job list", out)
+    code, out, _ = csb("submit", "-l", "python", "--wait", "-", given="out now\n")
+    t.check((code, out) == (0, "now\n"), "csb job submit --wait", (code, out))
+    name = csb("submit", "-l", "python", "-", given="sleep 20000\n")[1].strip()
+    t.check(csb("wait", "-t", "0", name)[0] == 124, "a wait that is over")
+    t.check(csb("cancel", name)[0] == 0 and wait_for(d, name, *OVER)["state"] == "cancelled", "csb job cancel")
+    t.check(csb("wait", name)[0] == 125, "which is not the program's doing")
+    t.check([csb(*a)[0] for a in (("get", "jnone"), ("get", "../x"), ("get",), ("list", "x"), ("submit",), ("cancel",),
+                                  ("submit", "-p", "10", "-l", "python", "/dev/null"), ("nothing",))]
+            == [1, 2, 2, 2, 2, 2, 2, 2], "csb job says what is wrong")
+
+
 def limits(t):
     with Daemon(JOB_WORKERS=1, JOB_MAX=3, JOB_MAX_PER_KEY=2) as d:
         keys = [subprocess.run([CSB, "key", "create"], env={**os.environ, "STATE_DIR": d.state + "/state"},
@@ -385,7 +411,7 @@ def encrypted(t):
 def main():
     t = Tap()
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
-        for group in (life, refused, idempotency, cancelling, order):
+        for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
     for group in (limits, restarts, retention, held, full, callbacks, not_called, encrypted):
         t.group(group)
