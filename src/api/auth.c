@@ -9,6 +9,7 @@
 
 #include "api/api.h"
 #include "api/sandboxes_internal.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
@@ -42,9 +43,9 @@ struct api_auth {
     struct api_caller host;        // fixed; where no key is needed
     atomic_uint_fast64_t generation;
     atomic_uint_fast64_t read_ns;
-    pthread_mutex_t reading; // one reads; guards `round`
+    pthread_mutex_t reading; // one reads
+    pthread_rwlock_t lock;   // guards what follows
     uint64_t round;
-    pthread_rwlock_t lock; // guards what follows
     struct auth_key *slots[SLOTS];
     size_t good;
     bool any; // was ever made
@@ -83,9 +84,9 @@ static struct auth_key *add(struct api_auth *a, const struct store_key *key)
     return k;
 }
 
-static int on_key(void *arg, const struct store_key *key)
+// With the lock held for writing.
+static int take_key(struct api_auth *a, const struct store_key *key)
 {
-    struct api_auth *a = arg;
     struct auth_key *k = find(a, key->hash);
 
     if (k == NULL && (k = add(a, key)) == NULL)
@@ -97,6 +98,11 @@ static int on_key(void *arg, const struct store_key *key)
     return 0;
 }
 
+static int on_key(void *arg, const struct store_key *key)
+{
+    return buf_append(arg, key, sizeof(*key)) < 0 ? -1 : 0;
+}
+
 // Those that are not in the store any more are not good either.
 static void drop_missing(struct api_auth *a)
 {
@@ -105,25 +111,39 @@ static void drop_missing(struct api_auth *a)
             k->good = k->good && k->round == a->round;
 }
 
-// With `reading` held.
+// With the lock held for writing.
+static int take_keys(struct api_auth *a, const struct buf *keys)
+{
+    a->round++;
+    a->good = 0;
+    for (size_t at = 0; at < keys->len; at += sizeof(struct store_key)) {
+        struct store_key key;
+
+        memcpy(&key, keys->data + at, sizeof(key));
+        if (take_key(a, &key) < 0)
+            return -1;
+    }
+    drop_missing(a);
+    return 0;
+}
+
+// With `reading` held. Who asks meanwhile is told by what was read before: the store may be slow.
 static int read_keys(struct api_auth *a, struct err *err)
 {
+    _cleanup_buf_ struct buf keys = BUF_INIT;
     uint64_t generation = store_key_generation(a->config.store);
     int r;
 
-    (void)pthread_rwlock_wrlock(&a->lock);
-    a->round++;
-    a->good = 0;
     *err = (struct err)ERR_INIT;
-    r = store_key_each(a->config.store, on_key, a, err);
-    if (r < 0 && err->code == ERR_NONE)
-        (void)out_of_memory(err);
-    if (r == 0)
-        drop_missing(a);
-    (void)pthread_rwlock_unlock(&a->lock);
-    if (r < 0)
-        return -1;
+    r = store_key_each(a->config.store, on_key, &keys, err);
     atomic_store(&a->read_ns, clock_mono_ns());
+    if (r == 0) {
+        (void)pthread_rwlock_wrlock(&a->lock);
+        r = take_keys(a, &keys);
+        (void)pthread_rwlock_unlock(&a->lock);
+    }
+    if (r < 0)
+        return err->code == ERR_NONE ? out_of_memory(err) : -1;
     atomic_store(&a->generation, generation);
     return 0;
 }
@@ -133,8 +153,8 @@ static bool has_changed(const struct api_auth *a)
     return store_key_generation(a->config.store) != atomic_load(&a->generation);
 }
 
-// Now and then they are read anyway, by one request while others go on: for changes that nothing
-// told of.
+// Now and then they are read anyway, by one request while others go on, for changes that nothing
+// told of; that it fails then changes nothing.
 static int refresh(struct api_auth *a, struct err *err)
 {
     int r = 0;
@@ -146,7 +166,8 @@ static int refresh(struct api_auth *a, struct err *err)
         (void)pthread_mutex_unlock(&a->reading);
     } else if (clock_mono_ns() - atomic_load(&a->read_ns) > REREAD_NS &&
                pthread_mutex_trylock(&a->reading) == 0) {
-        r = read_keys(a, err);
+        if (read_keys(a, err) < 0)
+            log_warn("%s", err->message);
         (void)pthread_mutex_unlock(&a->reading);
     }
     return r;
