@@ -154,7 +154,7 @@ static bool split_options(char **argv, struct command *ret)
 int main(int argc, char **argv)
 {
     static struct config config;
-    struct command command;
+    static struct command command; // for the life of the program
     size_t problems;
 
     if (argc < 1)
