@@ -11,7 +11,7 @@ run_packages="gcc libc6-dev meson ninja-build pkg-config
     qemu-system-x86 mmdebstrap erofs-utils kmod cpio zstd util-linux uidmap ca-certificates curl
     python3 dpkg-dev"
 test_packages="libasan8 libubsan1 libtsan2 clang-format-19 shellcheck e2fsprogs procps wrk bubblewrap
-    python3-yaml"
+    python3-yaml mandoc"
 
 case "${1:-run}" in
 run) packages="$run_packages" ;;

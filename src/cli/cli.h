@@ -4,6 +4,8 @@
 #ifndef CSB_CLI_CLI_H
 #define CSB_CLI_CLI_H
 
+#include <stdbool.h>
+
 // Exit codes of csb itself; a run's own exit code is passed on instead.
 #define CLI_EXIT_USAGE   2
 #define CLI_EXIT_TIMEOUT 124 // as timeout(1)
@@ -16,12 +18,35 @@ struct cli_command {
     const char *help;  // one line
     // argv[0] is the command's name. Returns the process's exit code.
     int (*run)(int argc, char **argv);
+    const char *options;            // the long ones, for completion: "--json --user"; or NULL
+    const struct cli_command *subs; // its own commands, ended by an empty entry; or NULL
+    bool ids;                       // its arguments are ids of sandboxes
 };
+
+// What main.c knows, and what `csb sandbox` and `csb template` do; ended by an empty entry.
+extern const struct cli_command cli_commands[];
+extern const struct cli_command sandbox_commands[];
+extern const struct cli_command template_commands[];
+extern const struct cli_command job_commands[];
 
 int cmd_run(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
+int cmd_job(int argc, char **argv);
 int cmd_key(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_template(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
+
+// `csb sandbox ...`, `csb template ...`
+int cmd_sandbox_exec(int argc, char **argv);
+int cmd_sandbox_shell(int argc, char **argv);
+int cmd_sandbox_cp(int argc, char **argv);
+int cmd_sandbox_ls(int argc, char **argv);
+int cmd_sandbox_rm(int argc, char **argv);
+
+// Runs argv[1] of the table; without one, or an unknown one, prints how it is used.
+int cli_run_sub(const char *name, const struct cli_command *subs, int argc, char **argv);
 
 // The service's address: CSB_URL, else http://127.0.0.1:8000. Borrowed.
 const char *cli_url(void);

@@ -30,17 +30,30 @@ static struct curl_slist *make_headers(const struct client_request *req)
 {
     const char *key = getenv("E2B_API_KEY"); // the one that E2B's own tools use
     char accept[128];
+    char type[128];
     char key_line[256];
     struct curl_slist *headers = NULL;
 
     (void)snprintf(accept, sizeof(accept), "Accept: %s",
                    req->accept == NULL ? "application/json" : req->accept);
     headers = curl_slist_append(headers, accept);
-    headers = curl_slist_append(headers, "Content-Type: application/json");
+    (void)snprintf(type, sizeof(type), "Content-Type: %s",
+                   req->type == NULL ? "application/json" : req->type);
+    headers = curl_slist_append(headers, type);
     (void)snprintf(key_line, sizeof(key_line), "X-API-KEY: %s",
                    key != NULL && key[0] != '\0' ? key : "none");
     headers = curl_slist_append(headers, key_line);
+    for (const char *const *h = req->headers; h != NULL && *h != NULL; h++)
+        headers = curl_slist_append(headers, *h);
     return curl_slist_append(headers, "Expect:");
+}
+
+static size_t give_body(char *data, size_t size, size_t count, void *arg)
+{
+    const struct client_request *req = arg;
+    size_t n = req->read(req->read_arg, data, size * count);
+
+    return n == SIZE_MAX ? CURL_READFUNC_ABORT : n;
 }
 
 static int perform(struct exchange *x, const char *url, struct curl_slist *headers,
@@ -55,6 +68,12 @@ static int perform(struct exchange *x, const char *url, struct curl_slist *heade
     (void)curl_easy_setopt(x->curl, CURLOPT_TIMEOUT, x->req->timeout_s);
     (void)curl_easy_setopt(x->curl, CURLOPT_WRITEFUNCTION, take_body);
     (void)curl_easy_setopt(x->curl, CURLOPT_WRITEDATA, x);
+    if (x->req->read != NULL) {
+        (void)curl_easy_setopt(x->curl, CURLOPT_POST, 1L);
+        (void)curl_easy_setopt(x->curl, CURLOPT_READFUNCTION, give_body);
+        (void)curl_easy_setopt(x->curl, CURLOPT_READDATA, x->req);
+        (void)curl_easy_setopt(x->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->req->read_len);
+    }
     if (x->req->body != NULL) {
         (void)curl_easy_setopt(x->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->req->body_len);
         (void)curl_easy_setopt(x->curl, CURLOPT_POSTFIELDS, x->req->body);

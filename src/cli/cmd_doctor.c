@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/out.h"
 #include "config/config.h"
 #include "launch/kvm_probe.h"
 #include "launch/launch.h"
@@ -303,15 +304,32 @@ static const struct check checks[] = {
 
 static const char *const verdict_names[] = {"ok", "weak", "BAD"};
 
+static void show(const char *name, const struct finding *f, json_t *list)
+{
+    static const enum out_color colors[] = {OUT_GREEN, OUT_YELLOW, OUT_RED};
+
+    if (list != NULL) {
+        (void)json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "name", name, "verdict",
+                                                    verdict_names[f->verdict], "text", f->text,
+                                                    "advice", f->advice));
+        return;
+    }
+    out_put(stdout, colors[f->verdict], 5, verdict_names[f->verdict]);
+    printf(" %-9s %s\n", name, f->text);
+    if (f->advice[0] != '\0')
+        printf("%15s -> %s\n", "", f->advice);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
     struct config c;
     struct err err = ERR_INIT;
     int worst = VERDICT_GOOD;
+    bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+    _cleanup_json_ json_t *list = json ? json_array() : NULL;
 
-    (void)argv;
-    if (argc > 1) {
-        (void)fprintf(stderr, "usage: csb doctor\n");
+    if (argc > 1 && !json) {
+        (void)fprintf(stderr, "usage: csb doctor [--json]\n");
         return CLI_EXIT_USAGE;
     }
     config_init(&c);
@@ -330,11 +348,11 @@ int cmd_doctor(int argc, char **argv)
         checks[i].look(&c, &f);
         if (!process && checks[i].needed == NEEDED_PROCESS && f.verdict == VERDICT_BAD)
             f.verdict = VERDICT_WEAK;
-        printf("%-5s %-9s %s\n", verdict_names[f.verdict], checks[i].name, f.text);
-        if (f.advice[0] != '\0')
-            printf("%15s -> %s\n", "", f.advice);
+        show(checks[i].name, &f, list);
         if ((int)f.verdict > worst)
             worst = (int)f.verdict;
     }
+    if (json)
+        out_json(list);
     return worst == VERDICT_BAD ? 1 : 0;
 }

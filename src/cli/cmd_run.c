@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/out.h"
 #include "cli/sse.h"
 #include "json/base64.h"
 
@@ -29,18 +30,13 @@ struct options {
     double timeout; // 0: the service's default
     json_t *env;
     json_t *files;
+    bool json; // the answer as it is, not what the program wrote
 };
 
 struct outcome {
     int exit_code;
     int finished;
 };
-
-static void free_json(json_t **j)
-{
-    json_decref(*j);
-}
-#define _cleanup_json_ __attribute__((cleanup(free_json)))
 
 static int complain(const char *what)
 {
@@ -141,7 +137,8 @@ static void print_usage(void)
         "  -l, --language ID    language; by default that of the file's extension\n"
         "  -t, --timeout SECS   wall-clock limit\n"
         "  -e, --env NAME=VALUE set a variable; may be repeated\n"
-        "  -f, --file PATH      send a further file, under the same relative path\n\n"
+        "  -f, --file PATH      send a further file, under the same relative path\n"
+        "      --json           print the service's answer, when the program has ended\n\n"
         "FILE may be - for standard input. Otherwise standard input goes to the program, unless\n"
         "it is a terminal. The exit code is the program's; 128+N when signal N killed it, 124\n"
         "when it ran out of time, 125 when the service failed.\n");
@@ -150,9 +147,13 @@ static void print_usage(void)
 static int parse_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"language", required_argument, NULL, 'l'}, {"timeout", required_argument, NULL, 't'},
-        {"env", required_argument, NULL, 'e'},      {"file", required_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"language", required_argument, NULL, 'l'},
+        {"timeout", required_argument, NULL, 't'},
+        {"env", required_argument, NULL, 'e'},
+        {"file", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {"json", no_argument, NULL, 'j'},
+        {NULL, 0, NULL, 0},
     };
     int c;
     int r = 0;
@@ -173,6 +174,9 @@ static int parse_options(int argc, char **argv, struct options *o)
             break;
         case 'f':
             r = add_file(o, optarg);
+            break;
+        case 'j':
+            o->json = true;
             break;
         case 'h':
             print_usage();
@@ -336,6 +340,29 @@ static int execute(const char *body)
     return CLI_EXIT_SERVICE;
 }
 
+// Without a stream: the answer is printed as it came.
+static int execute_json(const char *body)
+{
+    _cleanup_buf_ struct buf answer = BUF_INIT;
+    _cleanup_json_ json_t *o = NULL;
+    struct err err = ERR_INIT;
+    json_error_t jerr;
+    long status = 0;
+
+    if (client_call(
+            &(struct client_request){
+                .method = "POST", .path = "/execute", .body = body, .body_len = strlen(body)},
+            &status, &answer, &err) < 0) {
+        (void)fprintf(stderr, "csb run: %s\n", err.message);
+        return CLI_EXIT_SERVICE;
+    }
+    if (status / 100 != 2)
+        return explain_refusal(status, &answer);
+    o = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
+    out_json(o);
+    return exit_code_of(o);
+}
+
 static int run_file(const struct options *o)
 {
     _cleanup_buf_ struct buf code = BUF_CAPPED(FILE_BYTES_MAX);
@@ -356,7 +383,7 @@ static int run_file(const struct options *o)
     body = req == NULL ? NULL : json_dumps(req, JSON_COMPACT);
     if (body == NULL)
         return complain("the program and its arguments must be UTF-8 text");
-    r = execute(body);
+    r = o->json ? execute_json(body) : execute(body);
     free(body);
     return r;
 }

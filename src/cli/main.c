@@ -19,26 +19,53 @@ static int cmd_version(int argc, char **argv)
 
 static int cmd_help(int argc, char **argv);
 
-static const struct cli_command commands[] = {
-    {"run", "[options] FILE [ARGUMENT...]", "run a program in a fresh sandbox", cmd_run},
-    {"sandbox", "create|list|kill", "long-lived sandboxes", cmd_sandbox},
+const struct cli_command cli_commands[] = {
+    {"run", "[options] FILE [ARGUMENT...]", "run a program in a fresh sandbox", cmd_run,
+     "--language --timeout --env --file --json"},
+    {"sandbox", "COMMAND", "long-lived sandboxes: create, exec, shell, cp and more", cmd_sandbox,
+     .subs = sandbox_commands},
+    {"template", "ls", "what long-lived sandboxes can begin as", cmd_template,
+     .subs = template_commands},
+    {"top", "[-d SECONDS] [-n TIMES] [--json]", "what the service does now", cmd_top,
+     "--delay --times --json"},
+    {"job", "COMMAND", "queued programs: submit, get, list, cancel, wait", cmd_job,
+     .subs = job_commands},
     {"key", "create|list|revoke", "API keys of the service on this host", cmd_key},
-    {"doctor", "", "say what this host offers, and what to do about what is missing", cmd_doctor},
+    {"doctor", "", "say what this host offers, and what to do about what is missing", cmd_doctor,
+     "--json"},
     {"version", "", "print the version", cmd_version},
     {"help", "", "print this", cmd_help},
+    {"completion", "bash", NULL, cmd_completion}, // for the packages, so not in the help
+    {0},
 };
-
-#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 static int cmd_help(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
     printf("usage: csb COMMAND\n\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %-30s %s\n", commands[i].name, commands[i].usage, commands[i].help);
+    for (const struct cli_command *c = cli_commands; c->name != NULL; c++)
+        if (c->help != NULL)
+            printf("  %-8s %-33s %s\n", c->name, c->usage, c->help);
     printf("\nThe service is looked for at CSB_URL, by default %s.\n", cli_url());
     return 0;
+}
+
+int cli_run_sub(const char *name, const struct cli_command *subs, int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    bool help = strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0;
+    FILE *out = help ? stdout : stderr;
+
+    for (const struct cli_command *c = subs; c->name != NULL; c++)
+        if (strcmp(c->name, what) == 0)
+            return c->run(argc - 1, argv + 1);
+    if (!help && what[0] != '\0')
+        (void)fprintf(stderr, "csb %s: no command '%s'\n", name, what);
+    (void)fprintf(out, "usage: csb %s COMMAND\n\n", name);
+    for (const struct cli_command *c = subs; c->name != NULL; c++)
+        (void)fprintf(out, "  %-8s %s\n  %-8s   %s\n", c->name, c->usage, "", c->help);
+    return help ? 0 : CLI_EXIT_USAGE;
 }
 
 const char *cli_url(void)
@@ -58,9 +85,9 @@ int main(int argc, char **argv)
         name = "help";
     if (strcmp(name, "--version") == 0)
         name = "version";
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);
+    for (const struct cli_command *c = cli_commands; c->name != NULL; c++)
+        if (strcmp(c->name, name) == 0)
+            return c->run(argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);
     (void)fprintf(stderr, "csb: no command '%s'; try 'csb help'\n", name);
     return CLI_EXIT_USAGE;
 }
