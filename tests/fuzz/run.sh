@@ -52,6 +52,14 @@ sandboxes)
         src/json/utf8.c src/base/parse.c"
     libs="-ljansson -lm"
     ;;
+jobs)
+    sources="src/api/jobs_parse.c src/api/execute_parse.c src/webhook/webhook.c
+        src/webhook/address.c src/config/config.c src/config/config_load.c
+        src/config/config_table.c src/base/ini.c src/base/parse.c
+        src/sandbox/runtime.c src/sandbox/path.c src/json/base64.c src/json/read.c
+        src/json/utf8.c"
+    libs="-ljansson -lnettle -lcurl -lm"
+    ;;
 multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;
 esac
