@@ -96,6 +96,7 @@ class Row:
     title: str
     programs: typing.Sequence[Program] = ()
     action: typing.Callable = None      # action(rig): raises Wrong
+    session: typing.Callable = None     # the same against a long-lived sandbox (rows_sessions.py)
     later: str = ""                     # what the part that cannot be tested yet needs
     neighbour: typing.Callable = None   # says whether an answer of the neighbour is allowed
 

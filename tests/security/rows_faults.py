@@ -87,5 +87,4 @@ def told(status, answer):
 
 
 def rows(_):
-    return [Row(90, "parts of the service killed in the middle of a run", action=faults, neighbour=told,
-                later="sessions and snapshots (killed while they are made)")]
+    return [Row(90, "parts of the service killed in the middle of a run", action=faults, neighbour=told)]

@@ -164,7 +164,7 @@ def rows(_):
         Row(68, "connection flood",
             [py(FLOOD, every(ended("timeout", "timeout"), never_says("SENT")), timeout=1)],
             later=f"{policy} (caps on packets and connections)"),
-        Row(70, "a server in a sandbox", action=exposed_port, later="exposed ports"),
+        Row(70, "a server in a sandbox", action=exposed_port),
         Row(91, "placeholder secrets at egress",
             [py(PLACEHOLDER, every(OK, says("URLError\n")), timeout=20)],
             later=f"{policy} with secrets put in at egress"),

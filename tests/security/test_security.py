@@ -29,6 +29,7 @@ import rows_leaks  # noqa: E402
 import rows_network  # noqa: E402
 import rows_processes  # noqa: E402
 import rows_resources  # noqa: E402
+import rows_sessions  # noqa: E402
 from rig import Rig  # noqa: E402
 from tap import Tap  # noqa: E402
 
@@ -42,6 +43,8 @@ def all_rows(isolation):
     numbers = [row.number for row in rows]
     if len(set(numbers)) != len(numbers):
         raise ValueError("a row is there twice")
+    for row in rows:
+        row.session = rows_sessions.PARTS.get(row.number)
     return rows
 
 

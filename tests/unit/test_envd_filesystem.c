@@ -147,7 +147,7 @@ static void test_remove(void)
         make_file(name, "");
     }
     dir = open(at("tree"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 1000; i++) {
         mkdirat(dir, "d", 0755);
         int sub = openat(dir, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         close(dir);

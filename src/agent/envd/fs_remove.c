@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define DEPTH_MAX  32
-#define PASSES_MAX 16 // over the top, while others add to the tree
+#define PASSES_MAX 16 // over the top without anything moved there, while others add to the tree
 
 struct removal {
     struct call *call;
@@ -67,8 +67,10 @@ static int move_up(struct removal *r, int from, const char *name)
 
     for (;;) {
         (void)snprintf(to, sizeof(to), ".removing-%u", r->moved++);
-        if (renameat2(from, name, dirfd(r->dirs[0]), to, RENAME_NOREPLACE) == 0)
+        if (renameat2(from, name, dirfd(r->dirs[0]), to, RENAME_NOREPLACE) == 0) {
+            r->passes = 0;
             return 0;
+        }
         if (errno != EEXIST)
             return fail(r, errno, name);
     }

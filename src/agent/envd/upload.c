@@ -117,7 +117,17 @@ static void put_entry(struct upload *u, const char *path)
     json_close(&u->out, '}');
 }
 
-// Opens the file anew and makes it the user's. Not blocking: the name may be a pipe's.
+// Not blocking: the name may be a pipe's. With O_CREAT the kernel refuses root what another user has
+// in a directory like /tmp (fs.protected_regular), so that is for what is not there.
+static int open_to_write(const char *path)
+{
+    const int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    int fd = open(path, flags);
+
+    return fd < 0 && errno == ENOENT ? open(path, flags | O_CREAT, 0644) : fd;
+}
+
+// Opens the file anew and makes it the user's.
 static int open_file(struct upload *u, const char *path)
 {
     struct stat st;
@@ -125,7 +135,7 @@ static int open_file(struct upload *u, const char *path)
 
     if (rc < 0)
         return fail_sys(u, rc, path);
-    u->fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
+    u->fd = open_to_write(path);
     if (u->fd < 0 || fstat(u->fd, &st) < 0)
         return fail_sys(u, errno, path);
     if (!S_ISREG(st.st_mode)) {
