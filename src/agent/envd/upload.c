@@ -117,8 +117,8 @@ static void put_entry(struct upload *u, const char *path)
     json_close(&u->out, '}');
 }
 
-// Not blocking: the name may be a pipe's. With O_CREAT the kernel refuses root what another user has
-// in a directory like /tmp (fs.protected_regular), so that is for what is not there.
+// Not blocking: the name may be a pipe's. With O_CREAT the kernel refuses root what another user
+// has in a directory like /tmp (fs.protected_regular), so that is for what is not there.
 static int open_to_write(const char *path)
 {
     const int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
