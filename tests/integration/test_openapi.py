@@ -224,7 +224,7 @@ def sandboxes(t, book, d):
     ask("POST", at + "/pause", {})
     ask("DELETE", "/templates/base", want=403)
     ask("DELETE", at, want=204)
-    answer(t, book, d, "GET", "/sandboxes", None, 401)
+    answer(t, book, d, "GET", "/sandboxes/nothing", None, 404)
 
 
 def jobs(t, book, d):
