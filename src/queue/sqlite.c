@@ -21,8 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_FILE    "jobs.db"
-#define QUEUE_VERSION 1
+#define QUEUE_FILE       "jobs.db"
+#define QUEUE_VERSION    1
+#define HOOK_WAIT_MAX_MS 4000000 // an hour, and some
 
 static const char schema[] =
     "CREATE TABLE jobs("
@@ -230,6 +231,16 @@ static int settle(struct sq *q, const char *text, enum queue_state state, int *r
     return sql_end(&st, ret_changed, err);
 }
 
+// No hook waits longer than its longest wait, whatever the clock was.
+static int soon(struct sq *q, struct err *err)
+{
+    struct sql_statement st =
+        sql_begin(q->writer, "UPDATE hooks SET next_ms = ?1 WHERE state = 1 AND next_ms > ?1");
+
+    sql_bind_u64(&st, sq_now_ms() + HOOK_WAIT_MAX_MS);
+    return sql_end(&st, NULL, err);
+}
+
 // What the last process left begun and not over. Waits that a clock may have made endless end.
 static int recover(struct sq *q, void *arg, struct err *err)
 {
@@ -247,7 +258,9 @@ static int recover(struct sq *q, void *arg, struct err *err)
                QUEUE_MAY_HAVE_RUN, &found, err) < 0 ||
         sql_run(q->writer, "UPDATE jobs SET state = 0 WHERE state = 1", err) < 0 ||
         sql_run(q->writer,
-                "UPDATE jobs SET not_before_ms = 0 WHERE state = 0 AND not_before_ms > 0", err) < 0)
+                "UPDATE jobs SET not_before_ms = 0 WHERE state = 0 AND not_before_ms > 0",
+                err) < 0 ||
+        soon(q, err) < 0)
         return -1;
     q->found_may_have_run = (uint64_t)found;
     st = sql_begin(q->writer, "SELECT count(*) FROM jobs WHERE state = 0");

@@ -235,6 +235,23 @@ def restarts(t):
         t.check(notes == ["cut", "again", "again"], "each ran as often as was said", notes)
 
 
+def damaged(t):
+    with tempfile.TemporaryDirectory(prefix="csb-jobs-") as state:
+        with Daemon(state=state) as d:
+            wait_for(d, put(d), *OVER)
+        database = pathlib.Path(state, "state/store/jobs.db")
+        kept = database.read_bytes()
+        database.write_bytes(b"x" * len(kept))
+        try:
+            with Daemon(state=state):
+                t.check(False, "a damaged queue is not used")
+        except RuntimeError as error:
+            t.check("queue of jobs" in str(error), "a damaged queue: the service does not start and says so", error)
+        database.write_bytes(kept)
+        with Daemon(state=state) as d:
+            t.check(len(ask(d, "GET", "/jobs")[2]["jobs"]) == 1, "with a backup in its place it does")
+
+
 def retention(t):
     with Daemon(JOB_RETENTION=1) as d:
         name = put(d)
@@ -413,7 +430,7 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, restarts, retention, held, full, callbacks, not_called, encrypted):
+    for group in (limits, restarts, damaged, retention, held, full, callbacks, not_called, encrypted):
         t.group(group)
     t.finish()
 
