@@ -150,12 +150,13 @@ def unknown_sandboxes(rig):
 
 
 def other_sites(rig):
-    """Pages of other sites and names that were made to resolve to loopback."""
+    """Pages of other sites and names that were made to resolve to loopback. Keys: test_tenants.py."""
     evil = [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8080"},
             {"Origin": "http://localhost.evil.example"}, {"Host": "127.0.0.1.evil.example"},
             {"Host": "localhost@evil.example"}, {"Host": "evil.example", "Origin": "http://evil.example"},
             {"Origin": f"http://evil.example:{rig.service.port}"}, {"Host": ""},
-            {"Host": "localhost evil.example"}, {"Origin": "file://"}]
+            {"Host": "localhost evil.example"}, {"Origin": "file://"},
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, {"Sec-Fetch-Site": "same-site"}]
     for headers in evil:
         rig.refused(403, headers=headers)
         rig.refused(403, headers={**headers, "Content-Type": "text/plain"})
@@ -249,7 +250,6 @@ def slow(status, answer):
 
 
 def rows(_):
-    tenants = "tenants"
     return [
         Row(78, "code that is not text", action=odd_code),
         Row(79, "huge requests", action=huge, neighbour=slow),
@@ -257,7 +257,7 @@ def rows(_):
         Row(83, "types, unknown fields, duplicates, depth", action=confusion),
         Row(84, "names with paths and shell characters", action=strange_names),
         Row(86, "ids of others", action=unknown_paths),
-        Row(87, "other sites, other hosts", action=other_sites, later="keys (required by default)"),
+        Row(87, "other sites, other hosts", action=other_sites),
         Row(88, "many at once", action=parallel, neighbour=busy),
-        Row(89, "a crowd", action=crowd, neighbour=slow, later=f"{tenants} (quotas: others keep their latency)"),
+        Row(89, "a crowd", action=crowd, neighbour=slow),
     ]
