@@ -335,4 +335,17 @@ await group('several', async () => {
   same(await Promise.all(made.map((s) => s.kill())), [true, true, true, true], 'all are ended')
 })
 
+// An emulated machine takes half a second of processor to begin.
+await group('crowd', async () => {
+  const count = process.env.CSB_TEST_ISOLATION === 'process' ? 50 : 8
+  const start = Date.now()
+  const made = await Promise.all(Array.from({ length: count }, (_, i) =>
+    Sandbox.create({ envs: { N: String(i) }, timeoutMs: 600_000, requestTimeoutMs: 120_000 })))
+  console.log(`# ${count} sandboxes after ${Date.now() - start} ms`)
+  const said = await Promise.all(made.map((s) => s.commands.run('echo $N > n; sleep 0.2; cat n', { timeoutMs: 300_000, requestTimeoutMs: 300_000 })))
+  same(said.map((r) => r.stdout), made.map((_, i) => `${i}\n`), `${count} sandboxes at once, each its own`)
+  same((await all(Sandbox.list({ limit: 20 }))).length, count, 'all are listed')
+  same(await Promise.all(made.map((s) => s.kill())), made.map(() => true), 'all are ended')
+})
+
 finish()
