@@ -18,6 +18,7 @@
 #include "json/read.h"
 #include "json/write.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,12 +48,18 @@ static void fail_queue(const struct http_request *req, struct http_response *res
     }
 }
 
-static struct jobs_parse parse_for(const struct api *api, const char *owner)
+static struct jobs_parse parse_for(const struct api *api, const struct http_request *req,
+                                   const char *owner)
 {
-    return (struct jobs_parse){.config = api->config,
-                               .runtimes = engine_runtimes(api->engine),
-                               .rules = &api->jobs->rules,
-                               .owner = owner};
+    struct jobs_parse p = {.config = api->config,
+                           .runtimes = engine_runtimes(api->engine),
+                           .rules = &api->jobs->rules,
+                           .owner = owner};
+
+    static_assert(sizeof(p.trace) == TRACE_PARENT_LEN + 1, "room for a traceparent");
+    if (req->trace.trace_id[0] != '\0')
+        trace_write(&req->trace, p.trace);
+    return p;
 }
 
 // The answer is the job as it is now.
@@ -96,7 +103,7 @@ void api_jobs_create(void *app, const struct http_request *req, struct http_resp
     char location[64];
     int rc;
 
-    p = parse_for(api, owner);
+    p = parse_for(api, req, owner);
     if (json_read("body", req->body, req->body_len, &tree, &err) < 0) {
         api_fail(req, res, &err);
         return;
@@ -204,7 +211,7 @@ void api_jobs_create_batch(void *app, const struct http_request *req, struct htt
     struct jobs_parse p;
     struct json_in top;
 
-    p = parse_for(api, owner);
+    p = parse_for(api, req, owner);
     if (b == NULL) {
         http_fail(req, res, 500, "internal", NULL, "out of memory");
         return;

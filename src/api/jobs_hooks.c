@@ -46,6 +46,7 @@ static int send_it(struct jobs *j, const struct queue_hook *hook, struct err *er
     return webhook_send(&(struct webhook){.url = hook->url,
                                           .id = hook->id,
                                           .attempt = hook->attempt,
+                                          .trace = hook->trace,
                                           .body = body.data,
                                           .body_len = body.len,
                                           .secret = config->webhook_secret,

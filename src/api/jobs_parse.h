@@ -26,7 +26,8 @@ struct jobs_parse {
     const struct config *config;
     const struct runtime_table *runtimes;
     const struct address_rules *rules;
-    const char *owner; // borrowed by the jobs
+    const char *owner;           // borrowed by the jobs
+    char trace[QUEUE_TRACE_MAX]; // "" for none; borrowed by the jobs
 };
 
 struct jobs_request {

@@ -73,6 +73,8 @@ struct queue_config {
     uint64_t store_max_bytes; // on disk, results among them
 };
 
+#define QUEUE_TRACE_MAX 56
+
 // A job to be put; all is borrowed for the call.
 struct queue_job {
     const char *owner;
@@ -84,6 +86,7 @@ struct queue_job {
     const void *body;
     size_t body_len;
     const char *hook_url; // told when the job is over; or NULL
+    const char *trace;    // W3C traceparent of who put it, for the hook; or NULL
 };
 
 enum queue_put_kind {
@@ -157,7 +160,8 @@ struct queue_hook {
     char id[QUEUE_ID_MAX];
     char owner[QUEUE_OWNER_MAX];
     char url[QUEUE_URL_MAX];
-    uint32_t attempt; // this one, from 1
+    char trace[QUEUE_TRACE_MAX]; // "" for none
+    uint32_t attempt;            // this one, from 1
 };
 
 struct queue_ops {

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #define QUEUE_FILE       "jobs.db"
-#define QUEUE_VERSION    1
+#define QUEUE_VERSION    2
 #define HOOK_WAIT_MAX_MS 4000000 // an hour, and some
 
 static const char schema[] =
@@ -52,6 +52,9 @@ static const char schema[] =
 static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
                   QUEUE_HOOK_PENDING == 1,
               "the numbers of the schema");
+
+// What came with version 2.
+static const char of_version_2[] = "ALTER TABLE jobs ADD COLUMN trace TEXT;";
 
 static const char *const names[QUEUE_STATE_COUNT] = {
     [QUEUE_QUEUED] = "queued",       [QUEUE_RUNNING] = "running",
@@ -214,8 +217,10 @@ static int make_schema(struct sq *q, struct err *err)
                        "the queue of jobs is of version %" PRIu64 ", this program knows %d",
                        version, QUEUE_VERSION);
     (void)snprintf(set_version, sizeof(set_version), "PRAGMA user_version = %d", QUEUE_VERSION);
-    if (version == 0 &&
-        (sql_run(q->writer, schema, err) < 0 || sql_run(q->writer, set_version, err) < 0))
+    if (version == 0 && sql_run(q->writer, schema, err) < 0)
+        return -1;
+    if (version < QUEUE_VERSION &&
+        (sql_run(q->writer, of_version_2, err) < 0 || sql_run(q->writer, set_version, err) < 0))
         return -1;
     return sql_run(q->writer, "COMMIT", err);
 }

@@ -33,7 +33,7 @@ static int apply_take(struct sq *q, void *arg, struct err *err)
     struct take *take = arg;
     struct queue_hook *ret = take->ret;
     struct sql_statement st = sql_begin(
-        q->writer, "SELECT h.number, j.id, j.owner, j.hook_url, h.attempts FROM hooks h"
+        q->writer, "SELECT h.number, j.id, j.owner, j.hook_url, h.attempts, j.trace FROM hooks h"
                    " JOIN jobs j ON j.number = h.number WHERE h.state = 1 AND h.next_ms <= ?"
                    " ORDER BY h.next_ms LIMIT 1");
 
@@ -45,6 +45,7 @@ static int apply_take(struct sq *q, void *arg, struct err *err)
         (void)snprintf(ret->owner, sizeof(ret->owner), "%s", sql_text(&st, 2));
         (void)snprintf(ret->url, sizeof(ret->url), "%s", sql_text(&st, 3));
         ret->attempt = (uint32_t)sql_u64(&st, 4) + 1;
+        (void)snprintf(ret->trace, sizeof(ret->trace), "%s", sql_text(&st, 5));
     }
     if (sql_end(&st, NULL, err) < 0 || !take->found)
         return take->found ? -1 : 0;

@@ -50,10 +50,10 @@ static int insert(struct sq *q, const struct queue_job *job, struct queue_put *r
 
     ret->id[0] = 'j';
     id_hex(ret->id + 1, ID_BYTES);
-    st = sql_begin(
-        q->writer,
-        "INSERT INTO jobs(id, owner, label, idempotency_key, digest, priority,"
-        " max_attempts, created_ms, hook_url, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    st =
+        sql_begin(q->writer, "INSERT INTO jobs(id, owner, label, idempotency_key, digest, priority,"
+                             " max_attempts, created_ms, hook_url, trace, body) VALUES(?, ?, ?, ?, "
+                             "?, ?, ?, ?, ?, ?, ?)");
     sql_bind_text(&st, ret->id);
     sql_bind_text(&st, job->owner);
     sql_bind_text(&st, job->label);
@@ -63,6 +63,7 @@ static int insert(struct sq *q, const struct queue_job *job, struct queue_put *r
     sql_bind_u64(&st, job->max_attempts);
     sql_bind_u64(&st, sq_now_ms());
     sql_bind_text(&st, job->hook_url);
+    sql_bind_text(&st, job->trace);
     sql_bind_blob(&st, job->body, job->body_len);
     return sql_end(&st, NULL, err);
 }

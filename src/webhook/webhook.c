@@ -237,6 +237,10 @@ static void add_headers(struct exchange *x)
     add_header(x, line);
     (void)snprintf(line, sizeof(line), "X-Codesandbox-Signature: sha256=%s", signature);
     add_header(x, line);
+    if (w->trace == NULL || w->trace[0] == '\0')
+        return;
+    (void)snprintf(line, sizeof(line), "traceparent: %s", w->trace);
+    add_header(x, line);
 }
 
 static void set_options(struct exchange *x)

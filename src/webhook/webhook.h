@@ -24,7 +24,8 @@ struct webhook {
     const char *url;
     const char *id; // of what it is about; letters and digits
     uint32_t attempt;
-    const void *body; // JSON
+    const char *trace; // a traceparent to send along, or ""
+    const void *body;  // JSON
     size_t body_len;
     const char *secret;
     const char *ca_file; // or ""

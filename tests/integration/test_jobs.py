@@ -24,6 +24,7 @@ from tap import Tap  # noqa: E402
 CSB = BUILD / "src/cli/csb"
 OVER = ("succeeded", "failed", "cancelled", "may_have_run")
 SECRET = "a secret of some length"
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def ask(d, method, path, body=None, key=None):
@@ -353,7 +354,8 @@ def callbacks(t):
     receiver = Receiver([500, 302])
     try:
         with Daemon(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1", WEBHOOK_BACKOFF_MS=50, WEBHOOK_TRIES=3) as d:
-            name = put(d, "out hi", callback_url=f"http://127.0.0.1:{receiver.port}/hook?x=1")
+            name = d.request("POST", "/jobs", json.dumps(job(
+                callback_url=f"http://127.0.0.1:{receiver.port}/hook?x=1")), {"traceparent": PARENT})[2]["id"]
             told = callback_over(d, name)
             t.check(told["state"] == "delivered" and told["attempts"] == 3 and told["last_error"] is None,
                     "a callback is tried again until it is taken", told)
@@ -368,6 +370,8 @@ def callbacks(t):
             t.check(shown["id"] == name == headers["X-Codesandbox-Job"] and shown["state"] == "succeeded"
                     and shown["result"]["stdout"] == "hi\n" and headers["X-Codesandbox-Attempt"] == "3",
                     "it is the job", shown)
+            t.check(headers["traceparent"].startswith(PARENT[:36]) and headers["traceparent"] != PARENT,
+                    "of the trace that put it", headers)
             receiver.answers = [500] * 3
             told = callback_over(d, put(d, callback_url=f"http://127.0.0.1:{receiver.port}/bad"))
             t.check(told["state"] == "failed" and told["attempts"] == 3 and "500" in told["last_error"],
@@ -376,6 +380,28 @@ def callbacks(t):
             t.check(told["state"] == "failed" and told["attempts"] == 3, "nor where nobody is", told)
             answer = ask(d, "POST", "/jobs", job(callback_url="http://127.0.0.2/"))
             t.check(is_error(answer, 400, "invalid", "callback_url"), "only what is allowed is", answer)
+    finally:
+        receiver.close()
+
+
+def callbacks_outlive(t):
+    receiver = Receiver([500])
+    try:
+        with tempfile.TemporaryDirectory(prefix="csb-jobs-") as state:
+            settings = {"state": state, "WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW": "127.0.0.1", "WEBHOOK_BACKOFF_MS": 1500}
+            url = f"http://127.0.0.1:{receiver.port}/"
+            with Daemon(**settings) as d:
+                name = put(d, callback_url=url)
+                d.wait(lambda: get(d, name)["callback"]["attempts"] == 1 and get(d, name)["callback"]["last_error"], "tried")
+                cut = put(d, "sleep 20000", callback_url=url)
+                wait_for(d, cut, "running")
+                d.stop(signal.SIGKILL)
+            with Daemon(**settings) as d:
+                told = [callback_over(d, n) for n in (name, cut)]
+                t.check([c["state"] for c in told] == ["delivered"] * 2 and told[0]["attempts"] == 2,
+                        "callbacks outlive the service", told)
+                states = {json.loads(body)["id"]: json.loads(body)["state"] for _, _, body in receiver.requests}
+                t.check(states == {name: "succeeded", cut: "may_have_run"}, "and tell what may have run", states)
     finally:
         receiver.close()
 
@@ -430,7 +456,7 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, restarts, damaged, retention, held, full, callbacks, not_called, encrypted):
+    for group in (limits, restarts, damaged, retention, held, full, callbacks, callbacks_outlive, not_called, encrypted):
         t.group(group)
     t.finish()
 

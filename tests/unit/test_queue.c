@@ -456,18 +456,35 @@ static void test_busy(void)
     q->ops->close(q);
 }
 
+// To the closed queue's file.
+static void change_file(const char *sql)
+{
+    char path[64];
+    sqlite3 *other = NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
+    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(other, sql, NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(other);
+}
+
 static void test_version(void)
 {
     struct queue *q = open_fresh();
     struct queue_config config = limits();
-    char path[64];
-    sqlite3 *other = NULL;
+    struct queue_lease lease;
+    char id[QUEUE_ID_MAX];
 
+    (void)put_one(q, "me", "old", id);
     q->ops->close(q);
-    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
-    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(other, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
-    (void)sqlite3_close(other);
+    change_file("ALTER TABLE jobs DROP COLUMN trace; PRAGMA user_version = 1");
+    CHECK_INT(queue_sqlite.open(&config, &q, &err), 0);
+    CHECK_INT(put_one(q, "me", "new", id), QUEUE_PUT_NEW);
+    CHECK_STR(take(q, &lease), "old");
+    CHECK_INT(q->ops->begin(q, &lease, &err), 0);
+    CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, "r"), 0);
+    q->ops->close(q);
+    change_file("PRAGMA user_version = 99");
     CHECK(queue_sqlite.open(&config, &q, &err) < 0 && err.code == ERR_UNSUPPORTED);
 }
 
