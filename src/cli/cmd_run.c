@@ -92,6 +92,12 @@ static int find_language(const char *file, char *ret, size_t size)
         return CLI_EXIT_SERVICE;
     }
     o = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
+    if (status != 200) {
+        const char *why = json_string_value(json_object_get(o, "message"));
+
+        (void)fprintf(stderr, "csb run: %s\n", why != NULL ? why : "the service answers strangely");
+        return CLI_EXIT_SERVICE;
+    }
     json_array_foreach(json_object_get(o, "runtimes"), i, rt)
     {
         const char *ext = json_string_value(json_object_get(rt, "extension"));
