@@ -40,9 +40,10 @@ static struct curl_slist *make_headers(const struct client_request *req)
     (void)snprintf(type, sizeof(type), "Content-Type: %s",
                    req->type == NULL ? "application/json" : req->type);
     headers = curl_slist_append(headers, type);
-    (void)snprintf(key_line, sizeof(key_line), "X-API-KEY: %s",
-                   key != NULL && key[0] != '\0' ? key : "none");
-    headers = curl_slist_append(headers, key_line);
+    if (key != NULL && key[0] != '\0') {
+        (void)snprintf(key_line, sizeof(key_line), "X-API-KEY: %s", key);
+        headers = curl_slist_append(headers, key_line);
+    }
     for (const char *const *h = req->headers; h != NULL && *h != NULL; h++)
         headers = curl_slist_append(headers, *h);
     return curl_slist_append(headers, "Expect:");
