@@ -5,6 +5,7 @@
 // docs/API.md.
 #include "api/api.h"
 #include "api/api_internal.h"
+#include "api/auth.h"
 #include "api/execute_parse.h"
 #include "api/execute_result.h"
 #include "api/jobs_parse.h"
@@ -35,11 +36,15 @@ static const struct {
 
 static void put_routes(struct json_out *out)
 {
+    static const char *const access[] = {
+        [API_KEY] = "key", [API_ADMIN] = "admin", [API_OPEN] = "open"};
+
     json_open(out, "routes", '[');
     for (const struct http_route *r = api_routes; r->method != NULL; r++) {
         json_open(out, NULL, '[');
         json_put_str(out, NULL, r->method);
         json_put_str(out, NULL, r->path);
+        json_put_str(out, NULL, access[r->access]);
         json_close(out, ']');
     }
     json_close(out, ']');

@@ -61,7 +61,7 @@ class Book:
 
 
 def routes(t, book, tables, source):
-    code = {(method, path) for method, path in tables["routes"]}
+    code = {(method, path) for method, path, _ in tables["routes"]}
     told = {(method, pattern(path)) for method, path, _ in book.operations()}
     t.check(code == told, "every route is described, and no other", sorted(code ^ told))
     docs = {(m, pattern(p)) for m, p in DOC_ROUTE.findall((source / "docs/API.md").read_text())}
@@ -72,6 +72,10 @@ def routes(t, book, tables, source):
         named = {p["name"] for p in names if p["in"] == "path"}
         if named != set(re.findall(r"\{([^}]*)\}", path)):
             t.check(False, f"{method} {path} describes the parts of its path", named)
+    access = {(method, path): who for method, path, who in tables["routes"]}
+    roles = {(method, pattern(path)): "open" if operation.get("security") == [] else operation.get("x-role", "key")
+             for method, path, operation in book.operations()}
+    t.check(access == roles, "who may is told", set(access.items()) ^ set(roles.items()))
     ids = [operation["operationId"] for _, _, operation in book.operations()]
     t.check(len(ids) == len(set(ids)), "every operation has a name of its own", ids)
 
