@@ -59,7 +59,8 @@ check:
 	@tools/check-layers
 	@tools/check-source
 	@shellcheck -x tools/*.sh tools/check-tidy image/*.sh tests/machine/*.sh tests/honest/*.sh \
-		packaging/*.sh packaging/*.in packaging/deb/*.sh packaging/deb/prerm packaging/deb/post*
+		packaging/*.sh packaging/*.in packaging/deb/*.sh packaging/container/*.sh \
+		packaging/deb/prerm packaging/deb/post*
 	@tools/check-tidy $(RELEASE)
 
 test:

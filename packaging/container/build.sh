@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Makes a container image from nothing: a root tree of Debian's libraries with what a build directory
+# holds, and the Containerfile beside this script.
+#
+#   packaging/container/build.sh BUILD OUT      writes OUT/root.tar and builds localhost/codesandbox
+#
+# BUILD is a meson build directory in which all is built. Needs root, mmdebstrap and, for the last
+# step, podman; PODMAN holds its command with options ("true" leaves it out).
+set -eu
+umask 022
+
+HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+ROOT=$(CDPATH='' cd -- "$HERE/../.." && pwd)
+
+die() {
+    printf 'container: %s\n' "$*" >&2
+    exit 1
+}
+
+[ $# = 2 ] || die "usage: packaging/container/build.sh BUILD OUT"
+[ "$(id -u)" = 0 ] || die "only root can make a root tree"
+command -v mmdebstrap >/dev/null 2>&1 || die "mmdebstrap is missing"
+build=$(CDPATH='' cd -- "$1" && pwd)
+mkdir -p "$2"
+out=$(CDPATH='' cd -- "$2" && pwd)
+
+tmp=$(mktemp -d "$out/.container.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+sources=$("$ROOT/image/sources.sh")
+set -- --mode=root --variant=extract --architectures=amd64
+apt-config dump | grep -E '^Acquire::((http|https|ftp)::[^ ]*|Check-[^ ]*|Retries|Force[^ ]*) ' |
+    grep -v '""' >"$tmp/apt.conf" || true
+while IFS= read -r option; do
+    set -- "$@" --aptopt="$option"
+done <"$tmp/apt.conf"
+for path in doc man info locale lintian bug; do
+    set -- "$@" --dpkgopt="path-exclude=/usr/share/$path/*"
+done
+printf '%s\n' "$sources" | mmdebstrap "$@" --quiet --include="libcurl4,libjansson4,libmicrohttpd12,\
+libnettle8,libnghttp2-14,libseccomp2,libsqlite3-0,libzstd1,ca-certificates" bookworm "$tmp/tree" -
+
+"$ROOT/packaging/install.sh" "$build" "$tmp/tree" /usr
+mkdir -p "$tmp/tree/var/lib/codesandbox/image" "$tmp/tree/var/lib/codesandbox/state"
+chown 1000:1000 "$tmp/tree/var/lib/codesandbox/state"
+printf 'root:x:0:0::/root:/usr/sbin/nologin\ncsb:x:1000:1000::/:/usr/sbin/nologin\n' \
+    >"$tmp/tree/etc/passwd"
+tar -C "$tmp/tree" -c . >"$tmp/root.tar"
+mv -f "$tmp/root.tar" "$out/root.tar"
+cp "$HERE/Containerfile" "$out/Containerfile"
+# shellcheck disable=SC2086
+${PODMAN:-podman} build --quiet -t localhost/codesandbox "$out"
