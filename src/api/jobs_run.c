@@ -26,11 +26,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TAKE_WAIT_MS 1000
-#define LEASE_MS     (10ull * 60 * 1000)
-#define AGAIN_MS     1000 // after what failed before the job was begun, or after begin
-#define DISK_MS      1000 // between two tries to write
-#define FULL_TRIES   5    // then a result is given up for the word that there was one
+#define TAKE_WAIT_MS  1000
+#define LEASE_MS      (10ull * 60 * 1000)
+#define AGAIN_MS      1000 // after what failed before the job was begun, or after begin
+#define BUSY_MS       5000 // after what found no room
+#define BUSY_PAUSE_MS 100  // of the worker
+#define DISK_MS       1000 // between two tries to write
+#define FULL_TRIES    5    // then a result is given up for the word that there was one
 
 struct attempt {
     struct jobs_worker *worker;
@@ -196,6 +198,17 @@ static void release(struct attempt *a, uint64_t delay_ms)
     q->ops->drop(q, a->lease);
 }
 
+// Nothing of it ran. Where its owner is at a limit so are all his jobs: they must not keep the
+// workers and the disk busy by turns.
+static void put_off(struct attempt *a)
+{
+    bool busy = a->err.code == ERR_BUSY;
+
+    release(a, busy ? BUSY_MS : AGAIN_MS);
+    if (busy)
+        jobs_pause(a->worker->jobs, BUSY_PAUSE_MS);
+}
+
 // Whether the same may go well another time.
 static bool is_passing(const struct err *err)
 {
@@ -217,7 +230,7 @@ static void settle_failure(struct attempt *a)
         if (a->err.code == ERR_CANCELLED || j->stopping)
             q->ops->drop(q, a->lease);
         else
-            release(a, AGAIN_MS);
+            put_off(a);
     } else if (a->begun && is_passing(&a->err) && a->lease->attempts < a->lease->max_attempts) {
         release(a, (uint64_t)AGAIN_MS << a->lease->attempts);
     } else {
