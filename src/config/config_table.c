@@ -188,8 +188,9 @@ const struct config_key config_keys[] = {
      "build puts it."},
     {"Process", "UID_BASE", CONFIG_COUNT, AT(uid_base), "700000", 1000, 2000000000, NULL,
      "Started as root, the service runs as this uid and gid, and virtual machines as those after "
-     "it. Programs with ISOLATION=process have the 65536 ids from UID_BASE + 65536 on, those of "
-     "long-lived sandboxes the 65536 ids after these. Nothing else may use these ids."},
+     "it. Programs with ISOLATION=process have the 65536 ids from UID_BASE + 65536 on, and "
+     "each of the long-lived sandboxes there are at once 65536 of those after these. Nothing else may "
+     "use these ids."},
     {"Process", "CGROUP_NAME", CONFIG_TEXT, AT(cgroup_name), "codesandbox", 0, 0, NULL,
      "Name of the control group that holds the virtual machines, or the programs with "
      "ISOLATION=process."},

@@ -31,7 +31,7 @@
 #define TMP_BYTES    (64ull << 20)
 #define INODES       65536
 
-#define LASTING_TREE STAGE "/lasting"
+#define LASTING_TREE STAGE "/lasting-%u"
 #define INODE_BYTES  4096u // of disk for each file
 #define INODES_LEAST 4096u
 #define LOCK_BYTES   (1ull << 20)
@@ -148,8 +148,9 @@ void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
     p->envp = envp;
 }
 
-void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup *cgroup,
-                             uint64_t disk_bytes, struct agent_jail *ret)
+void agent_jail_plan_lasting(const struct agent_host *host, const struct agent_range *range,
+                             const struct cgroup *cgroup, uint64_t disk_bytes,
+                             struct agent_jail *ret)
 {
     static const char *const argv[] = {"/csb/csb-agent", "--fd",     "3", "--envd",
                                        "--spaces",       "/run/csb", NULL};
@@ -157,7 +158,7 @@ void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup 
     struct jail_mount *m;
 
     agent_jail_plan(host, cgroup, ret);
-    p->root = host->lasting_tree;
+    p->root = range->tree;
     p->overlay_bytes = disk_bytes;
     p->overlay_inodes = disk_bytes / INODE_BYTES + INODES_LEAST;
     for (size_t i = 0; i < p->mount_count; i++) {
@@ -171,8 +172,7 @@ void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup 
     m->size_bytes = LOCK_BYTES;
     m->mode = 01777;
     m->optional = 1;
-    p->uid_map = &host->lasting_uids;
-    p->gid_map = &host->lasting_gids;
+    p->uid_map = p->gid_map = &range->ids;
     p->keep_caps = LASTING_CAPS;
     p->loopback_up = 1;
     p->argv = argv;
@@ -185,7 +185,7 @@ static bool has_landlock(void)
 }
 
 // Runs the agent's version query in the jail that agents get.
-static int try_jail(struct agent_host *host, bool lasting, struct err *err)
+static int try_jail(struct agent_host *host, const struct agent_range *lasting, struct err *err)
 {
     static const char *const argv[] = {"/csb/csb-agent", "--version", NULL};
     _cleanup_fd_ int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -197,8 +197,8 @@ static int try_jail(struct agent_host *host, bool lasting, struct err *err)
 
     if (null_fd < 0)
         return err_sys(err, errno, "open /dev/null");
-    if (lasting)
-        agent_jail_plan_lasting(host, NULL, 1u << 20, &j);
+    if (lasting != NULL)
+        agent_jail_plan_lasting(host, lasting, NULL, 1u << 20, &j);
     else
         agent_jail_plan(host, NULL, &j);
     j.plan.fds = fds;
@@ -233,15 +233,15 @@ static int bind_at(int dir, const char *target, struct err *err)
     return 0;
 }
 
-// Binds the tree once more such that its files belong to the lasting agents' ids as they belong to
-// the host's.
-static int bind_mapped(struct agent_host *host, int tree, struct err *err)
+// Binds the tree once more such that its files belong to the range's ids as they belong to the
+// host's.
+static int bind_mapped(int tree, const struct agent_range *range, struct err *err)
 {
     _cleanup_fd_ int space = -1;
     _cleanup_fd_ int mapped = -1;
     struct mount_attr attr = {.attr_set = (uint64_t)(MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY |
                                                      MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)};
-    int r = jail_user_namespace(&host->lasting_uids, &host->lasting_gids, &space);
+    int r = jail_user_namespace(&range->ids, &range->ids, &space);
 
     if (r < 0)
         return err_sys(err, r, "make a user namespace");
@@ -249,33 +249,48 @@ static int bind_mapped(struct agent_host *host, int tree, struct err *err)
     mapped = open_tree(tree, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     if (mapped < 0 || mount_setattr(mapped, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
         return err_sys(err, errno, "map the ids of the root tree");
-    if (mkdir(LASTING_TREE, 0755) < 0 && errno != EEXIST)
-        return err_sys(err, errno, "make " LASTING_TREE);
-    if (move_mount(mapped, "", AT_FDCWD, LASTING_TREE, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-        return err_sys(err, errno, "attach the root tree to " LASTING_TREE);
+    if (mkdir(range->tree, 0755) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "make %s", range->tree);
+    if (move_mount(mapped, "", AT_FDCWD, range->tree, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_sys(err, errno, "attach the root tree to %s", range->tree);
     return 0;
+}
+
+int agent_range_open(struct agent_host *host, uint32_t index, struct agent_range *ret,
+                     struct err *err)
+{
+    _cleanup_fd_ int tree = -1;
+    uint32_t first = host->uids.outside + AGENT_IDS * (index + 1); // above those of all runs
+    int r;
+
+    *ret = (struct agent_range){.ids = {0, first, AGENT_IDS}};
+    (void)snprintf(ret->tree, sizeof(ret->tree), LASTING_TREE, index);
+    if (host->ranges[index])
+        return 0;
+    tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (tree < 0)
+        return err_sys(err, errno, "open the root tree");
+    (void)umask(022);
+    r = bind_mapped(tree, ret, err);
+    (void)umask(077);
+    host->ranges[index] = r == 0;
+    return r;
 }
 
 // What lasting agents need beyond others. That the host does not have it is no error.
 static void open_lasting(struct agent_host *host)
 {
-    _cleanup_fd_ int tree = -1;
+    struct agent_range range;
     struct err why = ERR_INIT;
 
-    if (!host->root) {
+    if (!host->root)
         (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
                        "without root a long-lived sandbox would have one user only");
-        return;
-    }
-    tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    (void)umask(022);
-    (void)snprintf(host->lasting_tree, sizeof(host->lasting_tree), LASTING_TREE);
-    if (tree < 0 || bind_mapped(host, tree, &why) < 0 || try_jail(host, true, &why) < 0) {
-        host->lasting_tree[0] = '\0';
+    else if (agent_range_open(host, 0, &range, &why) < 0 || try_jail(host, &range, &why) < 0)
         (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
                        "no long-lived sandbox can be made: %.120s", why.message);
-    }
-    (void)umask(077);
+    else
+        host->lasting = true;
 }
 
 // Root's: binds the tree and the files where everybody can walk to.
@@ -313,7 +328,6 @@ static void choose_ids(struct agent_host *host, uid_t uid_base)
 
     host->root = geteuid() == 0;
     host->uids = host->gids = (struct jail_id_map){0, first, AGENT_IDS};
-    host->lasting_uids = host->lasting_gids = (struct jail_id_map){0, first + AGENT_IDS, AGENT_IDS};
     if (!host->root) {
         host->uids = (struct jail_id_map){0, geteuid(), 1};
         host->gids = (struct jail_id_map){0, getegid(), 1};
@@ -331,7 +345,7 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
         return err_sys(err, errno, "the root tree %.150s (`make` makes it)", config->tree);
     if (agent_files_copy(config, host->files, err) < 0)
         return -1;
-    if ((host->root && stage(host, &why) < 0) || try_jail(host, false, &why) < 0) {
+    if ((host->root && stage(host, &why) < 0) || try_jail(host, NULL, &why) < 0) {
         (void)snprintf(host->note, sizeof(host->note), "no agent can be started: %.120s",
                        why.message);
         return 0;

@@ -13,18 +13,19 @@
 #include <limits.h>
 #include <stdbool.h>
 
-#define AGENT_IDS        65536u // a user namespace's worth of ids, for agents all the same
+#define AGENT_IDS        65536u // a user namespace's worth of ids
 #define AGENT_MOUNTS_MAX 16
+#define AGENT_RANGES_MAX 1024 // lasting agents that have ids of their own at a time
 
 struct agent_host {
     bool root;                     // of this host: the agent gets ids of its own
     struct jail_id_map uids, gids; // of an agent's user namespace
     char tree[PATH_MAX];           // the root tree
     char files[PATH_MAX];          // what an agent sees as /csb
-    char lasting_tree[PATH_MAX]; // the root tree as lasting agents see it; "": none can be started
-    char lasting_note[160];      // why, or ""
-    struct jail_id_map lasting_uids, lasting_gids;
-    char note[160];       // what an agent lacks on this host, or why none can be started
+    bool lasting;                  // lasting agents can be started
+    char lasting_note[160];        // why not, or ""
+    bool ranges[AGENT_RANGES_MAX]; // whose tree is mounted
+    char note[160];                // what an agent lacks on this host, or why none can be started
     uint32_t confinement; // what agents get, without LAUNCH_CONFINED_CGROUP; 0: none starts
 };
 
@@ -42,6 +43,17 @@ struct agent_host_config {
 int agent_host_open(struct agent_host *host, const struct agent_host_config *config,
                     struct err *err);
 
+// The ids of one lasting agent and the root tree as it sees it.
+struct agent_range {
+    struct jail_id_map ids; // users and groups alike
+    char tree[64];
+};
+
+// The range of that index, below AGENT_RANGES_MAX, with those of all others apart. The first time
+// it mounts the tree with its ids, which stays. Blocks some 100 us then.
+int agent_range_open(struct agent_host *host, uint32_t index, struct agent_range *ret,
+                     struct err *err);
+
 // One agent's jail. Filled by agent_jail_plan(); must not be moved, the plan points into it.
 struct agent_jail {
     struct jail_mount mounts[AGENT_MOUNTS_MAX];
@@ -56,7 +68,9 @@ void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
                      struct agent_jail *ret);
 
 // The same for a lasting agent, whose root can be written to, up to `disk_bytes`; its session is 3.
-void agent_jail_plan_lasting(const struct agent_host *host, const struct cgroup *cgroup,
-                             uint64_t disk_bytes, struct agent_jail *ret);
+// `range` is borrowed by the plan.
+void agent_jail_plan_lasting(const struct agent_host *host, const struct agent_range *range,
+                             const struct cgroup *cgroup, uint64_t disk_bytes,
+                             struct agent_jail *ret);
 
 #endif

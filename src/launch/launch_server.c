@@ -444,7 +444,7 @@ static int open_agents(struct server *s, const struct launch_config *c, struct e
     s->info.agent_confinement = s->agents.confinement;
     memcpy(s->info.agent_note, s->agents.note, sizeof(s->info.agent_note));
     memcpy(s->info.lasting_note, s->agents.lasting_note, sizeof(s->info.lasting_note));
-    s->info.lasting = s->agents.lasting_tree[0] != '\0';
+    s->info.lasting = s->agents.lasting;
     if (s->agents.confinement != 0)
         s->files.agents = &s->agents;
     return 0;

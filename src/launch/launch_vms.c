@@ -30,6 +30,7 @@
 #define RETRY_MAX_MS      250
 #define FREE_DEADLINE_MS  5000
 
+static_assert(AGENT_RANGES_MAX >= LAUNCH_VMS_MAX, "each lasting agent finds a range");
 static_assert((int)QEMU_FD_STATE == LAUNCH_QEMU_STATE_FD, "the driver names this number in QMP");
 
 // Moves: FREE -> LIVE by claim(); LIVE -> DYING by begin_end(), when it was killed, ended by itself
@@ -39,7 +40,10 @@ enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_DYING };
 
 struct slot {
     enum slot_state state;
-    bool agent; // not a VMM
+    bool agent;               // not a VMM
+    bool lasting;             // an agent with ids of its own,
+    struct agent_range range; // these
+    uint32_t range_index;
     uint64_t id;
     struct jail_child child;
     struct cgroup *cgroup;
@@ -267,25 +271,42 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
     return jail_spawn(&j.plan, &s->child, err);
 }
 
-static int make_agent_cgroup(struct launch_vms *vms, const struct launch_request *req,
-                             uint32_t slot, struct cgroup **ret, struct err *err)
+// The lowest range that no other has until its slot is free: no process is left of it then.
+static int take_range(struct launch_vms *vms, struct slot *s, struct err *err)
+{
+    bool taken[AGENT_RANGES_MAX] = {false};
+    uint32_t index = 0;
+
+    for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
+        if (vms->slots[i].state != SLOT_FREE && vms->slots[i].lasting)
+            taken[vms->slots[i].range_index] = true;
+    while (taken[index])
+        index++;
+    if (agent_range_open(vms->config.agents, index, &s->range, err) < 0)
+        return -1;
+    s->range_index = index;
+    s->lasting = true;
+    return 0;
+}
+
+static int make_agent_cgroup(struct launch_vms *vms, struct slot *s,
+                             const struct launch_request *req, struct err *err)
 {
     const struct agent_host *host = vms->config.agents;
-    bool lasting = req->mode == LAUNCH_AGENT_LASTING;
-    const struct jail_id_map *uids = lasting ? &host->lasting_uids : &host->uids;
-    const struct jail_id_map *gids = lasting ? &host->lasting_gids : &host->gids;
+    const struct jail_id_map *uids = s->lasting ? &s->range.ids : &host->uids;
+    const struct jail_id_map *gids = s->lasting ? &s->range.ids : &host->gids;
     struct cgroup_limits limits = {
         .memory_bytes = (uint64_t)req->memory_mib << 20,
-        .processes = lasting ? req->processes : AGENT_PROCESSES,
+        .processes = s->lasting ? req->processes : AGENT_PROCESSES,
         .cpu_quota_us = (uint64_t)req->cpu_percent * CPU_PERIOD_US / 100,
     };
     char name[96];
     int r;
 
-    (void)snprintf(name, sizeof(name), "%.40s-%u", vms->config.label, slot);
-    if (cgroup_new(vms->config.cgroups, name, &limits, ret, err) < 0)
+    (void)snprintf(name, sizeof(name), "%.40s-%u", vms->config.label, (uint32_t)(s - vms->slots));
+    if (cgroup_new(vms->config.cgroups, name, &limits, &s->cgroup, err) < 0)
         return -1;
-    r = cgroup_delegate(*ret, uids->outside, (gid_t)gids->outside);
+    r = cgroup_delegate(s->cgroup, uids->outside, (gid_t)gids->outside);
     return r < 0 ? err_sys(err, r, "hand a control group to the agent") : 0;
 }
 
@@ -301,8 +322,8 @@ static int start_agent(struct launch_vms *vms, struct slot *s, const struct laun
     };
     struct agent_jail j;
 
-    if (req->mode == LAUNCH_AGENT_LASTING)
-        agent_jail_plan_lasting(c->agents, s->cgroup, (uint64_t)req->disk_mib << 20, &j);
+    if (s->lasting)
+        agent_jail_plan_lasting(c->agents, &s->range, s->cgroup, (uint64_t)req->disk_mib << 20, &j);
     else
         agent_jail_plan(c->agents, s->cgroup, &j);
     j.plan.fds = jail_fds;
@@ -346,12 +367,14 @@ int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *
 
     if (vms->config.agents == NULL)
         return err_set(err, ERR_UNSUPPORTED, "this launcher starts no agents");
-    if (req->mode == LAUNCH_AGENT_LASTING && vms->config.agents->lasting_tree[0] == '\0')
+    if (req->mode == LAUNCH_AGENT_LASTING && !vms->config.agents->lasting)
         return err_set(err, ERR_UNSUPPORTED, "%s", vms->config.agents->lasting_note);
     if (claim(vms, req->id, &s, err) < 0)
         return -1;
     s->agent = true;
-    r = make_agent_cgroup(vms, req, (uint32_t)(s - vms->slots), &s->cgroup, err);
+    r = req->mode == LAUNCH_AGENT_LASTING ? take_range(vms, s, err) : 0;
+    if (r == 0)
+        r = make_agent_cgroup(vms, s, req, err);
     if (r == 0)
         r = start_agent(vms, s, req, fds, err);
     return started(s, r, ret_pid, ret_pidfd);

@@ -17,7 +17,7 @@ struct launch_vms;
 // What every VMM and agent is given. All borrowed for the table's life.
 struct launch_vms_config {
     const struct vmm_host *host;
-    const struct agent_host *agents;
+    struct agent_host *agents;
     struct cgroup_root *cgroups;
     const char *label;
     int null_fd;

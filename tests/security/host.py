@@ -27,6 +27,7 @@ AGENTS_GROUP = "/csb-agent."
 SPARE_GROUPS = 4 * 64   # empty control groups that the agent keeps, in each hierarchy of version 1
 SPARE_NETS = 66         # empty network namespaces that the agent keeps for the next runs
 SPARE = {"network namespaces": SPARE_NETS, "groups of the agent": SPARE_GROUPS}
+KEPT_MOUNT = " /mnt/lasting-"   # the launcher's, one for each sandbox there were at once
 BOUNDED = {"daemon rss": RSS_GROWTH, "log bytes": LOG_GROWTH, "disk used": DISK_LOSS,
            "state bytes": STATE_GROWTH}
 # A memory limit that was reached is told there as well, with a trace; that is no trouble.
@@ -177,7 +178,8 @@ class Host:
             "groups of the agent": kept,
             "network namespaces": len(nets),
             "network links": sorted(os.listdir("/sys/class/net")),
-            "mounts": {role: len(read(f"/proc/{pid}/mountinfo").splitlines())
+            "mounts": {role: len([line for line in read(f"/proc/{pid}/mountinfo").splitlines()
+                                  if KEPT_MOUNT not in line])
                        for role, pid in {"host": "self", **roles}.items()},
             "loop devices": len(list(pathlib.Path("/sys/block").glob("loop*/loop/backing_file"))),
             "open files": {role: dict(collections.Counter(filter(None, map(kind, links(f"/proc/{pid}/fd")))))

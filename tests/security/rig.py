@@ -20,7 +20,7 @@ from service import Service, wait_until
 CANARY = "print(6*7)"
 SECRET = "csb-canary-secret-5f1d8e"  # in the service's environment; no run may ever show it
 UID_BASE = 300000000                 # nobody else's
-UIDS = 1 << 18                       # at most as many from there are the service's
+UIDS = 1 << 22                       # at most as many from there are the service's
 SMALL = {"POOL_MAX": 8, "QUEUE_MAX": 24, "UID_BASE": UID_BASE, "CGROUP_NAME": "csb-security"}
 
 

@@ -153,6 +153,16 @@ static void test_apart(void)
     channel_stream_close(agent_run(a.ch, "user", "exec tail -f /dev/null", deadline_in(CALL_MS)));
     CHECK_STR(output(&a, "user", "until pgrep tail >/dev/null; do true; done; pgrep -c tail"), "1");
     CHECK_STR(output(&b, "root", "pgrep -c tail"), "0");
+    if (is_process) {
+        static const char ids[] = "tr -s ' ' < /proc/self/uid_map | cut -d ' ' -f 2-4";
+        char of_a[64];
+
+        // Its own range of the host's, whole.
+        (void)snprintf(of_a, sizeof(of_a), "%s", output(&a, "root", ids));
+        CHECK(strncmp(of_a, "0 ", 2) == 0 && strstr(of_a, " 65536") != NULL);
+        CHECK(strcmp(of_a, output(&b, "root", ids)) != 0);
+        CHECK_STR(output(&b, "root", "stat -c %u:%g /etc/passwd /home/user"), "0:0\n1000:1000");
+    }
     CHECK(ops->channel(a.s, &fd, &err) < 0);
     CHECK_INT(err.code, ERR_INVALID);
     stop(&a);
