@@ -16,7 +16,7 @@ DAEMON := $(RELEASE)/src/daemon/codesandboxd
 AGENT := $(RELEASE)/src/agent/csb-agent
 WERROR := $(if $(CI),true,false)
 # Suites whose tests may not be skipped.
-MUST_RUN ?= unit,fuzz,jail,integration,process,vm,honest,machine
+MUST_RUN ?= unit,fuzz,jail,integration,process,vm,honest,machine,e2b
 SUITE ?=
 
 ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \

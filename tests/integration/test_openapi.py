@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """openapi.yaml and docs/API.md against the code: routes, members, limits and words as the program
 `api_tables` prints them from the parsers' own tables, and the answers of a running service.
