@@ -67,6 +67,9 @@ def check_use(tap, found):
               "NoNewPrivs: 1" in found["server"], "the server has no privilege", found["server"])
     tap.check('"cgroup":true' in found["confinement"], "the unit's control group is used",
               found["confinement"])
+    tap.check("MAX_TIMEOUT was changed" in found["journal"] and
+              "the configuration was reloaded" in found["journal"], "the journal has the log",
+              found["journal"])
     tap.check(found["restarts"] == "0", "it was never started again", found["journal"])
 
 
