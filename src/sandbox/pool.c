@@ -197,18 +197,23 @@ void pool_serve_waiters(struct pool *p)
 
 // Life.
 
-static void share_out(struct pool *p)
+// Before there are threads: they read this without the lock.
+static void make_buckets(struct pool *p)
 {
     p->bucket_count = 1 + runtime_count(p->config.runtimes);
+    for (size_t i = 1; i < p->bucket_count; i++)
+        p->buckets[i].runtime = runtime_at(p->config.runtimes, i - 1);
+}
+
+static void share_out(struct pool *p)
+{
     for (size_t i = 0; i < p->bucket_count; i++)
         p->buckets[i].base = i == 0 ? p->config.plain : 0;
     for (size_t i = 1; i < p->bucket_count; i++) {
-        const struct runtime *rt = runtime_at(p->config.runtimes, i - 1);
+        const struct runtime *rt = p->buckets[i].runtime;
         size_t home = rt->prepare.argc > 0 ? i : 0;
-        uint32_t share = (rt->pool_ready * p->config.ready + 2) / 3;
 
-        p->buckets[i].runtime = rt;
-        p->buckets[home].base += share;
+        p->buckets[home].base += (rt->pool_ready * p->config.ready + 2) / 3;
     }
 }
 
@@ -245,6 +250,7 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct err *er
     (void)init_cond(&p->work);
     (void)init_cond(&p->dead);
     (void)init_cond(&p->tick);
+    make_buckets(p);
     share_out(p);
     r = start_threads(p);
     if (r < 0) // threads that did start hold the pool: this is start-up, the caller exits

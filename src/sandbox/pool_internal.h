@@ -34,7 +34,7 @@ struct waiter {
 };
 
 struct pool {
-    struct pool_config config; // fixed
+    struct pool_config config; // fixed but for pool_tune()'s sizes, which the lock guards
     size_t bucket_count;       // fixed
     pthread_t workers[WORKERS_MAX];
     uint32_t worker_count;
