@@ -37,6 +37,7 @@ def _csb_begin(number, zygote):
         _csb_ways.append(_csb_zygote(int(zygote), library))
     else:
         _csb_ways.append(_csb_hold(int(number)))
+    _csb_finish_early()
 
 
 # The class with the two ways on from a fork: example() in the child to learn from, and serve(),
@@ -112,17 +113,16 @@ def _csb_told(fd):
     os.environ.update(told["env"])
 
 
-def _csb_zygote(fd, library):
+# Two ways to call a library's C functions, with and without a result; None: the interpreter's own.
+# Its lock is held throughout.
+def _csb_library(path):
     import _ctypes
-    import atexit
     import os
-    import sys
+
+    flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
 
     class Int(_ctypes._SimpleCData):
         _type_ = "i"
-
-    # The interpreter's lock is held throughout.
-    flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
 
     class Function(_ctypes.CFuncPtr):
         _flags_ = flags
@@ -132,18 +132,29 @@ def _csb_zygote(fd, library):
         _flags_ = flags
         _restype_ = None
 
-    python = _ctypes.dlopen(None, 0)
-    before_fork = Procedure(_ctypes.dlsym(python, "PyOS_BeforeFork"))
-    after_fork = Procedure(_ctypes.dlsym(python, "PyOS_AfterFork_Child"))
-    leave = Procedure(_ctypes.dlsym(python, "exit"))
-    loaded = _ctypes.dlopen(library, os.RTLD_NOW)
-    fork = Function(_ctypes.dlsym(loaded, "csb_zygote"))
-    wait = Function(_ctypes.dlsym(loaded, "csb_zygote_wait"))
-    learn_from = Function(_ctypes.dlsym(loaded, "csb_zygote_example"))
-    Procedure(_ctypes.dlsym(loaded, "csb_zygote_learn"))()
-    # A program that imports them gets them as fresh as any other.
-    del sys.modules["_ctypes"], sys.modules["atexit"]
-    atexit.register(_csb_finisher(leave))
+    loaded = _ctypes.dlopen(path, os.RTLD_NOW)
+
+    def function(name):
+        return Function(_ctypes.dlsym(loaded, name))
+
+    def procedure(name):
+        return Procedure(_ctypes.dlsym(loaded, name))
+
+    return function, procedure
+
+
+def _csb_zygote(fd, library):
+    import os
+    import sys
+
+    python = _csb_library(None)[1]
+    function, procedure = _csb_library(library)
+    before_fork = python("PyOS_BeforeFork")
+    after_fork = python("PyOS_AfterFork_Child")
+    fork = function("csb_zygote")
+    wait = function("csb_zygote_wait")
+    learn_from = function("csb_zygote_example")
+    procedure("csb_zygote_learn")()
     name = os.fsencode(sys.argv[0])
     # Whether the program is a directory or an archive, which an interpreter asks its importers. Of
     # what csb_zygote_wait() saw to be a plain file they say no.
@@ -173,10 +184,20 @@ def _csb_zygote(fd, library):
 
 # Two thirds of what a short program costs is the interpreter's end: it takes apart, object by
 # object, what was there before the program, and so copies the memory that was shared until then.
-# This returns a function for atexit, which runs it after all of the program's own. If the program
-# came to its end by itself, it takes those modules out of sight and leaves an object where the
-# interpreter looks after it has undone all that is the program's; there the process ends. Any other
-# end (an exception, sys.exit(), streams that cannot be flushed) goes the long way as ever.
+# So atexit has a function that it calls after all of the program's own. If the program came to its
+# end by itself, it takes those modules out of sight and leaves an object where the interpreter looks
+# after it has undone all that is the program's; there the process ends. Any other end (an exception,
+# sys.exit(), streams that cannot be flushed) goes the long way as ever.
+def _csb_finish_early():
+    import atexit
+    import sys
+
+    leave = _csb_library(None)[1]("exit")
+    # A program that imports them gets them as fresh as any other.
+    del sys.modules["_ctypes"], sys.modules["atexit"]
+    atexit.register(_csb_finisher(leave))
+
+
 def _csb_finisher(leave):
     import os
     import sys
