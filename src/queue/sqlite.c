@@ -22,10 +22,10 @@
 #include <string.h>
 
 #define QUEUE_FILE       "jobs.db"
-#define QUEUE_VERSION    2
 #define HOOK_WAIT_MAX_MS 4000000 // an hour, and some
 
-static const char schema[] =
+// What brings a queue from each version to the next. Only appended to.
+static const char *const steps[] = {
     "CREATE TABLE jobs("
     " number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,"
     " label TEXT NOT NULL, idempotency_key TEXT, digest BLOB NOT NULL, priority INTEGER NOT NULL,"
@@ -48,13 +48,12 @@ static const char schema[] =
     "CREATE TRIGGER job_over AFTER UPDATE OF state ON jobs"
     " WHEN NEW.state > 1 AND OLD.state <= 1 AND NEW.hook_url IS NOT NULL BEGIN"
     " INSERT OR IGNORE INTO hooks(number, state, next_ms) VALUES(NEW.number, 1, NEW.finished_ms);"
-    " END;";
+    " END;",
+    "ALTER TABLE jobs ADD COLUMN trace TEXT;",
+};
 static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
                   QUEUE_HOOK_PENDING == 1,
               "the numbers of the schema");
-
-// What came with version 2.
-static const char of_version_2[] = "ALTER TABLE jobs ADD COLUMN trace TEXT;";
 
 static const char *const names[QUEUE_STATE_COUNT] = {
     [QUEUE_QUEUED] = "queued",       [QUEUE_RUNNING] = "running",
@@ -200,31 +199,6 @@ int sq_commit(struct sq *q, sq_apply_fn apply, void *arg, struct err *err)
 
 // Opening.
 
-static int make_schema(struct sq *q, struct err *err)
-{
-    struct sql_statement st;
-    char set_version[48];
-    uint64_t version;
-
-    if (sql_run(q->writer, "BEGIN IMMEDIATE", err) < 0)
-        return -1;
-    st = sql_begin(q->writer, "PRAGMA user_version");
-    version = sql_step(&st) ? sql_u64(&st, 0) : 0;
-    if (sql_end(&st, NULL, err) < 0)
-        return -1;
-    if (version > QUEUE_VERSION)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the queue of jobs is of version %" PRIu64 ", this program knows %d",
-                       version, QUEUE_VERSION);
-    (void)snprintf(set_version, sizeof(set_version), "PRAGMA user_version = %d", QUEUE_VERSION);
-    if (version == 0 && sql_run(q->writer, schema, err) < 0)
-        return -1;
-    if (version < QUEUE_VERSION &&
-        (sql_run(q->writer, of_version_2, err) < 0 || sql_run(q->writer, set_version, err) < 0))
-        return -1;
-    return sql_run(q->writer, "COMMIT", err);
-}
-
 static int settle(struct sq *q, const char *text, enum queue_state state, int *ret_changed,
                   struct err *err)
 {
@@ -281,7 +255,8 @@ static int open_database(struct sq *q, struct err *err)
                    q->config.store_max_bytes / SQ_PAGE_BYTES);
     if (sql_open(q->config.dir_fd, QUEUE_FILE, QUEUE_BUSY_MS, &q->writer, err) < 0 ||
         sql_run(q->writer, "PRAGMA synchronous = FULL", err) < 0 ||
-        sql_run(q->writer, "PRAGMA secure_delete = FAST", err) < 0 || make_schema(q, err) < 0 ||
+        sql_run(q->writer, "PRAGMA secure_delete = FAST", err) < 0 ||
+        sql_upgrade(q->writer, steps, sizeof(steps) / sizeof(steps[0]), err) < 0 ||
         sql_run(q->writer, limit, err) < 0 || sq_commit(q, recover, NULL, err) < 0 ||
         sql_open(q->config.dir_fd, QUEUE_FILE, QUEUE_BUSY_MS, &q->reader, err) < 0)
         return -1;

@@ -2,6 +2,7 @@
 #include "sql/sql.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -142,4 +143,28 @@ int sql_end(struct sql_statement *st, int *ret_changed, struct err *err)
         *ret_changed = sqlite3_changes(st->db);
     (void)sqlite3_finalize(st->stmt); // its failure is the step's
     return r;
+}
+
+int sql_upgrade(sqlite3 *db, const char *const *steps, size_t count, struct err *err)
+{
+    struct sql_statement st;
+    char set_version[48];
+    uint64_t version;
+
+    if (sql_run(db, "BEGIN IMMEDIATE", err) < 0)
+        return -1;
+    st = sql_begin(db, "PRAGMA user_version");
+    version = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    if (version > count)
+        return err_set(err, ERR_UNSUPPORTED, "it is of version %" PRIu64 ", this program knows %zu",
+                       version, count);
+    for (size_t i = version; i < count; i++)
+        if (sql_run(db, steps[i], err) < 0)
+            return -1;
+    (void)snprintf(set_version, sizeof(set_version), "PRAGMA user_version = %zu", count);
+    if (version < count && sql_run(db, set_version, err) < 0)
+        return -1;
+    return sql_run(db, "COMMIT", err);
 }

@@ -25,6 +25,11 @@ int sql_fail(sqlite3 *db, struct err *err);
 // Runs statements that have no parameters and no rows. 0, or -1 as sql_fail().
 int sql_run(sqlite3 *db, const char *text, struct err *err);
 
+// Brings the database to the version `count`: a new one takes all of `steps`, another those after
+// its own version. Two processes may do it at once. ERR_UNSUPPORTED when it is of a later version.
+// After a failure the connection can only be closed.
+int sql_upgrade(sqlite3 *db, const char *const *steps, size_t count, struct err *err);
+
 // One statement from its text to its end. A failure sticks and is told by sql_end().
 struct sql_statement {
     sqlite3 *db;

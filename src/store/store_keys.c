@@ -50,18 +50,18 @@ static int check_tenant(const char *tenant, struct err *err)
 
 static int insert(struct store *s, const struct store_key *key, struct err *err)
 {
-    struct statement st =
-        statement_begin(s, "INSERT INTO keys(id, hash, name, hint, created_ms, tenant, admin)"
-                           " VALUES(?, ?, ?, ?, ?, ?, ?)");
+    struct sql_statement st =
+        store_begin(s, "INSERT INTO keys(id, hash, name, hint, created_ms, tenant, admin)"
+                       " VALUES(?, ?, ?, ?, ?, ?, ?)");
 
-    statement_text(&st, key->id);
-    statement_blob(&st, key->hash, sizeof(key->hash));
-    statement_text(&st, key->name);
-    statement_text(&st, key->hint);
-    statement_u64(&st, key->created_ms);
-    statement_text(&st, key->tenant);
-    statement_u64(&st, key->admin);
-    return statement_end(&st, NULL, err);
+    sql_bind_text(&st, key->id);
+    sql_bind_blob(&st, key->hash, sizeof(key->hash));
+    sql_bind_text(&st, key->name);
+    sql_bind_text(&st, key->hint);
+    sql_bind_u64(&st, key->created_ms);
+    sql_bind_text(&st, key->tenant);
+    sql_bind_u64(&st, key->admin);
+    return store_end(s, &st, NULL, err);
 }
 
 int store_key_add(struct store *s, const char *name, const char *tenant, bool admin,
@@ -93,40 +93,51 @@ int store_key_add(struct store *s, const char *name, const char *tenant, bool ad
     return 0;
 }
 
+// Zeros, which no key has, when the column is no hash.
+static void take_hash(struct sql_statement *st, int column, uint8_t ret[STORE_KEY_HASH_BYTES])
+{
+    size_t len;
+    const void *hash = sql_blob(st, column, &len);
+
+    memset(ret, 0, STORE_KEY_HASH_BYTES);
+    if (len == STORE_KEY_HASH_BYTES)
+        memcpy(ret, hash, len);
+}
+
 int store_key_each(struct store *s, store_key_fn fn, void *arg, struct err *err)
 {
-    struct statement st =
-        statement_begin(s, "SELECT id, name, hint, created_ms, revoked_ms, tenant, admin, hash"
-                           " FROM keys ORDER BY created_ms, id");
+    struct sql_statement st =
+        store_begin(s, "SELECT id, name, hint, created_ms, revoked_ms, tenant, admin, hash"
+                       " FROM keys ORDER BY created_ms, id");
     int r = 0;
 
-    while (r == 0 && statement_step(&st)) {
-        struct store_key key = {.created_ms = statement_get_u64(&st, 3),
-                                .revoked_ms = statement_get_u64(&st, 4),
-                                .admin = statement_get_u64(&st, 6) != 0};
+    while (r == 0 && sql_step(&st)) {
+        struct store_key key = {.created_ms = sql_u64(&st, 3),
+                                .revoked_ms = sql_u64(&st, 4),
+                                .admin = sql_u64(&st, 6) != 0};
 
-        (void)snprintf(key.id, sizeof(key.id), "%s", statement_get_text(&st, 0));
-        (void)snprintf(key.name, sizeof(key.name), "%s", statement_get_text(&st, 1));
-        (void)snprintf(key.hint, sizeof(key.hint), "%s", statement_get_text(&st, 2));
-        (void)snprintf(key.tenant, sizeof(key.tenant), "%s", statement_get_text(&st, 5));
-        statement_get_blob(&st, 7, key.hash, sizeof(key.hash));
+        (void)snprintf(key.id, sizeof(key.id), "%s", sql_text(&st, 0));
+        (void)snprintf(key.name, sizeof(key.name), "%s", sql_text(&st, 1));
+        (void)snprintf(key.hint, sizeof(key.hint), "%s", sql_text(&st, 2));
+        (void)snprintf(key.tenant, sizeof(key.tenant), "%s", sql_text(&st, 5));
+        take_hash(&st, 7, key.hash);
         r = fn(arg, &key);
     }
-    if (statement_end(&st, NULL, err) < 0)
+    if (store_end(s, &st, NULL, err) < 0)
         return -1;
     return r;
 }
 
 int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct err *err)
 {
-    struct statement st;
+    struct sql_statement st;
     int changed = 0, r;
 
     note_change(s);
-    st = statement_begin(s, "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms = 0");
-    statement_u64(&st, clock_real_ns() / NS_PER_MS);
-    statement_text(&st, id);
-    r = statement_end(&st, &changed, err);
+    st = store_begin(s, "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms = 0");
+    sql_bind_u64(&st, clock_real_ns() / NS_PER_MS);
+    sql_bind_text(&st, id);
+    r = store_end(s, &st, &changed, err);
     note_change(s);
     if (r < 0)
         return -1;
