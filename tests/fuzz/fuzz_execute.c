@@ -4,41 +4,25 @@
 #include "api/execute_parse.h"
 #include "channel/agent_wire.h"
 #include "config/config.h"
-#include "sandbox/runtime.h"
+#include "fuzz_runtimes.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static const char runtime_file[] = "name = Python\nversion = 3.11.2\nextension = py\naliases = py\n"
-                                   "run = /usr/bin/python3 main.py\n";
 
 static struct config config;
 static struct runtime_table *runtimes;
 
 static void set_up(void)
 {
-    char dir[] = "/tmp/csb-fuzz-XXXXXX";
     struct err err = ERR_INIT;
-    int dirfd;
-    int fd;
 
     config_init(&config);
-    if (config_finish(&config, &err) < 0 || mkdtemp(dir) == NULL)
+    if (config_finish(&config, &err) < 0)
         abort();
-    dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    fd = openat(dirfd, "python.runtime", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, runtime_file, sizeof(runtime_file) - 1) < 0 ||
-        runtime_table_load(dirfd, &runtimes, &err) < 0)
-        abort();
-    (void)close(fd);
-    (void)unlinkat(dirfd, "python.runtime", 0);
-    (void)close(dirfd);
-    (void)rmdir(dir);
+    runtimes = fuzz_runtimes();
 }
 
 static void check_limit(uint64_t value, enum config_limit which)

@@ -5,21 +5,16 @@
 #include "api/execute_parse.h"
 #include "api/jobs_parse.h"
 #include "config/config.h"
-#include "sandbox/runtime.h"
+#include "fuzz_runtimes.h"
 #include "webhook/address.h"
 #include "webhook/webhook.h"
 #include "json/read.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static const char runtime_file[] = "name = Python\nversion = 3.11.2\nextension = py\naliases = py\n"
-                                   "run = /usr/bin/python3 main.py\n";
 
 static struct config config;
 static struct address_rules rules;
@@ -27,25 +22,13 @@ static struct runtime_table *runtimes;
 
 static void set_up(void)
 {
-    char dir[] = "/tmp/csb-fuzz-XXXXXX";
     struct err err = ERR_INIT;
-    int dirfd;
-    int fd;
 
     config_init(&config);
     if (config_set(&config, "webhook_secret", "a secret of some length", &err) < 0 ||
-        config_finish(&config, &err) < 0 || mkdtemp(dir) == NULL ||
-        address_rules_parse("10.1.0.0/16", &rules, &err) < 0)
+        config_finish(&config, &err) < 0 || address_rules_parse("10.1.0.0/16", &rules, &err) < 0)
         abort();
-    dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    fd = openat(dirfd, "python.runtime", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, runtime_file, sizeof(runtime_file) - 1) < 0 ||
-        runtime_table_load(dirfd, &runtimes, &err) < 0)
-        abort();
-    (void)close(fd);
-    (void)unlinkat(dirfd, "python.runtime", 0);
-    (void)close(dirfd);
-    (void)rmdir(dir);
+    runtimes = fuzz_runtimes();
 }
 
 static void check(const struct jobs_request *r)
