@@ -182,14 +182,16 @@ static struct sq_lease *own_lease(struct sq *q, const struct queue_lease *lease)
     return l != NULL && l->token == lease->token && l->until_ns > clock_mono_ns() ? l : NULL;
 }
 
-static struct sq_lease *free_place(struct sq *q)
+// A job has one place: that of its own lease that is over goes before any other that is free.
+static struct sq_lease *place_for(struct sq *q, uint64_t number)
 {
     uint64_t now = clock_mono_ns();
+    struct sq_lease *l = find_lease(q, number);
 
-    for (size_t i = 0; i < QUEUE_LEASES_MAX; i++)
+    for (size_t i = 0; l == NULL && i < QUEUE_LEASES_MAX; i++)
         if (q->leases[i].number == 0 || q->leases[i].until_ns <= now)
-            return &q->leases[i];
-    return NULL;
+            l = &q->leases[i];
+    return l;
 }
 
 void sq_drop(struct queue *queue, const struct queue_lease *lease)
@@ -282,27 +284,31 @@ static int find_next(struct sq *q, struct queue_lease *ret, bool *ret_found, str
     return 0;
 }
 
+// The lease of a job that was found free.
+static int give(struct sq *q, uint64_t lease_ms, struct queue_lease *lease, struct err *err)
+{
+    struct sq_lease *place = place_for(q, lease->number);
+
+    if (place == NULL)
+        return err_set(err, ERR_BUSY, "too many jobs are taken");
+    lease->token = ++q->last_token;
+    *place = (struct sq_lease){lease->number, lease->token, clock_deadline_ms(lease_ms)};
+    memcpy(q->last_owner, lease->owner, sizeof(q->last_owner));
+    return 0;
+}
+
 static int try_take(struct sq *q, uint64_t lease_ms, struct queue_lease *ret, bool *ret_found,
                     struct err *err)
 {
-    struct sq_lease *place;
     int r;
 
     *ret_found = false;
     (void)pthread_mutex_lock(&q->lease_lock);
-    place = free_place(q);
-    if (place == NULL) {
-        (void)pthread_mutex_unlock(&q->lease_lock);
-        return err_set(err, ERR_BUSY, "too many jobs are taken");
-    }
     (void)pthread_mutex_lock(&q->read_lock);
     r = find_next(q, ret, ret_found, err);
     (void)pthread_mutex_unlock(&q->read_lock);
-    if (r == 0 && *ret_found) {
-        ret->token = ++q->last_token;
-        *place = (struct sq_lease){ret->number, ret->token, clock_deadline_ms(lease_ms)};
-        memcpy(q->last_owner, ret->owner, sizeof(q->last_owner));
-    }
+    if (r == 0 && *ret_found)
+        r = give(q, lease_ms, ret, err);
     (void)pthread_mutex_unlock(&q->lease_lock);
     return r;
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define LEASE_MS 60000
+#define MEANWHILE_ROUNDS 50
 
 static char dir[] = "/tmp/csb-queue-XXXXXX";
 static int dir_fd = -1;
@@ -240,6 +241,31 @@ static void test_leases(void)
     CHECK_STR(take(q, &first), "work");
     CHECK_INT(first.attempts, 1);
     buf_release(&first.body);
+    q->ops->close(q);
+}
+
+// A lease that ends while its job is being taken again leaves one lease, that of the second taker.
+static void test_lease_ends_meanwhile(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_lease first, second;
+    int good = 0;
+
+    for (int i = 0; i < MEANWHILE_ROUNDS; i++) {
+        bool found = false;
+
+        (void)put_one(q, "me", "work", NULL);
+        if (!CHECK(q->ops->take(q, 0, 1, &first, &found, &err) == 0 && found))
+            break;
+        buf_release(&first.body);
+        for (found = false; !found;)
+            if (!CHECK(q->ops->take(q, 0, LEASE_MS, &second, &found, &err) == 0))
+                break;
+        good += found && q->ops->begin(q, &second, &err) == 0 &&
+                finish(q, &second, QUEUE_SUCCEEDED, "") == 0;
+        buf_release(&second.body);
+    }
+    CHECK_INT(good, MEANWHILE_ROUNDS);
     q->ops->close(q);
 }
 
@@ -553,6 +579,7 @@ int main(void)
     test_idempotency();
     test_order();
     test_leases();
+    test_lease_ends_meanwhile();
     test_death();
     test_cancel();
     test_list();
