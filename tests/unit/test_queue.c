@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define LEASE_MS 60000
+#define LEASE_MS         60000
 #define MEANWHILE_ROUNDS 50
 
 static char dir[] = "/tmp/csb-queue-XXXXXX";
