@@ -41,6 +41,7 @@ const struct http_route api_routes[] = {
     {"POST", "/sandboxes/*/snapshots", api_snapshots_create},
     {"PUT", "/sandboxes/*/network", api_sandboxes_unsupported},
     {"GET", "/snapshots", api_snapshots_list},
+    {"GET", "/templates", api_templates_list},
     {"GET", "/templates/aliases/*", api_templates_alias},
     {"DELETE", "/templates/*", api_templates_delete},
     {0},

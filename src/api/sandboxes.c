@@ -8,14 +8,16 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "http/http.h"
+#include "sandbox/engine.h"
 #include "sandbox/live.h"
-#include "sandbox/template_kind.h"
+#include "sandbox/templates.h"
 #include "json/write.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define MS_PER_S          1000
+#define NAMED_MAX         8 // templates that a message names
 #define REFRESH_DEFAULT_S 15
 
 static bool client_gone(void *arg)
@@ -40,29 +42,43 @@ struct origin {
     struct live_snapshot snapshot; // its id is "" for a template of the service
 };
 
+// Names the first templates there are.
+static void tell_unknown(const struct api *api, struct http_response *res, const char *name)
+{
+    struct template list[NAMED_MAX];
+    size_t count = engine_list_templates(api->engine, list, NAMED_MAX);
+    char message[160 + NAMED_MAX * (TEMPLATE_NAME_MAX + 2)];
+    int n = snprintf(message, sizeof(message),
+                     "templateID: there is no template or snapshot '%.64s'; there are ", name);
+
+    for (size_t i = 0; i < count; i++)
+        n += snprintf(message + n, sizeof(message) - (size_t)n, "%s%s",
+                      i == 0           ? ""
+                      : i + 1 == count ? " and "
+                                       : ", ",
+                      list[i].name);
+    e2b_fail(res, 404, "template_not_found", message);
+}
+
 // False: the answer is filled.
 static bool find_origin(const struct api *api, struct http_response *res, const char *name,
                         const char *key, struct origin *ret)
 {
-    const char *template = e2b_template(name);
-    char message[160];
+    struct template template;
     struct err err = ERR_INIT;
-    bool found = template != NULL;
+    bool is_template = engine_find_template(api->engine, name, &template);
+    bool found = is_template;
 
     *ret = (struct origin){0};
     if (found)
-        (void)snprintf(ret->template, sizeof(ret->template), "%s", template);
+        (void)snprintf(ret->template, sizeof(ret->template), "%s", template.name);
     else if (live_snapshot_find(api->live, key, name, &ret->snapshot, &found, &err) < 0) {
         e2b_fail_err(res, &err);
         return false;
     }
     if (!found) {
-        (void)snprintf(
-            message, sizeof(message),
-            "templateID: there is no template or snapshot '%.64s'; there are " TEMPLATE_NAMES,
-            name);
-        e2b_fail(res, 404, "template_not_found", message);
-    } else if (template == NULL) {
+        tell_unknown(api, res, name);
+    } else if (!is_template) {
         live_snapshot_reference(&ret->snapshot, ret->template);
     }
     return found;

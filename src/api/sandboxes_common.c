@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
-#include "sandbox/template_kind.h"
 #include "sandbox/tenant.h"
 #include "json/write.h"
 
@@ -94,13 +93,6 @@ struct live *e2b_sandbox(const struct api *api, const struct http_request *req,
     (void)snprintf(message, sizeof(message), "sandbox \"%s\" was not found", id);
     e2b_fail(res, 404, "not_found", message);
     return NULL;
-}
-
-const char *e2b_template(const char *name)
-{
-    enum template_kind kind;
-
-    return template_kind_of(name, &kind) < 0 ? NULL : template_kind_name(kind);
 }
 
 void e2b_put_time(struct json_out *out, const char *key, uint64_t ms)

@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "http/http.h"
+#include "sandbox/engine.h"
 #include "sandbox/live.h"
+#include "sandbox/templates.h"
 #include "json/write.h"
 
 #include <stdio.h>
@@ -144,22 +146,68 @@ void api_sandboxes_logs_v2(void *app, const struct http_request *req, struct htt
 
 void api_templates_alias(void *app, const struct http_request *req, struct http_response *res)
 {
+    const struct api *api = app;
     struct json_out out = {.buf = &res->body};
     char key[LIVE_KEY_MAX];
     char name[64] = "";
-    const char *template;
+    struct template template;
 
-    if (!e2b_authorize(app, req, res, key))
+    if (!e2b_authorize(api, req, res, key))
         return;
     (void)http_segment(req, 2, name, sizeof(name));
-    template = e2b_template(name);
-    if (template == NULL) {
+    if (!engine_find_template(api->engine, name, &template)) {
         e2b_fail(res, 404, "template_not_found", "There is no such template.");
         return;
     }
     res->status = 200;
     json_open(&out, NULL, '{');
-    json_put_str(&out, "templateID", template);
+    json_put_str(&out, "templateID", template.name);
     json_put_bool(&out, "public", true);
     json_close(&out, '}');
+}
+
+static void put_template(struct json_out *out, const struct template *t)
+{
+    json_open(out, NULL, '{');
+    json_put_str(out, "templateID", t->name);
+    json_open(out, "aliases", '[');
+    json_put_str(out, NULL, t->name);
+    json_close(out, ']');
+    json_put_bool(out, "public", true);
+    json_put_bool(out, "codeInterpreter", t->contexts);
+    if (t->root == 0)
+        json_put_str(out, "kind", "built-in");
+    else
+        json_put_str(out, "kind", "recipe");
+    if (t->bytes > 0)
+        json_put_u64(out, "sizeBytes", t->bytes);
+    if (t->built_ms > 0)
+        e2b_put_time(out, "createdAt", t->built_ms);
+    json_close(out, '}');
+}
+
+void api_templates_list(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    struct json_out out = {.buf = &res->body};
+    char key[LIVE_KEY_MAX];
+    struct template *list;
+    size_t count;
+
+    if (!e2b_authorize(api, req, res, key))
+        return;
+    list = calloc(TEMPLATES_LIST_MAX, sizeof(*list));
+    if (list == NULL) {
+        e2b_fail(res, 500, "internal", "out of memory");
+        return;
+    }
+    count = engine_list_templates(api->engine, list, TEMPLATES_LIST_MAX);
+    res->status = 200;
+    json_open(&out, NULL, '[');
+    for (size_t i = 0; i < count; i++)
+        put_template(&out, &list[i]);
+    json_close(&out, ']');
+    free(list);
+    if (out.failed)
+        e2b_fail(res, 500, "internal", "out of memory");
 }

@@ -36,9 +36,6 @@ bool e2b_authorize(const struct api *api, const struct http_request *req, struct
 struct live *e2b_sandbox(const struct api *api, const struct http_request *req,
                          struct http_response *res, size_t index);
 
-// Whether clients may name this template; the name by which it is known, or NULL.
-const char *e2b_template(const char *name);
-
 // An argument of the request, decoded, to be freed; NULL when it is not there. False: the answer is
 // filled.
 bool e2b_argument(const struct http_request *req, struct http_response *res, const char *name,
@@ -75,6 +72,7 @@ void api_sandboxes_logs_v1(void *app, const struct http_request *req, struct htt
 void api_sandboxes_logs_v2(void *app, const struct http_request *req, struct http_response *res);
 void api_snapshots_create(void *app, const struct http_request *req, struct http_response *res);
 void api_snapshots_list(void *app, const struct http_request *req, struct http_response *res);
+void api_templates_list(void *app, const struct http_request *req, struct http_response *res);
 void api_templates_alias(void *app, const struct http_request *req, struct http_response *res);
 void api_templates_delete(void *app, const struct http_request *req, struct http_response *res);
 

@@ -8,7 +8,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "http/http.h"
+#include "sandbox/engine.h"
 #include "sandbox/live.h"
+#include "sandbox/templates.h"
 #include "json/write.h"
 
 #include <stdio.h>
@@ -162,13 +164,14 @@ void api_templates_delete(void *app, const struct http_request *req, struct http
     const struct api *api = app;
     char key[LIVE_KEY_MAX];
     char name[LIVE_REFERENCE_MAX];
+    struct template template;
     struct err err = ERR_INIT;
     bool found = false;
 
     if (!e2b_authorize(api, req, res, key))
         return;
     read_name(req, name);
-    if (e2b_template(name) != NULL)
+    if (engine_find_template(api->engine, name, &template))
         e2b_fail(res, 403, "forbidden", "The service's own templates cannot be deleted.");
     else if (live_snapshot_remove(api->live, key, name, &found, &err) < 0)
         e2b_fail_err(res, &err);

@@ -49,7 +49,8 @@ struct config {
     char kernel_path[CONFIG_TEXT_MAX];
     char initrd_path[CONFIG_TEXT_MAX];
     char rootfs_path[CONFIG_TEXT_MAX];
-    char rootfs_tree[CONFIG_TEXT_MAX]; // config_finish() derives it from rootfs_path if empty
+    char rootfs_tree[CONFIG_TEXT_MAX];   // config_finish() derives it from rootfs_path if empty
+    char templates_dir[CONFIG_TEXT_MAX]; // likewise
     char runtimes_dir[CONFIG_TEXT_MAX];
     char state_dir[CONFIG_TEXT_MAX];
     char launch_path[CONFIG_TEXT_MAX];

@@ -129,24 +129,31 @@ static int check_webhooks(struct config *c, struct err *err)
     return 0;
 }
 
-static int derive_tree(struct config *c, struct err *err)
+static int derive_beside(const struct config *c, const char *name, char path[CONFIG_TEXT_MAX],
+                         struct err *err)
 {
     const char *slash = strrchr(c->rootfs_path, '/');
     int dir_len = slash == NULL ? 0 : (int)(slash - c->rootfs_path) + 1;
 
-    if (c->rootfs_tree[0] != '\0')
+    if (path[0] != '\0')
         return 0;
-    if (snprintf(c->rootfs_tree, sizeof(c->rootfs_tree), "%.*srootfs", dir_len, c->rootfs_path) >=
-        (int)sizeof(c->rootfs_tree))
+    if (snprintf(path, CONFIG_TEXT_MAX, "%.*s%s", dir_len, c->rootfs_path, name) >= CONFIG_TEXT_MAX)
         return err_field(err, ERR_INVALID, "ROOTFS_PATH", "ROOTFS_PATH: too long");
     return 0;
+}
+
+static int derive_directories(struct config *c, struct err *err)
+{
+    if (derive_beside(c, "rootfs", c->rootfs_tree, err) < 0)
+        return -1;
+    return derive_beside(c, "templates", c->templates_dir, err);
 }
 
 // Each is run whatever the others found. Returns how many problems there were.
 static size_t check_all(struct config *c, config_problem_cb problem, void *arg)
 {
     static int (*const checks[])(struct config *, struct err *) = {
-        check_pool, check_address, check_guest, check_webhooks, derive_tree,
+        check_pool, check_address, check_guest, check_webhooks, derive_directories,
     };
     size_t count = 0;
 

@@ -64,6 +64,9 @@ const struct config_key config_keys[] = {
     {"Machine", "ROOTFS_TREE", CONFIG_TEXT, AT(rootfs_tree), "", 0, 0, NULL,
      "The same as a directory: the programs' root with ISOLATION=process, which needs no kernel, "
      "initial file system, root image or QEMU. Empty: the directory rootfs beside ROOTFS_PATH."},
+    {"Machine", "TEMPLATES_DIR", CONFIG_TEXT, AT(templates_dir), "", 0, 0, NULL,
+     "Directory of the templates that `csb template build` made. Empty: the directory templates "
+     "beside ROOTFS_PATH."},
     {"Machine", "RUNTIMES_DIR", CONFIG_TEXT, AT(runtimes_dir), "runtimes", 0, 0, NULL,
      "Directory of the *.runtime files, one per language.",
      .installed = "PREFIX/share/codesandbox/runtimes"},

@@ -65,6 +65,7 @@ struct server {
     int templates;
     int store_dir;
     int runtimes_dir;
+    int made_templates;                   // TEMPLATES_DIR, or -1
     struct opened kernel, initrd, rootfs; // of virtual machines
     struct opened tree, agent, table;     // of process isolation
     struct confinement *confinement;
@@ -114,6 +115,7 @@ static int open_all(struct server *s, struct err *err)
     s->runtimes_dir = open(c->runtimes_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->runtimes_dir < 0)
         return err_sys(err, errno, "RUNTIMES_DIR: cannot open %s", c->runtimes_dir);
+    s->made_templates = open(c->templates_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->fake)
         return 0;
     if (s->process)
@@ -277,6 +279,7 @@ static int start_engine(struct server *s, struct err *err)
     if (runtime_table_load(s->runtimes_dir, &s->runtimes, err) < 0)
         return -1;
     config.runtimes = s->runtimes;
+    config.templates_fd = s->made_templates;
     return engine_new(&config, &s->engine, err);
 }
 
@@ -473,6 +476,7 @@ static void stop(struct server *s)
     fd_close(&s->templates);
     fd_close(&s->store_dir);
     fd_close(&s->runtimes_dir);
+    fd_close(&s->made_templates);
     fd_close(&s->kernel.fd);
     fd_close(&s->initrd.fd);
     fd_close(&s->rootfs.fd);
@@ -490,6 +494,7 @@ int serve(const struct config *config)
         .templates = -1,
         .store_dir = -1,
         .runtimes_dir = -1,
+        .made_templates = -1,
         .kernel.fd = -1,
         .initrd.fd = -1,
         .rootfs.fd = -1,

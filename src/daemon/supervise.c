@@ -32,6 +32,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@
 #define STOP_GRACE_MS  30000 // beyond DRAIN_MS, for the server to end
 #define FILES_WANTED   65536
 #define ARGS_MAX       64
-#define LAUNCH_OPTIONS 9 // at most
+#define LAUNCH_OPTIONS 10 // at most
 
 struct supervisor {
     struct config *config;
@@ -128,6 +129,7 @@ static void build_launch_args(struct supervisor *s, struct launch_args *args)
         add_option(args, "--initrd", c->initrd_path);
         add_option(args, "--rootfs", c->rootfs_path);
     }
+    add_option(args, "--templates", c->templates_dir);
     (void)snprintf(dir, sizeof(dir), "%s/launch", c->state_dir);
     add_option(args, "--run-dir", dir);
     (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)c->uid_base);
@@ -135,6 +137,14 @@ static void build_launch_args(struct supervisor *s, struct launch_args *args)
     add_option(args, "--cgroup-name", c->cgroup_name);
     make_label(c->state_dir, label, sizeof(label));
     add_option(args, "--label", label);
+}
+
+// The launcher and the server open it when they start. Best effort: without it there are no
+// templates but the service's own.
+static void make_templates_dir(const struct config *c)
+{
+    if (mkdir(c->templates_dir, 0755) == 0)
+        (void)chmod(c->templates_dir, 0755);
 }
 
 // Starts csb-launch. *ret_socket is the daemon's end.
@@ -151,6 +161,7 @@ static int start_launcher(struct supervisor *s, int *ret_socket)
         return r;
     ours = pair[0];
     theirs = pair[1];
+    make_templates_dir(s->config);
     build_launch_args(s, &args);
     fds[0] = (struct proc_fd){.from = theirs, .to = DAEMON_LAUNCH_FD};
     r = proc_spawn(&(struct proc_spec){.path = s->launch_path,

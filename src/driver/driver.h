@@ -93,6 +93,7 @@ typedef int (*driver_warm_fn)(void *arg, int channel_fd, struct err *err);
 
 struct driver_template_spec {
     struct driver_shape shape;
+    uint64_t root;    // id of another root file system than the image's; 0: that
     const char *seed; // what else made the template (runtime table...), mixed into its key
     driver_warm_fn warm;
     void *warm_arg;

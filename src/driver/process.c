@@ -54,6 +54,7 @@ struct driver {
 
 struct driver_template {
     char key[PROCESS_KEY_LEN + 1];
+    uint64_t root; // of lasting sandboxes
 };
 
 // One thread at a time.
@@ -318,8 +319,8 @@ static uint32_t or_default(uint32_t asked, uint32_t value)
     return asked == 0 ? value : asked;
 }
 
-static int launch_lasting(struct driver *d, const struct driver_limits *limits, int socket,
-                          struct agent **ret, struct err *err)
+static int launch_lasting(struct driver *d, uint64_t root, const struct driver_limits *limits,
+                          int socket, struct agent **ret, struct err *err)
 {
     uint32_t memory_mib = or_default(limits->memory_mib, LASTING_MEMORY_MIB);
     struct launch_agent request = {
@@ -328,6 +329,7 @@ static int launch_lasting(struct driver *d, const struct driver_limits *limits, 
         .cpu_percent = or_default(limits->cpu_percent, LASTING_CPU_PERCENT),
         .processes = or_default(limits->processes, LASTING_PROCESSES),
         .disk_mib = or_default(limits->disk_mib, memory_mib / 2),
+        .root = root,
     };
 
     (void)pthread_mutex_lock(&d->lock);
@@ -344,7 +346,6 @@ static int process_clone_lasting(struct driver *d, struct driver_template *t,
     int fds[2] = {-1, -1};
     int r;
 
-    (void)t;
     (void)deadline_ns; // the launcher's own is short
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
@@ -353,7 +354,7 @@ static int process_clone_lasting(struct driver *d, struct driver_template *t,
     for (int i = 0; r == 0 && i < 2; i++)
         r = fd_set_nonblock(fds[i], 1);
     r = r < 0 ? err_sys(err, r, "cannot make a stream")
-              : launch_lasting(d, limits, fds[1], &s->agent, err);
+              : launch_lasting(d, t->root, limits, fds[1], &s->agent, err);
     fd_close(&fds[1]);
     if (r < 0) {
         fd_close(&fds[0]);
@@ -423,6 +424,7 @@ static int process_build_template(struct driver *d, const struct driver_template
 
     if (t == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
+    t->root = spec->root;
     if (process_key(&d->config, spec, t->key, err) < 0 ||
         (spec->warm != NULL && warm_up(d, spec, deadline_ns, err) < 0)) {
         free(t);

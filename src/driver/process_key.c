@@ -124,6 +124,10 @@ int process_key(const struct driver_config *config, const struct driver_template
     sha256_init(&hash);
     (void)snprintf(text, sizeof(text), "codesandbox process %d", FORMAT_VERSION);
     add_text(&hash, text);
+    if (spec->root != 0) {
+        (void)snprintf(text, sizeof(text), "root %016llx", (unsigned long long)spec->root);
+        add_text(&hash, text);
+    }
     r = add_tree(&hash, config->tree_path);
     if (r < 0)
         return err_sys(err, r, "cannot read the root tree");

@@ -178,6 +178,7 @@ static int start_vm(struct driver *d, const struct driver_template *t, int state
     int r = qemu_vm_start(d,
                           &(struct qemu_vm_spec){.mode = LAUNCH_MODE_RESTORE,
                                                  .shape = t->shape,
+                                                 .root = t->image.root,
                                                  .ram_fd = t->image.ram_fd,
                                                  .state_fd = state_fd},
                           &vm, err);

@@ -57,8 +57,9 @@ struct qemu_vm {
 struct qemu_vm_spec {
     enum launch_mode mode;
     struct driver_shape shape;
-    int ram_fd;   // borrowed
-    int state_fd; // borrowed
+    uint64_t root; // as in launch_vm
+    int ram_fd;    // borrowed
+    int state_fd;  // borrowed
 };
 
 // Starts QEMU through the launcher; its monitor was not spoken to yet. Blocks as launch_spawn().

@@ -123,6 +123,8 @@ int qemu_key(struct driver *d, const struct driver_template_spec *spec,
         add_file(&hash, "initramfs", d->config.initrd_path, err) < 0 ||
         add_rootfs(&hash, d->config.rootfs_path, err) < 0)
         return -1;
+    if (spec->root != 0)
+        add_text(&hash, "root %016llx", (unsigned long long)spec->root);
     add_text(&hash, "%u MiB, %u cpus, accelerator %u, %s", spec->shape.memory_mib, spec->shape.cpus,
              (unsigned)d->accel, d->qemu_version);
     add_host_cpu(&hash);

@@ -176,12 +176,14 @@ static int boot(struct driver *d, const struct driver_template_spec *spec, uint6
     if (state_fd < 0)
         return err_sys(err, errno, "cannot make the device state's file");
     image->memory_bytes = spec->shape.memory_mib * MIB;
+    image->root = spec->root;
     r = template_ram_new(image->memory_bytes, &image->ram_fd);
     if (r < 0)
         return err_sys(err, r, "cannot make the template's RAM");
     r = qemu_vm_start(d,
                       &(struct qemu_vm_spec){.mode = LAUNCH_MODE_BOOT,
                                              .shape = spec->shape,
+                                             .root = spec->root,
                                              .ram_fd = image->ram_fd,
                                              .state_fd = state_fd},
                       &vm, err);

@@ -53,6 +53,7 @@ static int spawn(struct driver *d, const struct qemu_vm_spec *spec, const struct
         .mode = spec->mode,
         .memory_mib = spec->shape.memory_mib,
         .cpus = spec->shape.cpus,
+        .root = spec->root,
         .fds = {[LAUNCH_FD_CHANNEL] = e->channel[1],
                 [LAUNCH_FD_QMP] = e->qmp[1],
                 [LAUNCH_FD_RAM] = spec->ram_fd,

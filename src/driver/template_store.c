@@ -169,9 +169,10 @@ static int write_manifest(int dir, const char *key, const struct template_image 
     template_hash(image->state, image->state_len, state_hash);
     n = snprintf(text, sizeof(text),
                  "version = %d\nkey = %s\nmemory_bytes = %llu\nram_bytes = %llu\n"
-                 "state_bytes = %zu\nstate_sha256 = %s\n",
+                 "root = %llu\nstate_bytes = %zu\nstate_sha256 = %s\n",
                  STORE_VERSION, key, (unsigned long long)image->memory_bytes,
-                 (unsigned long long)ram_bytes, image->state_len, state_hash);
+                 (unsigned long long)ram_bytes, (unsigned long long)image->root, image->state_len,
+                 state_hash);
     return store_dir_write_file(dir, file_names[2], text, (size_t)n);
 }
 
@@ -203,7 +204,7 @@ int template_store_save(int store_fd, const char *key, const struct template_ima
 }
 
 struct manifest {
-    uint64_t version, memory_bytes, ram_bytes, state_bytes;
+    uint64_t version, memory_bytes, ram_bytes, root, state_bytes;
     char key[NAME_LEN];
     char state_sha256[HEX_SHA256];
 };
@@ -217,9 +218,13 @@ static int manifest_entry(void *arg, unsigned line, const char *key, const char 
         uint64_t *number;
         char *text;
     } fields[] = {
-        {"version", &m->version, NULL},           {"key", NULL, m->key},
-        {"memory_bytes", &m->memory_bytes, NULL}, {"ram_bytes", &m->ram_bytes, NULL},
-        {"state_bytes", &m->state_bytes, NULL},   {"state_sha256", NULL, m->state_sha256},
+        {"version", &m->version, NULL},
+        {"key", NULL, m->key},
+        {"memory_bytes", &m->memory_bytes, NULL},
+        {"ram_bytes", &m->ram_bytes, NULL},
+        {"state_bytes", &m->state_bytes, NULL},
+        {"state_sha256", NULL, m->state_sha256},
+        {"root", &m->root, NULL}, // not in older ones, whose root is the image's
     };
 
     (void)line;
@@ -305,6 +310,7 @@ int template_store_load(int store_fd, const char *key, uint64_t memory_bytes,
         template_image_release(&image);
         return err_wrap(err, "stored template");
     }
+    image.root = m.root;
     (void)utimensat(dir, file_names[2], NULL, 0); // only the order of pruning depends on it
     *ret = image;
     return 0;

@@ -7,7 +7,7 @@
 //             covers is zero.
 //   state     the VMM's device state, as the VMM wrote it
 //   manifest  key = value: version, key, memory_bytes, ram_bytes (size of ram.zst), state_bytes,
-//             state_sha256
+//             state_sha256, root
 //
 // A directory appears under its name complete and synced, by rename, or not at all.
 #ifndef CSB_DRIVER_TEMPLATE_STORE_H
@@ -26,6 +26,7 @@
 struct template_image {
     int ram_fd; // a memfd; sealed against any change once frozen
     uint64_t memory_bytes;
+    uint64_t root; // id of its root file system; 0: the image's
     uint8_t *state;
     size_t state_len;
 };

@@ -256,24 +256,30 @@ static int bind_mapped(int tree, const struct agent_range *range, struct err *er
     return 0;
 }
 
-int agent_range_open(struct agent_host *host, uint32_t index, struct agent_range *ret,
-                     struct err *err)
+int agent_range_open(struct agent_host *host, uint32_t index, uint64_t root, int tree,
+                     struct agent_range *ret, struct err *err)
 {
-    _cleanup_fd_ int tree = -1;
+    struct agent_mount *m = &host->ranges[index];
+    _cleanup_fd_ int own = -1;
     uint32_t first = host->uids.outside + AGENT_IDS * (index + 1); // above those of all runs
     int r;
 
     *ret = (struct agent_range){.ids = {0, first, AGENT_IDS}};
     (void)snprintf(ret->tree, sizeof(ret->tree), LASTING_TREE, index);
-    if (host->ranges[index])
+    if (m->mounted && m->root == root)
         return 0;
-    tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (tree < 0)
-        return err_sys(err, errno, "open the root tree");
+    if (m->mounted && umount2(ret->tree, MNT_DETACH) < 0)
+        return err_sys(err, errno, "take the former root tree away");
+    m->mounted = false;
+    if (root == 0) {
+        tree = own = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (own < 0)
+            return err_sys(err, errno, "open the root tree");
+    }
     (void)umask(022);
     r = bind_mapped(tree, ret, err);
     (void)umask(077);
-    host->ranges[index] = r == 0;
+    *m = (struct agent_mount){.mounted = r == 0, .root = root};
     return r;
 }
 
@@ -286,7 +292,7 @@ static void open_lasting(struct agent_host *host)
     if (!host->root)
         (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
                        "without root a long-lived sandbox would have one user only");
-    else if (agent_range_open(host, 0, &range, &why) < 0 || try_jail(host, &range, &why) < 0)
+    else if (agent_range_open(host, 0, 0, -1, &range, &why) < 0 || try_jail(host, &range, &why) < 0)
         (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
                        "no long-lived sandbox can be made: %.120s", why.message);
     else

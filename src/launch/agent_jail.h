@@ -24,8 +24,11 @@ struct agent_host {
     char files[PATH_MAX];          // what an agent sees as /csb
     bool lasting;                  // lasting agents can be started
     char lasting_note[160];        // why not, or ""
-    bool ranges[AGENT_RANGES_MAX]; // whose tree is mounted
-    char note[160];                // what an agent lacks on this host, or why none can be started
+    struct agent_mount {
+        bool mounted;
+        uint64_t root; // whose tree it is, as in launch_request
+    } ranges[AGENT_RANGES_MAX];
+    char note[160];       // what an agent lacks on this host, or why none can be started
     uint32_t confinement; // what agents get, without LAUNCH_CONFINED_CGROUP; 0: none starts
 };
 
@@ -49,10 +52,12 @@ struct agent_range {
     char tree[64];
 };
 
-// The range of that index, below AGENT_RANGES_MAX, with those of all others apart. The first time
-// it mounts the tree with its ids, which stays. Blocks some 100 us then.
-int agent_range_open(struct agent_host *host, uint32_t index, struct agent_range *ret,
-                     struct err *err);
+// The range of that index, below AGENT_RANGES_MAX, with those of all others apart and no agent in
+// it. The first time, or when it had another root, it mounts the tree with its ids, which stays.
+// Blocks some 100 us then. `tree` is the directory (O_PATH, borrowed) of the root of that id; of
+// root 0 it is the host's own and not looked at.
+int agent_range_open(struct agent_host *host, uint32_t index, uint64_t root, int tree,
+                     struct agent_range *ret, struct err *err);
 
 // One agent's jail. Filled by agent_jail_plan(); must not be moved, the plan points into it.
 struct agent_jail {

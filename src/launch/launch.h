@@ -16,7 +16,7 @@
 #include <sys/types.h>
 
 #define LAUNCH_MAGIC   0x6c425343u // "CSBl"
-#define LAUNCH_VERSION 3
+#define LAUNCH_VERSION 4
 #define LAUNCH_VMS_MAX 1024
 
 enum launch_op {
@@ -85,6 +85,9 @@ struct launch_request {
     uint32_t processes;   // 8..32768
     uint32_t disk_mib;    // 1..memory_mib: what it may write
     uint32_t reserved;    // 0
+    // SPAWN and lasting agents: the root file system, by its id in the launcher's directory of
+    // templates; 0: that of the image.
+    uint64_t root;
 };
 
 enum launch_confinement {
@@ -156,6 +159,7 @@ int launch_probe_kvm(struct launch_client *c, struct launch_kvm *ret, struct err
 struct launch_vm {
     uint64_t id;
     uint32_t accel, mode, memory_mib, cpus;
+    uint64_t root;            // id of a template's root file system, 0: the image's
     int fds[LAUNCH_FD_COUNT]; // borrowed
 };
 // *ret_pidfd becomes readable when the VMM ended; owned by the caller. Blocks up to 20 s.
@@ -167,6 +171,7 @@ struct launch_agent {
     uint32_t mode;                             // enum launch_agent_mode
     uint32_t memory_mib;                       // 0: no limit
     uint32_t cpu_percent, processes, disk_mib; // of a lasting one
+    uint64_t root;                             // of a lasting one, as of a VMM
     int fds[LAUNCH_AGENT_FD_COUNT];            // borrowed
 };
 // As launch_spawn(). The pidfd becomes readable when the agent and all it ran are gone.

@@ -361,6 +361,7 @@ int launch_spawn(struct launch_client *c, const struct launch_vm *vm, int *ret_p
         .memory_mib = vm->memory_mib,
         .cpus = vm->cpus,
         .id = vm->id,
+        .root = vm->root,
     };
 
     return spawn(c, &q, vm->fds, LAUNCH_FD_COUNT, ret_pidfd, err);
@@ -377,6 +378,7 @@ int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent
         .cpu_percent = agent->cpu_percent,
         .processes = agent->processes,
         .disk_mib = agent->disk_mib,
+        .root = agent->root,
     };
 
     return spawn(c, &q, agent->fds, LAUNCH_AGENT_FD_COUNT, ret_pidfd, err);

@@ -142,6 +142,9 @@ static int check_request(const struct launch_request *q, ssize_t len, size_t fd_
         return err_field(err, ERR_INVALID, "magic", "not a launcher request");
     if (q->version != LAUNCH_VERSION)
         return err_field(err, ERR_INVALID, "version", "version %u is not spoken here", q->version);
+    if (q->root != 0 && q->op != LAUNCH_OP_SPAWN &&
+        (q->op != LAUNCH_OP_SPAWN_AGENT || q->mode != LAUNCH_AGENT_LASTING))
+        return err_field(err, ERR_INVALID, "root", "this request takes no root");
     if (q->op != LAUNCH_OP_SPAWN && q->op != LAUNCH_OP_SPAWN_AGENT && fd_count != 0)
         return err_field(err, ERR_INVALID, "fds", "this request takes no descriptors");
     return 0;
@@ -390,6 +393,10 @@ static int open_files(struct server *s, const struct launch_config *c, struct er
                             open_file(c->initrd, true, &f->initrd_fd, err) < 0 ||
                             open_file(c->rootfs, false, &f->rootfs_fd, err) < 0))
         return -1;
+    // Made while we run, it is found at our next start.
+    f->templates_fd = -1;
+    if (c->templates != NULL)
+        f->templates_fd = open(c->templates, O_PATH | O_DIRECTORY | O_CLOEXEC);
     f->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (f->null_fd < 0)
         return err_sys(err, errno, "open /dev/null");
@@ -479,6 +486,7 @@ static void close_server(struct server *s)
     fd_close(&s->files.kernel_fd);
     fd_close(&s->files.initrd_fd);
     fd_close(&s->files.rootfs_fd);
+    fd_close(&s->files.templates_fd);
     fd_close(&s->signals);
     fd_close(&s->sock);
     fd_close(&s->lock);
@@ -486,10 +494,12 @@ static void close_server(struct server *s)
 
 int launch_serve(const struct launch_config *config, struct err *err)
 {
-    struct server s = {.sock = config->sock,
-                       .signals = -1,
-                       .lock = -1,
-                       .files = {.null_fd = -1, .kernel_fd = -1, .initrd_fd = -1, .rootfs_fd = -1}};
+    struct server s = {
+        .sock = config->sock,
+        .signals = -1,
+        .lock = -1,
+        .files = {
+            .null_fd = -1, .kernel_fd = -1, .initrd_fd = -1, .rootfs_fd = -1, .templates_fd = -1}};
     int r = open_server(&s, config, err);
 
     if (r == 0)

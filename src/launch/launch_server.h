@@ -19,6 +19,7 @@ struct launch_config {
     const char *agent;
     const char *runtimes;
     const char *tree;
+    const char *templates; // directory of the templates' root file systems, or NULL
     const char *cgroup_name;
     const char *run_dir;
     const char *label;

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -217,7 +218,20 @@ static int make_cgroup(struct launch_vms *vms, const struct launch_request *req,
     return cgroup_new(vms->config.cgroups, name, &limits, ret, err);
 }
 
-static size_t plan_fds(const struct launch_vms_config *c, bool boot, const int *fds,
+// A template's root file system: the file or directory `what` of the one with that id.
+static int open_root(const struct launch_vms_config *c, uint64_t id, const char *what, int flags,
+                     int *ret, struct err *err)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "%016llx/%s", (unsigned long long)id, what);
+    *ret = openat(c->templates_fd, path, flags | O_NOFOLLOW | O_CLOEXEC);
+    if (*ret < 0)
+        return err_sys(err, errno, "open the template's %s", what);
+    return 0;
+}
+
+static size_t plan_fds(const struct launch_vms_config *c, bool boot, const int *fds, int rootfs_fd,
                        struct jail_fd *ret)
 {
     size_t n = 0;
@@ -229,7 +243,7 @@ static size_t plan_fds(const struct launch_vms_config *c, bool boot, const int *
     ret[n++] = (struct jail_fd){fds[LAUNCH_FD_QMP], QEMU_FD_QMP};
     ret[n++] = (struct jail_fd){fds[LAUNCH_FD_RAM], QEMU_FD_RAM};
     ret[n++] = (struct jail_fd){fds[LAUNCH_FD_STATE], QEMU_FD_STATE};
-    ret[n++] = (struct jail_fd){c->rootfs_fd, QEMU_FD_ROOTFS};
+    ret[n++] = (struct jail_fd){rootfs_fd, QEMU_FD_ROOTFS};
     if (boot) {
         ret[n++] = (struct jail_fd){c->kernel_fd, QEMU_FD_KERNEL};
         ret[n++] = (struct jail_fd){c->initrd_fd, QEMU_FD_INITRD};
@@ -243,6 +257,7 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
     static const char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
     const struct launch_vms_config *c = &vms->config;
     uint32_t index = (uint32_t)(s - vms->slots);
+    _cleanup_fd_ int root_fd = -1;
     struct jail_fd jail_fds[16];
     struct qemu_argv argv;
     struct vmm_jail j;
@@ -257,6 +272,8 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
         .tsc_khz = c->tsc_khz,
     };
 
+    if (req->root != 0 && open_root(c, req->root, "rootfs.erofs", O_RDONLY, &root_fd, err) < 0)
+        return -1;
     (void)snprintf(name, sizeof(name), "%.40s-%llx", c->label, (unsigned long long)req->id);
     if (qemu_argv_build(&machine, &argv) < 0)
         return err_set(err, ERR_INTERNAL, "the VMM's command line is too long");
@@ -264,7 +281,8 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
                   &j);
     j.plan.cgroup_fd = cgroup_dirfd(s->cgroup);
     j.plan.cgroup_v1_procs = cgroup_procs_paths(s->cgroup);
-    j.plan.fd_count = plan_fds(c, req->mode == LAUNCH_MODE_BOOT, fds, jail_fds);
+    j.plan.fd_count = plan_fds(c, req->mode == LAUNCH_MODE_BOOT, fds,
+                               req->root != 0 ? root_fd : c->rootfs_fd, jail_fds);
     j.plan.fds = jail_fds;
     j.plan.argv = argv.argv;
     j.plan.envp = envp;
@@ -272,17 +290,20 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
 }
 
 // The lowest range that no other has until its slot is free: no process is left of it then.
-static int take_range(struct launch_vms *vms, struct slot *s, struct err *err)
+static int take_range(struct launch_vms *vms, struct slot *s, uint64_t root, struct err *err)
 {
     bool taken[AGENT_RANGES_MAX] = {false};
+    _cleanup_fd_ int tree = -1;
     uint32_t index = 0;
 
+    if (root != 0 && open_root(&vms->config, root, "rootfs", O_PATH | O_DIRECTORY, &tree, err) < 0)
+        return -1;
     for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
         if (vms->slots[i].state != SLOT_FREE && vms->slots[i].lasting)
             taken[vms->slots[i].range_index] = true;
     while (taken[index])
         index++;
-    if (agent_range_open(vms->config.agents, index, &s->range, err) < 0)
+    if (agent_range_open(vms->config.agents, index, root, tree, &s->range, err) < 0)
         return -1;
     s->range_index = index;
     s->lasting = true;
@@ -372,7 +393,7 @@ int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *
     if (claim(vms, req->id, &s, err) < 0)
         return -1;
     s->agent = true;
-    r = req->mode == LAUNCH_AGENT_LASTING ? take_range(vms, s, err) : 0;
+    r = req->mode == LAUNCH_AGENT_LASTING ? take_range(vms, s, req->root, err) : 0;
     if (r == 0)
         r = make_agent_cgroup(vms, s, req, err);
     if (r == 0)

@@ -24,6 +24,7 @@ struct launch_vms_config {
     int kernel_fd;
     int initrd_fd;
     int rootfs_fd;
+    int templates_fd; // the directory of the templates' root file systems, or -1
     uint64_t tsc_khz;
 };
 

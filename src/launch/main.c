@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // csb-launch: starts and confines VMMs and agents for codesandboxd. Started by its supervisor with
-// a SOCK_SEQPACKET socket. Each option is required, but for those of VMMs or those of agents, of
-// which one group may be left out.
+// a SOCK_SEQPACKET socket. Each option is required, but for --templates and those of VMMs or those
+// of agents, of which one group may be left out.
 #include "launch/kvm_probe.h"
 #include "launch/launch_server.h"
 
@@ -36,6 +36,7 @@ enum option {
     OPT_AGENT,
     OPT_RUNTIMES,
     OPT_TREE,
+    OPT_TEMPLATES,
     OPT_UID_BASE,
     OPT_CGROUP_NAME,
     OPT_RUN_DIR,
@@ -44,7 +45,7 @@ enum option {
 };
 
 // Options of a group are given all or not at all.
-enum group { GROUP_NEEDED, GROUP_VMM, GROUP_AGENT };
+enum group { GROUP_NEEDED, GROUP_VMM, GROUP_AGENT, GROUP_OPTIONAL };
 
 static const struct {
     const char *name;
@@ -58,6 +59,7 @@ static const struct {
     [OPT_AGENT] = {"--agent", GROUP_AGENT},
     [OPT_RUNTIMES] = {"--runtimes", GROUP_AGENT},
     [OPT_TREE] = {"--tree", GROUP_AGENT},
+    [OPT_TEMPLATES] = {"--templates", GROUP_OPTIONAL},
     [OPT_UID_BASE] = {"--uid-base", GROUP_NEEDED},
     [OPT_CGROUP_NAME] = {"--cgroup-name", GROUP_NEEDED},
     [OPT_RUN_DIR] = {"--run-dir", GROUP_NEEDED},
@@ -83,7 +85,7 @@ static int read_options(int argc, char **argv, const char *ret[OPT_COUNT], struc
         bool needed = options[opt].group == GROUP_NEEDED ||
                       ret[options[opt].group == GROUP_VMM ? OPT_QEMU : OPT_AGENT] != NULL;
 
-        if (needed != (ret[opt] != NULL))
+        if (options[opt].group != GROUP_OPTIONAL && needed != (ret[opt] != NULL))
             return err_set(err, ERR_INVALID, "%s is %s", options[opt].name,
                            needed ? "missing" : "given alone");
     }
@@ -128,6 +130,7 @@ static int configure(const char *const v[OPT_COUNT], struct launch_config *c, ch
         .agent = v[OPT_AGENT],
         .runtimes = v[OPT_RUNTIMES],
         .tree = v[OPT_TREE],
+        .templates = v[OPT_TEMPLATES],
         .cgroup_name = v[OPT_CGROUP_NAME],
         .run_dir = v[OPT_RUN_DIR],
         .label = v[OPT_LABEL],

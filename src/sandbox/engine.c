@@ -11,6 +11,7 @@
 #include "sandbox/engine_internal.h"
 #include "sandbox/lasting.h"
 #include "sandbox/runtime.h"
+#include "sandbox/templates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,15 +158,15 @@ static int open_parts(struct engine *e, struct err *err)
         pool.origin.warm = true;
         pool.workers++;
     }
-    e->interpreter = interpreter_new(e);
-    if (e->interpreter == NULL)
+    e->machines = template_machines_new(e);
+    if (e->machines == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     return pool_new(&pool, &e->pool, err);
 }
 
 static void close_parts(struct engine *e)
 {
-    interpreter_free(e->interpreter);
+    template_machines_free(e->machines);
     pool_free(e->pool);
     if (e->loop != NULL)
         channel_loop_free(e->loop);
@@ -233,7 +234,7 @@ void engine_stop(struct engine *e)
     if (e == NULL)
         return;
     pool_close(e->pool);
-    interpreter_stop(e->interpreter);
+    template_machines_stop(e->machines);
     (void)pthread_mutex_lock(&e->lock);
     e->stopping = true;
     (void)pthread_cond_broadcast(&e->changed);
@@ -322,13 +323,25 @@ int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, 
     return r;
 }
 
-int engine_take(struct engine *e, bool (*gone)(void *arg), void *gone_arg, struct sandbox **ret,
-                struct err *err)
+bool engine_find_template(const struct engine *e, const char *name, struct template *ret)
+{
+    return template_find(e->config.templates_fd, name, ret);
+}
+
+size_t engine_list_templates(const struct engine *e, struct template *ret, size_t max)
+{
+    return template_list(e->config.templates_fd, ret, max);
+}
+
+int engine_take(struct engine *e, const struct template *is, bool (*gone)(void *arg),
+                void *gone_arg, struct sandbox **ret, struct err *err)
 {
     const struct pool_wait wait = {.gone = gone, .arg = gone_arg};
 
     if (e->config.driver->caps & DRIVER_CAP_SHARED)
-        return lasting_start(e, ret, err);
+        return lasting_start(e, is, ret, err);
+    if (is->root != 0 || is->contexts)
+        return template_machines_take(e->machines, is, gone, gone_arg, ret, err);
     if (pool_acquire(e->pool, NULL, &wait, ret, err) < 0)
         return -1;
     pool_give_away(e->pool, *ret);

@@ -29,6 +29,7 @@ struct engine_config {
     const struct driver_ops *driver;
     struct driver_config driver_config; // its pointers are borrowed for the engine's life
     struct runtime_table *runtimes;     // borrowed
+    int templates_fd;                   // TEMPLATES_DIR, or -1; borrowed
     struct driver_shape shape;
     uint32_t pool_ready;          // ready sandboxes to keep per warm runtime, default 3
     uint32_t pool_plain;          // ready ones to keep for engine_take()
@@ -84,12 +85,18 @@ const struct runtime_table *engine_runtimes(const struct engine *e);
 // to the pool. Waits for one as a run does; errors as run_open.
 int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, struct err *err);
 
-// A machine for good, from the pool or made for it, that is ended with sandbox_free() before
-// engine_free(). Waits for one as a run does, asking `gone` (or NULL) every 250 ms. Errors as
-// run_open(); ERR_UNSUPPORTED where a machine cannot be one owner's.
+// The templates on offer, see templates.h. Any thread.
+struct template;
+bool engine_find_template(const struct engine *e, const char *name, struct template *ret);
+size_t engine_list_templates(const struct engine *e, struct template *ret, size_t max);
+
+// A machine of that template for good, from the pool or made for it, that is ended with
+// sandbox_free() before engine_free(). Waits for one as a run does, or as template_machines_take(),
+// asking `gone` (or NULL) every 250 ms. Errors as theirs; ERR_UNSUPPORTED where a machine cannot be
+// one owner's.
 struct sandbox;
-int engine_take(struct engine *e, bool (*gone)(void *arg), void *gone_arg, struct sandbox **ret,
-                struct err *err);
+int engine_take(struct engine *e, const struct template *is, bool (*gone)(void *arg),
+                void *gone_arg, struct sandbox **ret, struct err *err);
 
 // What a compiler may write: no limit of a request's.
 #define RUN_COMPILE_OUTPUT_BYTES (1u << 20)

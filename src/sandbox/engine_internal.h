@@ -6,9 +6,9 @@
 
 #include "sandbox/compile_cache.h"
 #include "sandbox/engine.h"
-#include "sandbox/interpreter.h"
 #include "sandbox/pool.h"
 #include "sandbox/template.h"
+#include "sandbox/template_machines.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,7 +21,7 @@ struct engine {
     struct pool *pool;
     struct compile_cache *compile_cache;
     struct template_warm warm;
-    struct interpreter *interpreter;
+    struct template_machines *machines;
     pthread_t builder;
     atomic_uint_fast64_t runs_total;
     atomic_bool cut_runs; // the drain time is over: every run ends at its next look

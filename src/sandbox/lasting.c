@@ -5,6 +5,8 @@
 #include "base/id.h"
 #include "channel/channel.h"
 #include "sandbox/engine_internal.h"
+#include "sandbox/runtime.h"
+#include "sandbox/templates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,28 +37,56 @@ static struct sandbox *new_sandbox(struct engine *e)
     return s;
 }
 
-int lasting_start(struct engine *e, struct sandbox **ret, struct err *err)
+// The driver's template. *ret_own: it is to be freed; a driver whose machines share the host's
+// kernel has nothing to build for it.
+static int get_template(struct engine *e, const struct template *is, struct driver_template **ret,
+                        bool *ret_own, struct err *err)
+{
+    const struct driver_template_spec spec = {
+        .shape = e->config.shape, .root = is->root, .seed = runtime_table_hash(e->config.runtimes)};
+    struct driver_template *t;
+    bool built;
+
+    (void)pthread_mutex_lock(&e->lock);
+    t = e->template;
+    (void)pthread_mutex_unlock(&e->lock);
+    if (t == NULL)
+        return err_set(err, ERR_BUSY, "the template is not built yet");
+    *ret_own = is->root != 0;
+    *ret = t;
+    if (is->root == 0)
+        return 0;
+    return e->config.driver->build_template(e->driver, &spec, clock_deadline_ms(START_MS), ret,
+                                            &built, err);
+}
+
+int lasting_start(struct engine *e, const struct template *is, struct sandbox **ret,
+                  struct err *err)
 {
     const struct driver_ops *ops = e->config.driver;
     const struct driver_limits limits = {.memory_mib = e->config.shape.memory_mib};
     uint64_t deadline = clock_deadline_ms(START_MS);
     struct driver_template *t;
     struct sandbox *s;
+    bool own;
+    int r;
 
     if (!(ops->caps & DRIVER_CAP_LASTING))
         return err_set(err, ERR_UNSUPPORTED,
                        "long-lived sandboxes need virtual machines: this service runs with "
                        "ISOLATION=process, where all programs share one agent");
-    (void)pthread_mutex_lock(&e->lock);
-    t = e->template;
-    (void)pthread_mutex_unlock(&e->lock);
-    if (t == NULL)
-        return err_set(err, ERR_BUSY, "the template is not built yet");
+    if (get_template(e, is, &t, &own, err) < 0)
+        return -1;
     s = new_sandbox(e);
     if (s == NULL)
-        return err_set(err, ERR_INTERNAL, "out of memory");
-    if (ops->clone_lasting(e->driver, t, &limits, deadline, &s->driver, err) < 0 ||
-        connect_agent(e, s, deadline, err) < 0) {
+        r = err_set(err, ERR_INTERNAL, "out of memory");
+    else
+        r = ops->clone_lasting(e->driver, t, &limits, deadline, &s->driver, err);
+    if (own)
+        ops->template_free(t);
+    if (r == 0)
+        r = connect_agent(e, s, deadline, err);
+    if (r < 0) {
         sandbox_free(s);
         return -1;
     }

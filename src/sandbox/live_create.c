@@ -11,7 +11,7 @@
 #include "sandbox/engine_internal.h"
 #include "sandbox/envd_client.h"
 #include "sandbox/live_internal.h"
-#include "sandbox/template_kind.h"
+#include "sandbox/templates.h"
 #include "store/store.h"
 #include "json/write.h"
 
@@ -216,22 +216,14 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
     return store_sandbox_put(t->config.store, &row, err);
 }
 
-static int make_machine(struct engine *e, enum template_kind kind, const struct live_spec *spec,
-                        struct sandbox **ret, struct err *err)
-{
-    if (kind == TEMPLATE_INTERPRETER && !(e->config.driver->caps & DRIVER_CAP_SHARED))
-        return interpreter_take(e->interpreter, spec->gone, spec->gone_arg, ret, err);
-    return engine_take(e, spec->gone, spec->gone_arg, ret, err);
-}
-
 // Tells the machine of its owner's variables. One that is no clone of its template, which would
 // have it running already, starts what the template offers.
-static int settle(struct engine *e, enum template_kind kind, const struct live *l,
+static int settle(struct engine *e, const struct template *is, const struct live *l,
                   struct sandbox *s, struct err *err)
 {
     if (envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(LIVE_INIT_MS), err) < 0)
         return -1;
-    if (kind != TEMPLATE_INTERPRETER || !(e->config.driver->caps & DRIVER_CAP_SHARED))
+    if (!is->contexts || !(e->config.driver->caps & DRIVER_CAP_SHARED))
         return 0;
     return contexts_start(s->channel, false, clock_deadline_ms(CONTEXTS_MS), err);
 }
@@ -240,17 +232,18 @@ static int take_machine(struct live_table *t, struct live *l, const struct live_
                         struct err *err)
 {
     struct engine *e = t->config.engine;
-    enum template_kind kind = TEMPLATE_BASE;
+    struct template is;
     struct sandbox *s;
     int r = -1;
 
-    (void)template_kind_of(l->template, &kind);
+    if (!engine_find_template(e, l->template, &is))
+        return err_field(err, ERR_INVALID, "templateID", "the template was removed");
     for (int i = 0; r < 0 && i < TRIES; i++) {
         struct err why = ERR_INIT;
 
-        if (make_machine(e, kind, spec, &s, err) < 0)
+        if (engine_take(e, &is, spec->gone, spec->gone_arg, &s, err) < 0)
             return -1;
-        r = settle(e, kind, l, s, &why);
+        r = settle(e, &is, l, s, &why);
         if (r < 0) {
             sandbox_free(s);
             *err = why;

@@ -12,7 +12,7 @@
 #include "sandbox/engine_internal.h"
 #include "sandbox/lasting.h"
 #include "sandbox/live_internal.h"
-#include "sandbox/template_kind.h"
+#include "sandbox/templates.h"
 #include "store/store.h"
 
 #include <stdio.h>
@@ -238,13 +238,13 @@ int live_snapshot(struct live_table *t, struct live *l, const char *name, struct
                   struct err *err)
 {
     struct live_snapshot s = {0};
-    enum template_kind kind;
+    struct template is;
     int r;
 
     if (!can_keep(t))
         return err_set(err, ERR_UNSUPPORTED,
                        "with this isolation there are no snapshots of sandboxes");
-    if (template_kind_of(name, &kind) == 0)
+    if (engine_find_template(t->config.engine, name, &is))
         return err_field(err, ERR_INVALID, "name", "name is a template's of the service");
     live_make_id('s', s.id);
     (void)snprintf(s.name, sizeof(s.name), "%s", name);

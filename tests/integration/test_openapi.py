@@ -213,7 +213,7 @@ def sandboxes(t, book, d):
     ask("POST", "/v2/sandboxes", {"templateID": "nothing"}, 404)
     ask("POST", "/v2/sandboxes", {}, 400)
     for path in ("/sandboxes", "/v2/sandboxes?limit=1", "/sandboxes/metrics?sandbox_ids=" + made["sandboxID"], at,
-                 at + "/metrics", at + "/logs", "/v2" + at + "/logs", "/snapshots", "/templates/aliases/base"):
+                 at + "/metrics", at + "/logs", "/v2" + at + "/logs", "/snapshots", "/templates", "/templates/aliases/base"):
         ask("GET", path, want=200)
     for path in ("/templates/aliases/nothing", "/sandboxes/nothing"):
         ask("GET", path, want=404)

@@ -22,8 +22,8 @@ from tap import Tap  # noqa: E402
 CSB = BUILD / "src/cli/csb"
 ROUTES = (("POST", "/execute"), ("GET", "/languages"), ("GET", "/sandboxes"), ("GET", "/v2/sandboxes"),
           ("POST", "/sandboxes"), ("GET", "/sandboxes/i0"), ("DELETE", "/sandboxes/i0"), ("GET", "/snapshots"),
-          ("GET", "/templates/aliases/base"), ("GET", "/metrics"), ("GET", "/debug/guest"))
-LONG = 20000  # milliseconds that no test waits for
+          ("GET", "/templates"), ("GET", "/templates/aliases/base"), ("GET", "/metrics"), ("GET", "/debug/guest"))
+LONG = 250000  # milliseconds that no test waits for
 
 
 def csb(d, *arguments):

@@ -5,7 +5,6 @@
 #include "sandbox/contexts_client.h"
 
 #include "channel/channel.h"
-#include "sandbox/template_kind.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -188,21 +187,10 @@ static void test_hostile(void)
     CHECK(start(200, t.data, sizeof(t.data), true, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
 }
 
-static void test_names(void)
-{
-    enum template_kind kind = TEMPLATE_INTERPRETER;
-
-    CHECK(template_kind_of("base", &kind) == 0 && kind == TEMPLATE_BASE);
-    CHECK(template_kind_of("code-interpreter-v1", &kind) == 0 && kind == TEMPLATE_INTERPRETER);
-    CHECK(template_kind_of("", &kind) < 0 && template_kind_of("Base", &kind) < 0);
-    CHECK_STR(template_kind_name(TEMPLATE_INTERPRETER), "code-interpreter-v1");
-}
-
 int main(void)
 {
     test_good();
     test_failed();
     test_hostile();
-    test_names();
     return tap_done();
 }
