@@ -16,6 +16,8 @@ umask 022
 IMAGE_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=image/lib.sh
 . "$IMAGE_DIR/lib.sh"
+# shellcheck source=image/privilege.sh
+. "$IMAGE_DIR/privilege.sh"
 
 usage() {
     die "usage: image/build.sh [--force | --check] [OUT]"
@@ -31,39 +33,6 @@ check_tools() {
     need unshare util-linux
     need flock util-linux
     [ "$(dpkg --print-architecture)" = amd64 ] || die "only amd64 hosts are supported"
-}
-
-# Root of its own mount namespace: as root directly, else through a user namespace in which root is
-# the caller and the other ids are the caller's subordinate ones.
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        unshare --mount "$@"
-    else
-        unshare --map-root-user --map-auto --mount "$@"
-    fi
-}
-
-check_privilege() {
-    if [ "$(id -u)" = 0 ]; then
-        as_root true 2>/dev/null || die "root may not create a mount namespace here" \
-            "(a container without CAP_SYS_ADMIN?)"
-        return
-    fi
-    name=$(id -un)
-    need newuidmap uidmap
-    for file in /etc/subuid /etc/subgid; do
-        grep -q -E "^($name|$(id -u)):" "$file" 2>/dev/null ||
-            die "$name has no range in $file: as root, run" \
-                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
-    done
-    as_root true 2>/dev/null || die "this user may not create user namespaces: see" \
-        "sysctl kernel.unprivileged_userns_clone and user.max_user_namespaces, or run as root"
-}
-
-check_space() {
-    free=$(df -P -k "$1" | awk 'NR == 2 { print $4 }')
-    [ "$free" -ge $(($2 << 20)) ] ||
-        die "$1 has $((free >> 10)) MiB free, $2 GiB are needed while the image is built"
 }
 
 # The scripts, the configuration and the sources are all that goes in.
@@ -92,12 +61,6 @@ fetch_deno() {
     tar -x -z -f "$tmp"/deno-linux-*.tgz -C "$tmp" package/deno
 }
 
-# The host's apt settings that decide how an archive is reached; the rest of them is its own affair.
-host_apt_options() {
-    apt-config dump | grep -E '^Acquire::((http|https|ftp)::[^ ]*|Check-[^ ]*|Retries|Force[^ ]*) ' |
-        grep -v '""' || true
-}
-
 # The kernel is downloaded with the tree's own apt, so both come from the same archive state.
 # $1 is for mmdebstrap's hook shell.
 # shellcheck disable=SC2016
@@ -107,7 +70,7 @@ kernel_hook='cd "$1/boot" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-g
 install_packages() {
     privilege=unshare
     [ "$(id -u)" = 0 ] && privilege=root
-    host_apt_options >"$tmp/apt.conf"
+    "$IMAGE_DIR/options.sh" >"$tmp/apt.conf"
     set -- --mode=$privilege --variant=minbase --format=tar --architectures=amd64
     while IFS= read -r option; do
         set -- "$@" --aptopt="$option"

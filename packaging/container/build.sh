@@ -10,28 +10,14 @@
 set -eu
 umask 022
 
-HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-ROOT=$(CDPATH='' cd -- "$HERE/../.." && pwd)
-
-die() {
-    printf 'container: %s\n' "$*" >&2
-    exit 1
-}
-
-[ $# = 2 ] || die "usage: packaging/container/build.sh BUILD OUT"
+# shellcheck source=packaging/begin.sh
+. "$(dirname -- "$0")/../begin.sh"
 [ "$(id -u)" = 0 ] || die "only root can make a root tree"
 command -v mmdebstrap >/dev/null 2>&1 || die "mmdebstrap is missing"
-build=$(CDPATH='' cd -- "$1" && pwd)
-mkdir -p "$2"
-out=$(CDPATH='' cd -- "$2" && pwd)
-
-tmp=$(mktemp -d "$out/.container.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
+make_tmp "$out/.container.XXXXXX"
 sources=$("$ROOT/image/sources.sh")
 set -- --mode=root --variant=extract --architectures=amd64
-apt-config dump | grep -E '^Acquire::((http|https|ftp)::[^ ]*|Check-[^ ]*|Retries|Force[^ ]*) ' |
-    grep -v '""' >"$tmp/apt.conf" || true
+"$ROOT/image/options.sh" >"$tmp/apt.conf"
 while IFS= read -r option; do
     set -- "$@" --aptopt="$option"
 done <"$tmp/apt.conf"

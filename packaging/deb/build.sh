@@ -8,25 +8,13 @@
 set -eu
 umask 022
 
-HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-ROOT=$(CDPATH='' cd -- "$HERE/../.." && pwd)
-
-die() {
-    printf 'deb: %s\n' "$*" >&2
-    exit 1
-}
-
-[ $# = 2 ] || die "usage: packaging/deb/build.sh BUILD OUT"
-build=$(CDPATH='' cd -- "$1" && pwd)
-mkdir -p "$2"
-out=$(CDPATH='' cd -- "$2" && pwd)
+# shellcheck source=packaging/begin.sh
+. "$(dirname -- "$0")/../begin.sh"
 for tool in dpkg-deb dpkg-shlibdeps strip meson; do
     command -v $tool >/dev/null 2>&1 || die "$tool is missing: install dpkg-dev, binutils and meson"
 done
 
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/codesandbox-deb.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
+make_tmp "${TMPDIR:-/tmp}/codesandbox-deb.XXXXXX"
 tree=$tmp/debian/codesandbox
 
 "$ROOT/packaging/install.sh" "$build" "$tree" /usr

@@ -59,8 +59,7 @@ extract() {
         --include="$1,stress-ng" "$SUITE" "$out/packages" - >>"$log" 2>&1
 }
 
-apt-config dump | grep -E '^Acquire::((http|https|ftp)::[^ ]*|Check-[^ ]*|Retries|Force[^ ]*) ' |
-    grep -v '""' >"$out/apt.conf" || true
+"$ROOT/image/options.sh" >"$out/apt.conf"
 version=$(sed -n 's/^python3\.11[[:space:]]*//p' "$image/packages.txt" 2>/dev/null || true)
 extract "libpython3.11-testsuite${version:+=$version}" || extract libpython3.11-testsuite
 

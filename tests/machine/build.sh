@@ -76,16 +76,10 @@ disk_key() {
 kernel_hook='cd "$1/boot" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get download \
     "$(apt-cache depends KERNEL | sed -n "s/^ *Depends: \(linux-image-.*\)/\1/p" | head -n 1)"'
 
-# The host's apt settings that decide how an archive is reached.
-apt_options() {
-    apt-config dump | grep -E '^Acquire::((http|https|ftp)::[^ ]*|Check-[^ ]*|Retries|Force[^ ]*) ' |
-        grep -v '""' || true
-}
-
 packages() {
     mode=unshare
     [ "$(id -u)" = 0 ] && mode=root
-    apt_options >"$tmp/apt.conf"
+    "$ROOT/image/options.sh" >"$tmp/apt.conf"
     set -- --mode=$mode --variant=minbase --format=tar --architectures=amd64
     while IFS= read -r option; do
         set -- "$@" --aptopt="$option"
