@@ -99,6 +99,7 @@ static const struct {
     [PLANE_TRAFFIC] = {403, true, "missing or invalid e2b-traffic-access-token"},
     [PLANE_HIDDEN] = {404, false, "not found"},
     [PLANE_NOT_FOUND] = {502, true, "The sandbox was not found"},
+    [PLANE_NOT_RESUMED] = {502, true, "The sandbox is paused and cannot be resumed"},
     [PLANE_CLOSED_PORT] = {502, true, "The sandbox is running but port is not open"},
     [PLANE_BAD_ANSWER] = {502, true, "The answer of the port is not HTTP"},
     [PLANE_BUSY] = {503, true, "The sandbox takes no more requests right now"},
@@ -349,7 +350,30 @@ static enum plane_refusal find_sandbox(struct plane *p, struct live_table *t,
         return p->live != NULL ? PLANE_FINE : PLANE_BAD_SIGNATURE;
     }
     p->live = live_find(t, p->target.id);
-    return p->live != NULL && live_channel(p->live) != NULL ? PLANE_FINE : PLANE_NOT_FOUND;
+    if (p->live == NULL || (live_channel(p->live) == NULL && !live_auto_resumes(p->live)))
+        return PLANE_NOT_FOUND;
+    return PLANE_FINE;
+}
+
+// A paused one that requests wake is resumed by the first that may be sent to it.
+static enum plane_refusal wake(struct plane *p, struct live_table *t)
+{
+    struct err err = ERR_INIT;
+    struct live *running;
+
+    if (!live_auto_resumes(p->live))
+        return PLANE_FINE;
+    if (live_wake(t, p->live, &running, &err) == 0) {
+        live_unref(p->live);
+        p->live = running;
+        return PLANE_FINE;
+    }
+    if (err.code == ERR_GONE)
+        return PLANE_NOT_FOUND;
+    if (err.code == ERR_BUSY || err.code == ERR_CANCELLED)
+        return PLANE_BUSY;
+    log_error("cannot resume a sandbox for a request: %s", err.message);
+    return PLANE_NOT_RESUMED;
 }
 
 static enum plane_refusal plane_begin(struct plane *p, struct live_table *t,
@@ -362,6 +386,8 @@ static enum plane_refusal plane_begin(struct plane *p, struct live_table *t,
         r = other ? authorise_port(p, req) : authorise(p, req);
     if (r == PLANE_FINE)
         log_set_sandbox(live_id(p->live));
+    if (r == PLANE_FINE)
+        r = wake(p, t);
     if (r == PLANE_FINE)
         r = other ? port_begin(p, req) : envd_begin(p, req);
     return r;

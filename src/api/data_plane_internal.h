@@ -45,6 +45,7 @@ enum plane_refusal {
     PLANE_TRAFFIC,     // 403
     PLANE_HIDDEN,      // 404
     PLANE_NOT_FOUND,   // 502: no such sandbox, or it does not run
+    PLANE_NOT_RESUMED, // 502
     PLANE_CLOSED_PORT, // 502
     PLANE_BAD_ANSWER,  // 502
     PLANE_BUSY,        // 503

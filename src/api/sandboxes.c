@@ -97,6 +97,7 @@ static void make(const struct api *api, const struct http_request *req, struct h
         .env_count = x->env.count,
         .timeout_ms = x->timeout_s * MS_PER_S,
         .on_timeout = x->auto_pause ? LIVE_PAUSE : LIVE_KILL,
+        .auto_resume = x->auto_resume,
         .secure = x->secure,
         .private_traffic = x->private_traffic,
         .gone = client_gone,
@@ -158,7 +159,7 @@ static void put_detail(struct json_out *out, const struct api *api, struct live 
     json_put_bool(out, "allowInternetAccess", false);
     json_open(out, "lifecycle", '{');
     json_put_str(out, "onTimeout", info.on_timeout == LIVE_PAUSE ? "pause" : "kill");
-    json_put_bool(out, "autoResume", false);
+    json_put_bool(out, "autoResume", info.auto_resume);
     json_close(out, '}');
     json_close(out, '}');
 }

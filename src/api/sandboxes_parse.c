@@ -120,7 +120,7 @@ static int parse_network(const struct json_in *top, struct create_request *r, st
 static int parse_pause(const struct json_in *top, struct create_request *r, struct err *err)
 {
     struct json_in resume = {0};
-    bool memory = true, enabled = false;
+    bool memory = true;
 
     if (json_get_bool(top, "autoPause", &r->auto_pause, err) < 0 ||
         json_get_bool(top, "autoPauseMemory", &memory, err) < 0 ||
@@ -128,14 +128,16 @@ static int parse_pause(const struct json_in *top, struct create_request *r, stru
         return -1;
     if (!memory && !r->auto_pause)
         return json_fail(top, "autoPauseMemory", err, "may be false only with autoPause");
+    if (resume.object != NULL && (json_known(&resume, create_resume_fields, err) < 0 ||
+                                  json_get_bool(&resume, "enabled", &r->auto_resume, err) < 0))
+        return -1;
+    if (r->auto_resume && !r->auto_pause)
+        return json_fail(&resume, "enabled", err, "may be true only with autoPause");
+    if (r->auto_resume && !memory)
+        return json_fail(top, "autoPauseMemory", err, "may not be false with autoResume");
     if (!memory)
         return refuse(top, "autoPauseMemory", err, "is not supported: pausing keeps the memory");
-    if (resume.object == NULL)
-        return 0;
-    if (json_known(&resume, create_resume_fields, err) < 0 ||
-        json_get_bool(&resume, "enabled", &enabled, err) < 0)
-        return -1;
-    return enabled ? refuse(top, "autoResume", err, "is not supported yet") : 0;
+    return 0;
 }
 
 static int parse_create(const struct json_in *top, int version, uint64_t life_max_s,

@@ -48,6 +48,7 @@ struct create_request {
     bool secure;
     bool private_traffic;
     bool auto_pause;
+    bool auto_resume; // only with auto_pause
     struct json_t *tree;
 };
 

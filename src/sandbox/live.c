@@ -95,7 +95,8 @@ struct live *live_match_signature(struct live_table *t, live_match_fn matches, v
     (void)pthread_mutex_lock(&t->lock);
     for (size_t i = 0; i < LIVE_SLOTS && found == NULL; i++)
         for (struct live *l = t->slots[i]; l != NULL && found == NULL; l = l->next)
-            if (l->token[0] != '\0' && l->state == LIVE_RUNNING && matches(arg, l->id, l->token))
+            if (l->token[0] != '\0' && (l->state == LIVE_RUNNING || live_auto_resumes(l)) &&
+                matches(arg, l->id, l->token))
                 found = live_ref(l);
     (void)pthread_mutex_unlock(&t->lock);
     return found;
@@ -303,6 +304,7 @@ void live_describe(struct live_table *t, struct live *l, struct live_info *ret)
         .metadata_count = l->metadata.count,
         .state = (enum live_state)l->state,
         .on_timeout = l->on_timeout,
+        .auto_resume = live_auto_resumes(l),
         .started_ms = l->started_ms,
         .cpus = l->cpus,
         .memory_mib = l->memory_mib,

@@ -50,7 +50,7 @@ const char *live_traffic_token(const struct live *l);
 
 // A reference to the first sandbox for which `matches` says true, or NULL. `matches` is called
 // under the table's lock: it computes, and neither blocks nor calls back into this module. Paused
-// sandboxes and those without a token are not asked.
+// sandboxes that requests do not wake and those without a token are not asked.
 typedef bool (*live_match_fn)(void *arg, const char *id, const char *token);
 struct live *live_match_signature(struct live_table *t, live_match_fn matches, void *arg);
 
@@ -75,6 +75,7 @@ struct live_spec {
     size_t env_count;
     uint64_t timeout_ms; // its life, at most live_config.life_max_ms
     enum live_on_timeout on_timeout;
+    bool auto_resume;        // requests to it wake it while it is paused
     bool secure;             // it gets an access token
     bool private_traffic;    // it gets a traffic token
     bool (*gone)(void *arg); // polled every 250 ms while waiting for a machine; may be NULL
@@ -90,6 +91,7 @@ struct live_info {
     size_t metadata_count;
     enum live_state state;
     enum live_on_timeout on_timeout;
+    bool auto_resume;
     uint64_t started_ms; // since the epoch, as all of CLOCK_REALTIME
     uint64_t end_ms;
     uint32_t cpus;
@@ -153,6 +155,15 @@ int live_pause(struct live_table *t, struct live *l, struct err *err);
 // was paused. Blocks some 100 ms. Errors as live_create(), ERR_GONE when it ended.
 int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
                 bool *ret_resumed, struct err *err);
+
+// Whether requests to it wake it while it is paused.
+bool live_auto_resumes(const struct live *l);
+
+// What a request to such a sandbox does: gives a reference to the one that runs. One that is paused
+// is resumed first, once for all who ask at the same time, for the time that it was made with and
+// at least LIVE_AUTO_RESUME_MS. Blocks as live_resume(); errors as it.
+#define LIVE_AUTO_RESUME_MS 300000
+int live_wake(struct live_table *t, struct live *l, struct live **ret, struct err *err);
 
 #define LIVE_FORK_MAX 100
 

@@ -97,6 +97,9 @@ struct live *live_new(const struct live_table *t, const struct live_spec *spec)
     if (spec->private_traffic)
         id_hex(l->traffic_token, LIVE_TOKEN_LEN / 2);
     l->on_timeout = spec->on_timeout;
+    if (spec->auto_resume)
+        l->auto_resume_ms =
+            spec->timeout_ms > LIVE_AUTO_RESUME_MS ? spec->timeout_ms : LIVE_AUTO_RESUME_MS;
     live_put_shape(t, l);
     if (fill_pairs(l, spec) == 0)
         return l;
@@ -118,6 +121,7 @@ struct live *live_copy(const struct live *l)
     memcpy(c->token, l->token, sizeof(c->token));
     memcpy(c->traffic_token, l->traffic_token, sizeof(c->traffic_token));
     c->on_timeout = l->on_timeout;
+    c->auto_resume_ms = l->auto_resume_ms;
     c->started_ms = l->started_ms;
     c->end_ms = l->end_ms;
     c->cpus = l->cpus;
@@ -203,6 +207,7 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
         .traffic_token = live_traffic_token(l),
         .state = l->state == LIVE_PAUSED ? "paused" : "running",
         .pause_on_timeout = l->on_timeout == LIVE_PAUSE,
+        .auto_resume_ms = l->auto_resume_ms,
         .started_ms = l->started_ms,
         .end_ms = l->end_ms,
     };

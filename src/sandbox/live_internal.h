@@ -34,6 +34,7 @@ struct live {
     struct live_pairs metadata;
     struct live_pairs env;
     enum live_on_timeout on_timeout;
+    uint64_t auto_resume_ms; // its time after a request woke it; 0: none does
     uint64_t started_ms;
     uint32_t cpus, memory_mib, disk_mib;
     struct sandbox *machine; // its driver's part is ended by the table's thread; NULL when paused
@@ -46,6 +47,7 @@ struct live {
     uint64_t end_ns;        // the same, CLOCK_MONOTONIC
     uint64_t since_ms;      // CLOCK_REALTIME; from when its longest life counts: made, or resumed
     bool busy;              // it is being paused or resumed: who wants to change it waits
+    bool pausing;           // busy, being paused: whom it wakes for waits, too
     bool replaced;          // it ended because another of its id goes on: its row stays
     struct live *next;      // of its slot
     struct live *next_dead; // of table->dead

@@ -58,6 +58,7 @@ void live_let_go(struct live_table *t, struct live *l)
 {
     (void)pthread_mutex_lock(&t->lock);
     l->busy = false;
+    l->pausing = false;
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);
     live_unref(l);
@@ -131,6 +132,9 @@ int live_pause(struct live_table *t, struct live *l, struct err *err)
         live_let_go(t, now);
         return err_set(err, ERR_INVALID, "the sandbox is paused already");
     }
+    (void)pthread_mutex_lock(&t->lock);
+    now->pausing = true;
+    (void)pthread_mutex_unlock(&t->lock);
     if (pause_seized(t, now, &paused, err) < 0) {
         live_let_go(t, now);
         return -1;
@@ -153,6 +157,17 @@ static int thaw(struct live_table *t, struct live *l, struct live *next, struct 
     return r;
 }
 
+// What comes to run once running ones are ended would be lost: it stays paused.
+static int check_open(struct live_table *t, struct err *err)
+{
+    bool closed;
+
+    (void)pthread_mutex_lock(&t->lock);
+    closed = t->closed;
+    (void)pthread_mutex_unlock(&t->lock);
+    return closed ? err_set(err, ERR_CANCELLED, "the service is shutting down") : 0;
+}
+
 static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_ms,
                          struct live **ret, struct err *err)
 {
@@ -160,7 +175,7 @@ static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_
 
     if (next == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    if (thaw(t, l, next, err) < 0) {
+    if (check_open(t, err) < 0 || thaw(t, l, next, err) < 0 || check_open(t, err) < 0) {
         live_unref(next);
         return -1;
     }
@@ -199,6 +214,36 @@ int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struc
     *ret_resumed = true;
     put_in_place(t, now, next);
     return 0;
+}
+
+bool live_auto_resumes(const struct live *l)
+{
+    return l->auto_resume_ms > 0;
+}
+
+int live_wake(struct live_table *t, struct live *l, struct live **ret, struct err *err)
+{
+    struct live *now;
+    bool unused;
+    int r;
+
+    (void)pthread_mutex_lock(&t->lock);
+    // One that runs answers while it is forked or kept as a snapshot.
+    while ((now = live_current(t, l)) != NULL && now->busy &&
+           (now->pausing || now->state != LIVE_RUNNING))
+        (void)pthread_cond_wait(&t->changed, &t->lock);
+    if (now != NULL)
+        (void)live_ref(now);
+    (void)pthread_mutex_unlock(&t->lock);
+    if (now == NULL)
+        return err_set(err, ERR_GONE, "the sandbox has ended");
+    if (now->state == LIVE_RUNNING) {
+        *ret = now;
+        return 0;
+    }
+    r = live_resume(t, now, now->auto_resume_ms, ret, &unused, err);
+    live_unref(now);
+    return r;
 }
 
 // What a former run left.
@@ -249,6 +294,7 @@ static struct live *from_row(const struct live_table *t, const struct store_sand
     (void)snprintf(l->traffic_token, sizeof(l->traffic_token), "%s",
                    b->traffic_token == NULL ? "" : b->traffic_token);
     l->on_timeout = b->pause_on_timeout ? LIVE_PAUSE : LIVE_KILL;
+    l->auto_resume_ms = b->auto_resume_ms;
     l->started_ms = b->started_ms;
     l->end_ms = b->end_ms;
     live_put_shape(t, l);

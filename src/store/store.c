@@ -45,6 +45,7 @@ static const char *const steps[] = {
     "CREATE TABLE snapshots("
     " id TEXT PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL, sandbox TEXT NOT NULL,"
     " env TEXT NOT NULL, created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;",
+    "ALTER TABLE sandboxes ADD COLUMN auto_resume_ms INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int name_store(struct err *err)

@@ -78,6 +78,7 @@ struct store_sandbox {
     const char *traffic_token; // or NULL
     const char *state;         // a word of the sandbox layer's
     bool pause_on_timeout;
+    uint64_t auto_resume_ms; // its time after a request woke it; 0: none does
     uint64_t started_ms;
     uint64_t end_ms;
 };

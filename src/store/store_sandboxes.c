@@ -5,8 +5,8 @@ int store_sandbox_put(struct store *s, const struct store_sandbox *b, struct err
 {
     struct sql_statement st =
         store_begin(s, "INSERT OR REPLACE INTO sandboxes(id, key, template, metadata, env, token,"
-                       " traffic_token, state, pause_on_timeout, started_ms, end_ms)"
-                       " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                       " traffic_token, state, pause_on_timeout, auto_resume_ms, started_ms,"
+                       " end_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 
     sql_bind_text(&st, b->id);
     sql_bind_text(&st, b->key);
@@ -17,6 +17,7 @@ int store_sandbox_put(struct store *s, const struct store_sandbox *b, struct err
     sql_bind_text(&st, b->traffic_token);
     sql_bind_text(&st, b->state);
     sql_bind_u64(&st, b->pause_on_timeout);
+    sql_bind_u64(&st, b->auto_resume_ms);
     sql_bind_u64(&st, b->started_ms);
     sql_bind_u64(&st, b->end_ms);
     return store_end(s, &st, NULL, err);
@@ -61,9 +62,10 @@ static const char *or_null(const char *text)
 
 int store_sandbox_each(struct store *s, store_sandbox_fn fn, void *arg, struct err *err)
 {
-    struct sql_statement st = store_begin(
-        s, "SELECT id, key, template, metadata, env, token, traffic_token, state,"
-           " pause_on_timeout, started_ms, end_ms FROM sandboxes ORDER BY started_ms, id");
+    struct sql_statement st =
+        store_begin(s, "SELECT id, key, template, metadata, env, token, traffic_token, state,"
+                       " pause_on_timeout, auto_resume_ms, started_ms, end_ms FROM sandboxes"
+                       " ORDER BY started_ms, id");
     int r = 0;
 
     while (r == 0 && sql_step(&st)) {
@@ -77,8 +79,9 @@ int store_sandbox_each(struct store *s, store_sandbox_fn fn, void *arg, struct e
             .traffic_token = or_null(sql_text(&st, 6)),
             .state = sql_text(&st, 7),
             .pause_on_timeout = sql_u64(&st, 8) != 0,
-            .started_ms = sql_u64(&st, 9),
-            .end_ms = sql_u64(&st, 10),
+            .auto_resume_ms = sql_u64(&st, 9),
+            .started_ms = sql_u64(&st, 10),
+            .end_ms = sql_u64(&st, 11),
         };
 
         r = fn(arg, &b);

@@ -2,6 +2,7 @@
 // Every call that E2B's JavaScript SDK has for a sandbox, by the published SDK, against a service
 // that E2B_API_URL and E2B_SANDBOX_URL name.
 import { randomBytes } from 'node:crypto'
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { check, e2b, finish, group, same, sha256, sleep, thrown, until } from './tap.mjs'
 
 const { Sandbox } = e2b
@@ -251,6 +252,53 @@ await group('pause', async () => {
   const auto = await Sandbox.create({ timeoutMs: 3000, lifecycle: { onTimeout: 'pause' } })
   check(await until(async () => (await auto.getInfo()).state === 'paused', 10000), 'onTimeout: pause')
   await auto.kill()
+})
+
+// How often the service resumed a sandbox.
+async function resumed() {
+  const text = await (await fetch(`${URL_}/metrics`)).text()
+  return Number(/^codesandbox_live_resumed_total (\d+)$/m.exec(text)[1])
+}
+
+await group('wake', async () => {
+  const s = await Sandbox.create({ timeoutMs: 3000, metadata: { test: 'wake' }, lifecycle: { onTimeout: 'pause', autoResume: true } })
+  const paused = async () => (await s.getInfo()).state === 'paused'
+  same((await s.getInfo()).lifecycle, { onTimeout: 'pause', autoResume: true }, 'autoResume is told')
+  await s.setTimeout(120_000)
+  await s.files.write('kept', 'kept')
+  await s.commands.run('n=0; while true; do n=$((n+1)); echo $n > /tmp/count; sleep 0.1; done', { background: true, timeoutMs: 0 })
+  await s.setTimeout(1000)
+  check(await until(paused, 60_000), 'its time is over: it is paused')
+  const link = await s.downloadUrl('kept')
+  const headers = { 'E2b-Sandbox-Id': s.sandboxId, 'E2b-Sandbox-Port': '49983' }
+  same((await fetch(`${URL_}/files?path=kept`, { headers })).status, 401, 'who has no token is refused')
+  check(await paused(), 'and does not wake it')
+  const before = await resumed()
+  const both = await Promise.all([s.commands.run('echo awake'), s.files.read('kept'), s.commands.run('cat kept'), s.files.exists('kept')])
+  same([both[0].stdout, both[1], both[2].stdout, both[3]], ['awake\n', 'kept', 'kept', true], 'four requests at once are answered')
+  same(await resumed() - before, 1, 'and woke it once')
+  const info = await s.getInfo()
+  check(info.state === 'running' && info.endAt - Date.now() > 200_000, 'it has five minutes now', info)
+  const n = Number(await s.files.read('/tmp/count'))
+  check(await until(async () => Number(await s.files.read('/tmp/count')) > n, 10_000), 'processes run on')
+  check(await s.pause(), 'one that is paused by hand')
+  check(await s.isRunning(), 'is woken, too, when asked whether it runs')
+  await s.pause()
+  same(await (await fetch(link)).text(), 'kept', 'and by a signed link')
+  await s.pause()
+  const file = `${process.env.CSB_E2B_IMAGES}/${s.sandboxId}/stream.zst`
+  const image = readFileSync(file)
+  truncateSync(file, image.length - 100)
+  const broken = await fetch(`${URL_}/health`, { headers })
+  same([broken.status, await broken.json()], [502, { sandboxId: s.sandboxId, message: 'The sandbox is paused and cannot be resumed', code: 502 }], 'one whose image is damaged is 502')
+  same(await thrown(() => s.commands.run('true')), 'SandboxNotFoundError', 'which the SDK throws for')
+  check(!(await s.isRunning()) && (await paused()), 'it stays paused')
+  writeFileSync(file, image)
+  same(await s.files.read('kept'), 'kept', 'and is woken when that is mended')
+  const plain = await Sandbox.create({ timeoutMs: 600_000 })
+  await plain.pause()
+  check(!(await plain.isRunning()), 'one without autoResume is not')
+  same(await Promise.all([s.kill(), plain.kill()]), [true, true], 'both are ended')
 })
 
 await group('fork', async () => {

@@ -13,7 +13,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "service"))
-from service import IMAGE, ISOLATION, Service, small_table  # noqa: E402
+from service import IMAGE, ISOLATION, STATE, Service, small_table  # noqa: E402
 
 SDK = pathlib.Path(os.environ.get("CSB_E2B_SDK", IMAGE.parent / "e2b"))
 KEY = "e2b_" + 40 * "0"
@@ -52,7 +52,7 @@ def run(script, only=None, **settings):
     try:
         url = f"http://127.0.0.1:{service.port}"
         env = {**os.environ, "E2B_API_KEY": KEY, "E2B_API_URL": url, "E2B_SANDBOX_URL": url,
-               "CSB_E2B_SDK": str(SDK)}
+               "CSB_E2B_SDK": str(SDK), "CSB_E2B_IMAGES": str(STATE / "templates/images")}
         env.pop("E2B_DEBUG", None)
         if only:
             env.setdefault("CSB_E2B_ONLY", only)

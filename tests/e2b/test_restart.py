@@ -41,6 +41,7 @@ def killed(t, service):
     for left in ask(service, "GET", "/snapshots")[1]:  # of a test that failed
         ask(service, "DELETE", f"/templates/{left['snapshotID']}")
     paused = ask(service, "POST", "/v2/sandboxes", {"templateID": "base", "metadata": {"a": "b"}})[1]
+    asleep = ask(service, "POST", "/v2/sandboxes", {"templateID": "base", "autoPause": True, "autoResume": {"enabled": True}})[1]
     lost = ask(service, "POST", "/v2/sandboxes", {"templateID": "base"})[1]
     data = bytes(range(256)) * 8000
     status, _ = ask(service, "POST", "/files?path=kept", data,
@@ -49,6 +50,7 @@ def killed(t, service):
     status, snapshot = ask(service, "POST", f"/sandboxes/{paused['sandboxID']}/snapshots", {"name": "before"})
     t.check(status == 201, "a snapshot is made of it", (status, snapshot))
     t.check(ask(service, "POST", f"/sandboxes/{paused['sandboxID']}/pause", {})[0] == 204, "it is paused")
+    t.check(ask(service, "POST", f"/sandboxes/{asleep['sandboxID']}/pause", {})[0] == 204, "and one that requests wake")
     service.stop(signal.SIGKILL)  # the supervisor; the rest ends with it
     service.start()
     t.check(lost["sandboxID"] in service.log_tail(60), "the running one is told to be lost", service.log_tail())
@@ -59,6 +61,9 @@ def killed(t, service):
     t.check(status == 201 and again["envdAccessToken"] == paused["envdAccessToken"], "and resumed", (status, again))
     t.check(ask(service, "GET", "/files?path=kept", None, plane(paused)) == (200, data), "with its files")
     t.check(ask(service, "DELETE", f"/sandboxes/{paused['sandboxID']}")[0] == 204, "and ended")
+    t.check(ask(service, "GET", "/files?path=/etc/hostname", None, plane(asleep))[0] in (200, 404), "a request wakes the other",
+            ask(service, "GET", f"/sandboxes/{asleep['sandboxID']}"))
+    t.check(ask(service, "DELETE", f"/sandboxes/{asleep['sandboxID']}")[0] == 204, "which is ended, too")
     t.check(ask(service, "GET", "/snapshots") == (200, [snapshot]), "the snapshot is there")
     status, made = ask(service, "POST", "/v2/sandboxes", {"templateID": "before"})
     t.check(status == 201 and ask(service, "GET", "/files?path=kept", None, plane(made)) == (200, data),

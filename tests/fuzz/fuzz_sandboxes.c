@@ -38,7 +38,7 @@ static void create(const uint8_t *data, size_t len, int version)
         return;
     }
     if (r.template == NULL || r.timeout_s < 1 || r.timeout_s > LIFE_MAX_S ||
-        (version == 2 && !r.secure))
+        (version == 2 && !r.secure) || (r.auto_resume && !r.auto_pause))
         abort();
     check_pairs(&r.metadata);
     check_pairs(&r.env);

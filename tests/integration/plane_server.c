@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The data plane alone, for test_data_plane.py: the HTTP server and the agent's data plane in a
-// process of its own, with three sandboxes in place of sandbox/live.h that are all that agent:
-// "iopen" needs no token, "isecret" does, "iprivate" needs one for its ports. Says "PORT
-// DIRECTORY", then takes lines: "kill" ends the agent's session, "stop" ends it all.
+// process of its own, with sandboxes in place of sandbox/live.h that are all that agent: "iopen"
+// needs no token, "isecret" does, "iprivate" needs one for its ports; "ipaused" is paused,
+// "iasleep" until a request wakes it, "ibroken" and "icrowded" cannot be woken. Says "PORT
+// DIRECTORY", then takes lines: "wakes" says how often one was woken, "kill" ends the agent's
+// session, "stop" ends it all.
 #include "api/api.h"
 #include "api/data_plane.h"
 #include "base/fd.h"
@@ -22,6 +24,7 @@
 
 struct live {
     const char *id, *token, *traffic;
+    enum err_code trouble; // of one that is asleep, when it is woken
 };
 
 static struct live all[] = {
@@ -29,7 +32,11 @@ static struct live all[] = {
     {"isecret", "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0", NULL},
     {"iprivate", "other", "traffic"},
     {"ipaused", NULL, NULL},
+    {"iasleep", "asleep", "traffic"},
+    {"ibroken", NULL, NULL, ERR_PROTOCOL},
+    {"icrowded", NULL, NULL, ERR_BUSY},
 };
+static atomic_int wakes;
 static atomic_int refs;
 
 struct live *live_find(struct live_table *t, const char *id)
@@ -52,7 +59,25 @@ void live_unref(struct live *l)
 
 struct channel *live_channel(struct live *l)
 {
-    return strcmp(l->id, "ipaused") == 0 ? NULL : envd_channel();
+    if (strcmp(l->id, "ipaused") == 0 || (live_auto_resumes(l) && atomic_load(&wakes) == 0))
+        return NULL;
+    return envd_channel();
+}
+
+bool live_auto_resumes(const struct live *l)
+{
+    return strcmp(l->id, "iasleep") == 0 || l->trouble != ERR_NONE;
+}
+
+int live_wake(struct live_table *t, struct live *l, struct live **ret, struct err *err)
+{
+    (void)t;
+    if (l->trouble != ERR_NONE)
+        return err_set(err, l->trouble, "it does not wake");
+    atomic_fetch_add(&wakes, 1);
+    atomic_fetch_add(&refs, 1);
+    *ret = l;
+    return 0;
 }
 
 const char *live_id(const struct live *l)
@@ -116,9 +141,13 @@ int main(void)
     }
     printf("%s %s\n", strrchr(address, ':') + 1, envd_dir);
     fflush(stdout);
-    while (fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "stop\n") != 0)
+    while (fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "stop\n") != 0) {
         if (strcmp(line, "kill\n") == 0)
             channel_shut(envd_channel());
+        if (strcmp(line, "wakes\n") == 0)
+            printf("%d\n", atomic_load(&wakes));
+        fflush(stdout);
+    }
     http_server_free(s);
     ok = envd_finish();
     if (atomic_load(&refs) != 0)

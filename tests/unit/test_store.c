@@ -115,9 +115,10 @@ static int on_sandbox(void *arg, const struct store_sandbox *b)
     struct seen *seen = arg;
     size_t used = strlen(seen->text);
 
-    (void)snprintf(seen->text + used, sizeof(seen->text) - used, "%s %s %s %s %s %d %llu;", b->id,
-                   b->template, b->metadata, b->token == NULL ? "-" : b->token, b->state,
-                   b->pause_on_timeout, (unsigned long long)b->end_ms);
+    (void)snprintf(seen->text + used, sizeof(seen->text) - used, "%s %s %s %s %s %d %llu %llu;",
+                   b->id, b->template, b->metadata, b->token == NULL ? "-" : b->token, b->state,
+                   b->pause_on_timeout, (unsigned long long)b->auto_resume_ms,
+                   (unsigned long long)b->end_ms);
     return 0;
 }
 
@@ -147,15 +148,16 @@ static void test_sandboxes(struct store *s)
     b.metadata = "{\"x\":\"it's\"}";
     b.started_ms = 4;
     b.pause_on_timeout = true;
+    b.auto_resume_ms = 6;
     CHECK(store_sandbox_put(s, &a, &err) == 0 && store_sandbox_put(s, &b, &err) == 0);
-    check_sandboxes(s, "ib base {\"x\":\"it's\"} - running 1 9;ia base {} t running 0 9;");
+    check_sandboxes(s, "ib base {\"x\":\"it's\"} - running 1 6 9;ia base {} t running 0 0 9;");
     CHECK(store_sandbox_set_end(s, "ia", 77, &err) == 0);
     a.state = "paused";
     a.end_ms = 78;
     CHECK(store_sandbox_put(s, &a, &err) == 0);
     CHECK(store_sandbox_remove(s, "ib", &err) == 0);
     CHECK(store_sandbox_remove(s, "ib", &err) == 0);
-    check_sandboxes(s, "ia base {} t paused 0 78;");
+    check_sandboxes(s, "ia base {} t paused 0 0 78;");
 }
 
 // What a second process writes is there for the first at once, and outlives a process that is
@@ -240,6 +242,7 @@ static void test_first_version(void)
 {
     static const char old[] =
         "DROP TABLE keys;"
+        "ALTER TABLE sandboxes DROP COLUMN auto_resume_ms;"
         "CREATE TABLE keys(id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, name TEXT NOT NULL,"
         " hint TEXT NOT NULL, created_ms INTEGER NOT NULL,"
         " revoked_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
@@ -333,10 +336,10 @@ int main(void)
     test_two_processes(s);
     store_close(s);
     s = open_store(STORE_SYNC_POWER);
-    check_sandboxes(s, "ia base {} t paused 0 78;");
+    check_sandboxes(s, "ia base {} t paused 0 0 78;");
     CHECK(store_sync(s, &err) == 0);
     CHECK(store_sandbox_keep(s, "paused", &err) == 0);
-    check_sandboxes(s, "ia base {} t paused 0 78;");
+    check_sandboxes(s, "ia base {} t paused 0 0 78;");
     CHECK(store_sandbox_keep(s, "running", &err) == 0);
     check_sandboxes(s, "");
     store_close(s);
