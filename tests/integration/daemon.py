@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("CSB_BUILD", HERE.parents[1] / "build/release"))
 PROGRAM = BUILD / "src/daemon/codesandboxd"
 START = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
-START_S = 20
+START_S = 60
 SANITIZER = re.compile(r"(Thread|Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
 
@@ -74,7 +74,7 @@ class Daemon:
         if reports:
             raise RuntimeError("".join(self.log[reports[0]:reports[0] + 60]))
 
-    def stop(self, sig=signal.SIGTERM, seconds=40):
+    def stop(self, sig=signal.SIGTERM, seconds=120):
         """Ends the daemon and returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
@@ -99,13 +99,13 @@ class Daemon:
             time.sleep(0.02)
         raise RuntimeError(f"not {what} after {seconds} s:\n" + "".join(self.log[-20:]))
 
-    def connect(self, timeout=30):
+    def connect(self, timeout=60):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
-    def socket(self, timeout=30):
+    def socket(self, timeout=60):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def request(self, method, path, body=None, headers=None, timeout=30):
+    def request(self, method, path, body=None, headers=None, timeout=60):
         """(status, headers, parsed JSON or text) of one request on a connection of its own."""
         connection = self.connect(timeout)
         try:

@@ -294,14 +294,13 @@ def bounds(t, d):
 def limits(t):
     with Daemon(POOL_SIZE=1, POOL_MAX=1, QUEUE_MAX=0, QUEUE_WAIT_MS=500, LIMIT_OUTPUT_BYTES="64K") as d:
         slow = d.connect()
-        slow.request("POST", "/execute", json.dumps({"language": "python", "code": "sleep 1500"}))
+        slow.request("POST", "/execute", json.dumps({"language": "python", "code": "sleep 6000"}))
         d.wait(lambda: d.running() == 1, "running")
-        began = time.monotonic()
         status, headers, r = d.execute()
         t.check(status == 429 and int(headers["Retry-After"]) >= 1 and r["error"] == "busy" and
                 r["may_have_run"] is False and r["retry"] is True,
                 "when all is taken: 429 with Retry-After", (status, r))
-        t.check(time.monotonic() - began < 3, "and at once")
+        t.check(d.running() == 1, "and while that goes on")
         t.check(slow.getresponse().status == 200, "the one that was first ends well")
         floods = []
 

@@ -24,6 +24,7 @@ from tap import Tap  # noqa: E402
 CSB = BUILD / "src/cli/csb"
 OVER = ("succeeded", "failed", "cancelled", "may_have_run")
 SECRET = "a secret of some length"
+SLEEP = "sleep 200000"  # longer than any test waits
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -135,7 +136,7 @@ def idempotency(t, d):
 
 
 def cancelling(t, d):
-    running = put(d, "sleep 20000")
+    running = put(d, SLEEP, timeout=300)
     wait_for(d, running, "running")
     waiting = put(d, "out x")
     status, _, body = ask(d, "DELETE", f"/jobs/{waiting}")
@@ -151,7 +152,7 @@ def cancelling(t, d):
 
 
 def order(t, d):
-    blocker = put(d, "sleep 20000")
+    blocker = put(d, SLEEP, timeout=300)
     wait_for(d, blocker, "running")
     made = ask(d, "POST", "/jobs/batch", {"jobs": [job(priority=p) for p in (1, 9, 5)]})[2]["jobs"]
     names = [m["id"] for m in made]
@@ -178,7 +179,7 @@ def command_line(t, d):
     code, name, shown = csb("submit", "-l", "python", "-p", "9", "-a", "2", "-k", "cli", "-", given="out hello\nexit 3\n")
     name = name.strip()
     t.check(code == 0 and get(d, name)["priority"] == 9 and get(d, name)["max_attempts"] == 2, "csb job submit", shown)
-    code, out, shown = csb("wait", "-t", "20", name)
+    code, out, shown = csb("wait", "-t", "60", name)
     t.check(code == 3 and out == "hello\n" and "failed" in shown, "csb job wait exits as the program did", (code, out))
     code, out, _ = csb("get", "--json", name)
     t.check(code == 0 and json.loads(out) == get(d, name), "csb job get", out)
@@ -186,7 +187,7 @@ def command_line(t, d):
     t.check(code == 0 and name in [j["id"] for j in json.loads(out)], "csb job list", out)
     code, out, _ = csb("submit", "-l", "python", "--wait", "-", given="out now\n")
     t.check((code, out) == (0, "now\n"), "csb job submit --wait", (code, out))
-    name = csb("submit", "-l", "python", "-", given="sleep 20000\n")[1].strip()
+    name = csb("submit", "-l", "python", "-", given=SLEEP + "\n")[1].strip()
     t.check(csb("wait", "-t", "0", name)[0] == 124, "a wait that is over")
     t.check(csb("cancel", name)[0] == 0 and wait_for(d, name, *OVER)["state"] == "cancelled", "csb job cancel")
     t.check(csb("wait", name)[0] == 125, "which is not the program's doing")
@@ -199,7 +200,7 @@ def limits(t):
     with Daemon(JOB_WORKERS=1, JOB_MAX=3, JOB_MAX_PER_KEY=2) as d:
         keys = [subprocess.run([CSB, "key", "create"], env={**os.environ, "STATE_DIR": d.state + "/state"},
                                capture_output=True, text=True).stdout.strip() for _ in range(3)]
-        blocker = put(d, "sleep 20000", key=keys[0])
+        blocker = put(d, SLEEP, timeout=300, key=keys[0])
         t.check(ask(d, "POST", "/jobs", job())[0] == 401, "a key is needed")
         put(d, key=keys[0])
         answer = ask(d, "POST", "/jobs", job(), keys[0])
@@ -220,8 +221,8 @@ def restarts(t):
         with Daemon(**settings) as d:
             kept = put(d, "out kept", idempotency_key="kept")
             wait_for(d, kept, "succeeded")
-            cut = put(d, "note cut\nsleep 20000")
-            again = put(d, "note again\nsleep 600\nout done", max_attempts=3)
+            cut = put(d, "note cut\n" + SLEEP, timeout=300)
+            again = put(d, "note again\nsleep 4000\nout done", max_attempts=3)
             wait_for(d, cut, "running")
         with Daemon(**settings) as d:
             t.check(get(d, kept)["result"]["stdout"] == "kept\n" and put(d, "out kept", idempotency_key="kept") == kept,
@@ -256,14 +257,14 @@ def damaged(t):
 def retention(t):
     with Daemon(JOB_RETENTION=1) as d:
         name = put(d)
-        d.wait(lambda: ask(d, "GET", f"/jobs/{name}")[0] == 404, "removed", 30)
+        d.wait(lambda: ask(d, "GET", f"/jobs/{name}")[0] == 404, "removed")
         t.check(True, "a job is removed when it was kept for long enough")
 
 
 def held(t):
     """Another process holds the database."""
     with Daemon(JOB_WORKERS=1) as d:
-        name = put(d, "sleep 300")
+        name = put(d, "sleep 3000")
         wait_for(d, name, "running")
         db = sqlite3.connect(d.state + "/state/store/jobs.db", isolation_level=None)
         db.execute("BEGIN IMMEDIATE")
@@ -286,7 +287,7 @@ def full(t):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs", top], check=True)
         try:
             with Daemon(state=top, JOB_WORKERS=1, CSB_FAKE_NOTES=make_notes(top)) as d:
-                blocker = put(d, "sleep 20000")
+                blocker = put(d, SLEEP, timeout=300)
                 wait_for(d, blocker, "running")
                 taken, answer = [], None
                 for i in range(200):
@@ -388,12 +389,12 @@ def callbacks_outlive(t):
     receiver = Receiver([500])
     try:
         with tempfile.TemporaryDirectory(prefix="csb-jobs-") as state:
-            settings = {"state": state, "WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW": "127.0.0.1", "WEBHOOK_BACKOFF_MS": 1500}
+            settings = {"state": state, "WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW": "127.0.0.1", "WEBHOOK_BACKOFF_MS": 4000}
             url = f"http://127.0.0.1:{receiver.port}/"
             with Daemon(**settings) as d:
                 name = put(d, callback_url=url)
-                d.wait(lambda: get(d, name)["callback"]["attempts"] == 1 and get(d, name)["callback"]["last_error"], "tried")
-                cut = put(d, "sleep 20000", callback_url=url)
+                d.wait(lambda: get(d, name)["callback"]["last_error"], "tried")
+                cut = put(d, SLEEP, timeout=300, callback_url=url)
                 wait_for(d, cut, "running")
                 d.stop(signal.SIGKILL)
             with Daemon(**settings) as d:

@@ -23,7 +23,7 @@ from full import FULL  # noqa: E402
 from tap import Tap  # noqa: E402
 
 JOBS, DEATHS, BATCH = (10000, 20, 50) if FULL else (300, 6, 10)
-END_S = 900 if FULL else 90
+END_S = 900 if FULL else 150
 OVER = ("succeeded", "failed", "cancelled", "may_have_run")
 
 
@@ -79,7 +79,7 @@ class Putter(threading.Thread):
 
 def start(settings):
     """A daemon, as soon as the one before has let its directory go."""
-    for _ in range(100):
+    for _ in range(1200):
         try:
             return Daemon(**settings)
         except RuntimeError as error:
@@ -130,7 +130,7 @@ def kill(d, dice):
     victims = children(d.process.pid)
     victim = dice.choice(victims) if victims and dice.random() < 0.5 else d.process.pid
     os.kill(victim, signal.SIGKILL)
-    d.process.wait(20)
+    d.process.wait(60)
     d.stop(signal.SIGKILL)
 
 

@@ -220,7 +220,7 @@ def sandboxes(t, book, d):
     ask("POST", at + "/timeout", {"timeout": 60}, 204)
     ask("POST", at + "/refreshes", {"duration": 60}, 204)
     ask("POST", at + "/connect", {}, 200)
-    ask("POST", "/v2" + at + "/connect", {"timeout": 5}, 200)
+    ask("POST", "/v2" + at + "/connect", {"timeout": 50}, 200)
     ask("POST", at + "/resume", {}, 409)
     ask("POST", at + "/fork", {"count": 1})
     ask("POST", at + "/snapshots", {}, 501)

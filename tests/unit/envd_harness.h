@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 60000
 
 // Starts it in a new directory below /tmp, whose path is envd_dir; /init has made it the default
 // working directory and the caller the default user.

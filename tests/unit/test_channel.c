@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define SOON clock_deadline_ms(10000)
+#define SOON clock_deadline_ms(60000)
 
 #include "channel_peer.h"
 #include "tap.h"

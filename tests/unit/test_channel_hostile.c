@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SOON clock_deadline_ms(10000)
+#define SOON clock_deadline_ms(60000)
 
 static struct channel_loop *loop;
 
@@ -107,10 +107,10 @@ static enum err_code hostile(const struct buf *bytes)
         while (read(fd, drop, sizeof(drop)) > 0)
             ;
     }
-    if (channel_status(s, clock_deadline_ms(3000), &status, &err) == 0) {
+    if (channel_status(s, SOON, &status, &err) == 0) {
         uint8_t chunk[16384];
 
-        while (channel_read(s, chunk, sizeof(chunk), clock_deadline_ms(3000), &err) > 0)
+        while (channel_read(s, chunk, sizeof(chunk), SOON, &err) > 0)
             ;
     }
     channel_stream_close(s);

@@ -230,10 +230,10 @@ static struct engine *start(uint64_t cache_bytes)
         .pool_ready = 1,
         .pool_max = 16,
         .queue_max = 16,
-        .queue_wait_ms = 5000,
+        .queue_wait_ms = 60000,
         .compile_cache_bytes = cache_bytes,
     };
-    uint64_t deadline = clock_deadline_ms(10000);
+    uint64_t deadline = clock_deadline_ms(60000);
     struct engine_status st = {0};
     struct engine *e = NULL;
 

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
-#define SOON clock_deadline_ms(15000)
+#define SOON clock_deadline_ms(60000)
 
 #include "channel_big.h"
 #include "tap.h"

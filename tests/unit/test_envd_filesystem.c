@@ -178,13 +178,12 @@ static void test_remove(void)
     CHECK_STR(reply_code(&root), "invalid_argument");
 }
 
-// Collects "TYPE:name " of a stream's events for a while.
-static void collect(struct envd_stream *s, int ms, struct buf *out)
+// Collects "TYPE:name " of a stream's events up to that one, which must come.
+static void collect(struct envd_stream *s, const char *last, struct buf *out)
 {
-    uint64_t end = clock_deadline_ms((uint64_t)ms);
     const json_t *m;
 
-    for (int left; (left = clock_poll_ms(end)) > 0 && (m = envd_next(s, left)) != NULL;) {
+    while (strstr(text_of(out), last) == NULL && (m = envd_next(s, DEADLINE_MS)) != NULL) {
         const json_t *e = json_object_get(m, "filesystem");
         const char *type = json_string_value(json_object_get(e, "type"));
         if (type != NULL)
@@ -222,7 +221,8 @@ static void test_watch(void)
     rename(at("w/b"), at("away"));
     unlink(at("w/in"));
     make_file("w/sub/not", "");
-    collect(&s, 300, &events);
+    make_file("w/last", "");
+    collect(&s, "CREATE:last ", &events);
     static const char *const wanted[] = {"WRITE:a ",   "CHMOD:a ",  "RENAME:a ", "CREATE:b ",
                                          "CREATE:in ", "RENAME:b ", "REMOVE:in "};
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
@@ -257,15 +257,16 @@ static void test_watch_tree(void)
     mkdir(at("w/n"), 0755);
     mkdir(at("w/n/m"), 0755);
     make_file("w/n/m/f", "1");
-    collect(&s, 300, &events);
+    collect(&s, "CREATE:n/m/f ", &events);
     make_file("w/n/m/f", "22");
     rename(at("w/n"), at("w/o"));
-    collect(&s, 300, &events);
+    collect(&s, "CREATE:o ", &events);
     make_file("w/o/m/g", "");
     rename(at("w/o"), at("gone"));
-    collect(&s, 200, &events);
+    collect(&s, "RENAME:o ", &events);
     make_file("gone/m/h", "");
-    collect(&s, 200, &events);
+    make_file("w/end", "");
+    collect(&s, "CREATE:end ", &events);
     static const char *const wanted[] = {"CREATE:sub/deep ", "CREATE:n ",     "CREATE:n/m ",
                                          "CREATE:n/m/f ",    "WRITE:n/m/f ",  "RENAME:n ",
                                          "CREATE:o ",        "CREATE:o/m/g ", "RENAME:o "};

