@@ -8,6 +8,10 @@
 // transaction. With one client nothing is delayed; with many the disk is synced once for all of
 // them.
 //
+// Times in the database are of the wall clock, since the next process is to understand them, but of
+// one that nobody sets (sq_now_ms): a clock that jumps neither makes a wait end nor makes it
+// longer.
+//
 // Leases are in memory alone: a process that died holds none. What was begun is in the database, so
 // the next process knows which jobs may have run (recover).
 //
@@ -23,6 +27,8 @@
 
 #define QUEUE_FILE       "jobs.db"
 #define HOOK_WAIT_MAX_MS 4000000 // an hour, and some
+// Less is a clock that is being corrected, not set.
+#define CLOCK_STEP_MIN_MS 1000
 
 // What brings a queue from each version to the next. Only appended to.
 static const char *const steps[] = {
@@ -66,9 +72,52 @@ const char *queue_state_name(enum queue_state state)
     return (unsigned)state < QUEUE_STATE_COUNT ? names[state] : NULL;
 }
 
-uint64_t sq_now_ms(void)
+// The clock.
+
+// What the system's clocks say sq_now_ms() should add. Unsigned: it may wrap, and back again.
+static uint64_t system_clock_ms(void)
 {
-    return clock_real_ns() / NS_PER_MS;
+    return clock_real_ns() / NS_PER_MS - clock_mono_ns() / NS_PER_MS;
+}
+
+uint64_t sq_now_ms(const struct sq *q)
+{
+    return clock_mono_ns() / NS_PER_MS + q->clock_ms;
+}
+
+// Moves a time in all rows where there is one to wait for.
+static int move(struct sq *q, const char *text, uint64_t forwards, uint64_t backwards,
+                struct err *err)
+{
+    struct sql_statement st = sql_begin(q->writer, text);
+
+    sql_bind_u64(&st, forwards);
+    sql_bind_u64(&st, backwards);
+    return sql_end(&st, NULL, err);
+}
+
+// Follows a system clock that was set: what is waited for moves with it, so that every wait is as
+// long as it was. Part of a transaction; on its failure the caller puts clock_ms back.
+static int follow_clock(struct sq *q, struct err *err)
+{
+    static const char *const texts[] = {
+        "UPDATE jobs SET not_before_ms = max(not_before_ms + ?1 - ?2, 1)"
+        " WHERE state = 0 AND not_before_ms > 0",
+        "UPDATE jobs SET expires_ms = max(expires_ms + ?1 - ?2, 1) WHERE state > 1",
+        "UPDATE hooks SET next_ms = max(next_ms + ?1 - ?2, 1) WHERE state = 1",
+    };
+    uint64_t now = system_clock_ms();
+    uint64_t by = now - q->clock_ms;
+    uint64_t back = 0 - by;
+    bool backwards = by > UINT64_MAX / 2;
+
+    if ((backwards ? back : by) < CLOCK_STEP_MIN_MS)
+        return 0;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (move(q, texts[i], backwards ? 0 : by, backwards ? back : 0, err) < 0)
+            return -1;
+    q->clock_ms = now;
+    return 0;
 }
 
 // Waiting.
@@ -149,7 +198,8 @@ static int apply_one(struct sq *q, struct sq_write *w, struct err *err)
 static void write_all(struct sq *q, struct sq_write *list)
 {
     struct err err = ERR_INIT;
-    bool good = sql_run(q->writer, "BEGIN IMMEDIATE", &err) == 0;
+    uint64_t clock_ms = q->clock_ms;
+    bool good = sql_run(q->writer, "BEGIN IMMEDIATE", &err) == 0 && follow_clock(q, &err) == 0;
 
     for (struct sq_write *w = list; w != NULL && good; w = w->next)
         good = apply_one(q, w, &err) == 0;
@@ -161,6 +211,7 @@ static void write_all(struct sq *q, struct sq_write *list)
     }
     if (sqlite3_get_autocommit(q->writer) == 0)
         (void)sqlite3_exec(q->writer, "ROLLBACK", NULL, NULL, NULL);
+    q->clock_ms = clock_ms;
     fail_all(list, &err);
 }
 
@@ -205,8 +256,8 @@ static int settle(struct sq *q, const char *text, enum queue_state state, int *r
     struct sql_statement st = sql_begin(q->writer, text);
 
     sql_bind_u64(&st, (uint64_t)state);
-    sql_bind_u64(&st, sq_now_ms());
-    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_u64(&st, sq_now_ms(q));
+    sql_bind_u64(&st, sq_now_ms(q) + q->config.retention_ms);
     return sql_end(&st, ret_changed, err);
 }
 
@@ -216,7 +267,7 @@ static int soon(struct sq *q, struct err *err)
     struct sql_statement st =
         sql_begin(q->writer, "UPDATE hooks SET next_ms = ?1 WHERE state = 1 AND next_ms > ?1");
 
-    sql_bind_u64(&st, sq_now_ms() + HOOK_WAIT_MAX_MS);
+    sql_bind_u64(&st, sq_now_ms(q) + HOOK_WAIT_MAX_MS);
     return sql_end(&st, NULL, err);
 }
 
@@ -289,6 +340,7 @@ static int sq_open(const struct queue_config *config, struct queue **ret, struct
         return err_set(err, ERR_INTERNAL, "out of memory");
     q->queue.ops = &queue_sqlite;
     q->config = *config;
+    q->clock_ms = system_clock_ms();
     q->pending_end = &q->pending;
     (void)pthread_mutex_init(&q->write_lock, NULL);
     (void)pthread_mutex_init(&q->read_lock, NULL);

@@ -37,7 +37,7 @@ static int apply_take(struct sq *q, void *arg, struct err *err)
                    " JOIN jobs j ON j.number = h.number WHERE h.state = 1 AND h.next_ms <= ?"
                    " ORDER BY h.next_ms LIMIT 1");
 
-    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms(q));
     take->found = sql_step(&st);
     if (take->found) {
         ret->number = sql_u64(&st, 0);
@@ -51,7 +51,7 @@ static int apply_take(struct sq *q, void *arg, struct err *err)
         return take->found ? -1 : 0;
     st = sql_begin(q->writer,
                    "UPDATE hooks SET attempts = attempts + 1, next_ms = ? WHERE number = ?");
-    sql_bind_u64(&st, sq_now_ms() + take->lease_ms);
+    sql_bind_u64(&st, sq_now_ms(q) + take->lease_ms);
     sql_bind_u64(&st, ret->number);
     return sql_end(&st, NULL, err);
 }
@@ -66,7 +66,7 @@ int sq_take_hook(struct queue *queue, uint64_t wait_ms, uint64_t lease_ms, struc
     for (;;) {
         struct take take = {.lease_ms = lease_ms, .ret = ret};
         uint64_t seen = sq_changes(q);
-        uint64_t now = sq_now_ms();
+        uint64_t now = sq_now_ms(q);
         uint64_t next_ms, until;
 
         if (is_due(q, &next_ms, err) < 0)
@@ -98,7 +98,7 @@ static int apply_end(struct sq *q, void *arg, struct err *err)
 
     err_copy_text(note, sizeof(note), end->note);
     sql_bind_u64(&st, (uint64_t)end->state);
-    sql_bind_u64(&st, sq_now_ms() + end->delay_ms);
+    sql_bind_u64(&st, sq_now_ms(q) + end->delay_ms);
     sql_bind_text(&st, note);
     sql_bind_u64(&st, end->hook->number);
     return sql_end(&st, NULL, err);
@@ -126,7 +126,7 @@ static int apply_sweep(struct sq *q, void *arg, struct err *err)
         "DELETE FROM hooks WHERE number IN " OVER,
         "DELETE FROM jobs WHERE number IN " OVER,
     };
-    const uint64_t now = sq_now_ms();
+    const uint64_t now = sq_now_ms(q);
     int *removed = arg;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -44,6 +44,8 @@ struct sq {
     uint64_t changes;
     atomic_bool awake; // nobody waits any more
 
+    atomic_uint_fast64_t clock_ms; // sq_now_ms() less CLOCK_MONOTONIC; written by who leads
+
     uint64_t found_queued, found_may_have_run; // fixed after open
     atomic_uint_fast64_t put, finished, commits;
 };
@@ -60,7 +62,9 @@ void sq_wait(struct sq *q, uint64_t seen, uint64_t deadline_ns);
 uint64_t sq_changes(struct sq *q);
 void sq_tell(struct sq *q);
 
-uint64_t sq_now_ms(void); // wall clock
+// The wall clock as the queue takes it: it runs evenly whatever the system's clock does, which it
+// follows with the next write that succeeds (sqlite.c). All times in the database are of it.
+uint64_t sq_now_ms(const struct sq *q);
 
 int sq_put(struct queue *queue, const struct queue_job *jobs, size_t count, struct queue_put *ret,
            struct err *err);

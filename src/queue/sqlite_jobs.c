@@ -61,7 +61,7 @@ static int insert(struct sq *q, const struct queue_job *job, struct queue_put *r
     sql_bind_blob(&st, job->digest, sizeof(job->digest));
     sql_bind_u64(&st, job->priority);
     sql_bind_u64(&st, job->max_attempts);
-    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms(q));
     sql_bind_text(&st, job->hook_url);
     sql_bind_text(&st, job->trace);
     sql_bind_blob(&st, job->body, job->body_len);
@@ -234,7 +234,7 @@ static int find_ready(struct sq *q, const char *text, uint64_t priority, struct 
     int r = 0;
 
     sql_bind_u64(&st, priority);
-    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms(q));
     sql_bind_text(&st, q->last_owner);
     while (!*ret_found && r == 0 && sql_step(&st))
         if (!is_leased(q, sql_u64(&st, 0))) {
@@ -338,7 +338,7 @@ int sq_take(struct queue *queue, uint64_t wait_ms, uint64_t lease_ms, struct que
 struct step {
     const struct queue_lease *lease;
     const struct queue_outcome *outcome;
-    uint64_t not_before_ms;
+    uint64_t delay_ms;
     enum queue_state state;
 };
 
@@ -350,7 +350,7 @@ static int apply_begin(struct sq *q, void *arg, struct err *err)
                              " WHERE number = ? AND state = 0");
     int changed = 0;
 
-    sql_bind_u64(&st, sq_now_ms());
+    sql_bind_u64(&st, sq_now_ms(q));
     sql_bind_u64(&st, step->lease->number);
     if (sql_end(&st, &changed, err) < 0)
         return -1;
@@ -397,9 +397,9 @@ static int apply_release(struct sq *q, void *arg, struct err *err)
                    " body = iif(cancel = 1, NULL, body)"
                    " WHERE number = ?4 AND state <= 1");
 
-    sql_bind_u64(&st, step->not_before_ms);
-    sql_bind_u64(&st, sq_now_ms());
-    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_u64(&st, sq_now_ms(q) + step->delay_ms);
+    sql_bind_u64(&st, sq_now_ms(q));
+    sql_bind_u64(&st, sq_now_ms(q) + q->config.retention_ms);
     sql_bind_u64(&st, step->lease->number);
     return sql_end(&st, NULL, err);
 }
@@ -408,7 +408,7 @@ int sq_release(struct queue *queue, const struct queue_lease *lease, uint64_t de
                struct err *err)
 {
     struct sq *q = (struct sq *)queue;
-    struct step step = {.lease = lease, .not_before_ms = sq_now_ms() + delay_ms};
+    struct step step = {.lease = lease, .delay_ms = delay_ms};
 
     if (!hold(q, lease))
         return 0;
@@ -427,8 +427,8 @@ static int apply_finish(struct sq *q, void *arg, struct err *err)
     int changed = 0;
 
     sql_bind_u64(&st, (uint64_t)step->outcome->state);
-    sql_bind_u64(&st, sq_now_ms());
-    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_u64(&st, sq_now_ms(q));
+    sql_bind_u64(&st, sq_now_ms(q) + q->config.retention_ms);
     sql_bind_blob(&st, step->outcome->result, step->outcome->result_len);
     sql_bind_u64(&st, step->lease->number);
     if (sql_end(&st, &changed, err) < 0)
@@ -467,8 +467,8 @@ static int apply_cancel(struct sq *q, void *arg, struct err *err)
                    " expires_ms = iif(state = 0, ?2, expires_ms), body = iif(state = 0, NULL, body)"
                    " WHERE owner = ?3 AND id = ?4 AND state <= 1");
 
-    sql_bind_u64(&st, sq_now_ms());
-    sql_bind_u64(&st, sq_now_ms() + q->config.retention_ms);
+    sql_bind_u64(&st, sq_now_ms(q));
+    sql_bind_u64(&st, sq_now_ms(q) + q->config.retention_ms);
     sql_bind_text(&st, c->owner);
     sql_bind_text(&st, c->id);
     if (sql_end(&st, NULL, err) < 0)
