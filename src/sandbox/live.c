@@ -139,6 +139,7 @@ static uint32_t count_of(const struct live_table *t, const char *key)
 static void end_locked(struct live_table *t, struct live *l)
 {
     struct live **at = &t->slots[slot_of(l->id)];
+    uint64_t now_ms = clock_real_ns() / NS_PER_MS;
 
     while (*at != l)
         at = &(*at)->next;
@@ -148,7 +149,8 @@ static void end_locked(struct live_table *t, struct live *l)
         t->status.running--;
     if (!l->replaced) {
         t->status.ended++;
-        t->status.life_ms += clock_real_ns() / NS_PER_MS - l->started_ms;
+        if (now_ms > l->started_ms) // the clock may have been set back
+            t->status.life_ms += now_ms - l->started_ms;
     }
     l->state = LIVE_ENDED;
     if (l->machine != NULL)
@@ -250,6 +252,8 @@ void live_put_end(const struct live_table *t, struct live *l, uint64_t ms)
         ms = t->config.life_max_ms;
     l->end_ms = clock_real_ns() / NS_PER_MS + ms;
     l->end_ns = clock_deadline_ms(ms);
+    if (l->since_ns == 0)
+        l->since_ns = clock_mono_ns();
 }
 
 bool live_kill(struct live_table *t, struct live *l)
@@ -269,8 +273,8 @@ bool live_kill(struct live_table *t, struct live *l)
 
 bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only)
 {
-    uint64_t now_ms = clock_real_ns() / NS_PER_MS;
-    uint64_t last_ms = l->since_ms + t->config.life_max_ms;
+    uint64_t now_ms = clock_mono_ns() / NS_PER_MS;
+    uint64_t last_ms = l->since_ns / NS_PER_MS + t->config.life_max_ms;
     uint64_t end_ms;
     struct err err = ERR_INIT;
     bool ended;
@@ -281,7 +285,7 @@ bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool ex
         ms = last_ms > now_ms ? last_ms - now_ms : 0;
     (void)pthread_mutex_lock(&t->lock);
     ended = l->state != LIVE_RUNNING;
-    if (!ended && (!extend_only || now_ms + ms > l->end_ms))
+    if (!ended && (!extend_only || now_ms + ms > l->end_ns / NS_PER_MS))
         live_put_end(t, l, ms);
     end_ms = l->end_ms;
     (void)pthread_cond_broadcast(&t->changed);

@@ -48,7 +48,6 @@ static struct live *make_copy(struct live_table *t, const struct live *l,
         goto fail;
     copy->state = LIVE_RUNNING;
     copy->started_ms = clock_real_ns() / NS_PER_MS;
-    copy->since_ms = copy->started_ms;
     live_put_end(t, copy, timeout_ms);
     if (live_remember(t, copy, err) < 0)
         goto fail;

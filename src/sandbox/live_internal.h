@@ -43,9 +43,10 @@ struct live {
     atomic_int state;    // enum live_state; written under the table's lock
     atomic_bool stopped; // it ends because the service does
     // Guarded by the table's lock.
-    uint64_t end_ms;        // CLOCK_REALTIME
-    uint64_t end_ns;        // the same, CLOCK_MONOTONIC
-    uint64_t since_ms;      // CLOCK_REALTIME; from when its longest life counts: made, or resumed
+    uint64_t end_ms; // CLOCK_REALTIME
+    uint64_t end_ns; // the same, CLOCK_MONOTONIC
+    uint64_t since_ms;
+    uint64_t since_ns;      // CLOCK_MONOTONIC; from when its longest life counts: made, or resumed
     bool busy;              // it is being paused or resumed: who wants to change it waits
     bool pausing;           // busy, being paused: whom it wakes for waits, too
     bool replaced;          // it ended because another of its id goes on: its row stays
@@ -137,8 +138,8 @@ void live_drop_image(struct live_table *t, struct live *l);
 // Makes the paused ones of a former run known again, and forgets the others.
 int live_recover(struct live_table *t, struct err *err);
 
-// Its time ends `ms` from now, or after the longest life there is. Under the table's lock, or
-// before it is known.
+// Its time ends `ms` from now, or after the longest life there is, which begins with the first
+// call. Under the table's lock, or before it is known.
 void live_put_end(const struct live_table *t, struct live *l, uint64_t ms);
 
 // What is told of its machine: all have the template's.

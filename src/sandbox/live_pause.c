@@ -180,7 +180,6 @@ static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_
         return -1;
     }
     next->state = LIVE_RUNNING;
-    next->since_ms = clock_real_ns() / NS_PER_MS;
     live_put_end(t, next, timeout_ms);
     if (live_remember(t, next, err) < 0) {
         live_unref(next);
