@@ -64,16 +64,116 @@ void lines_remove(struct lines *l, struct line_waiter *w)
         remove_line(l, line, c);
 }
 
-static bool has_room(const struct line *line)
+static uint32_t count_others(const struct lines *l, const struct line *line)
 {
-    return line->running_max == 0 || line->running < line->running_max;
+    return l->slots == 0 ? 0 : l->seen_count - line->is_seen;
+}
+
+// Equal for all that are active, and one of them.
+static uint32_t part_of(const struct lines *l, uint32_t others)
+{
+    return l->slots > others + 1 ? l->slots / (others + 1) : 1;
+}
+
+bool lines_is_greedy(const struct lines *l, const struct line *line, uint32_t more)
+{
+    uint32_t others = count_others(l, line);
+
+    return others > 0 && line->young + line->waiting + more > part_of(l, others);
+}
+
+bool lines_spares_somebody(const struct lines *l)
+{
+    for (const struct line *at = l->seen; at != NULL; at = at->next_seen)
+        if (at->young > 0 && count_others(l, at) > 0 && !lines_is_greedy(l, at, 0))
+            return true;
+    return false;
+}
+
+void lines_note(struct lines *l, struct line *line)
+{
+    line->seen_ns = l->now_ns;
+    if (line->is_seen)
+        return;
+    line->is_seen = true;
+    line->next_seen = l->seen;
+    l->seen = line;
+    l->seen_count++;
+}
+
+static void forget(struct lines *l)
+{
+    for (struct line **at = &l->seen; *at != NULL;) {
+        struct line *line = *at;
+
+        if (line->part[LINE_FOREGROUND].in_turn || line->seen_ns + LINE_ACTIVE_NS > l->now_ns) {
+            at = &line->next_seen;
+            continue;
+        }
+        line->is_seen = false;
+        *at = line->next_seen;
+        l->seen_count--;
+    }
+}
+
+void lines_set_now(struct lines *l, uint64_t now_ns)
+{
+    l->now_ns = now_ns;
+    forget(l);
+    l->kept = 0;
+    for (const struct line *at = l->seen; at != NULL; at = at->next_seen)
+        if (!lines_is_greedy(l, at, 0))
+            l->kept += at->young > 0 ? at->young : 1;
+}
+
+void lines_begin(struct lines *l, struct line *line)
+{
+    line->begun_ns = l->now_ns;
+    line->young++;
+    l->young++;
+}
+
+void lines_settle(struct lines *l, struct line *line)
+{
+    line->young--;
+    l->young--;
+}
+
+// How many more may begin, as far as others are concerned.
+static uint32_t slots_of(const struct lines *l, const struct line *line, uint32_t more)
+{
+    uint32_t part;
+
+    if (!lines_is_greedy(l, line, more))
+        return UINT32_MAX;
+    if (l->young + l->kept < l->slots)
+        return l->slots - l->young - l->kept;
+    part = part_of(l, count_others(l, line));
+    if (l->kept == 0)
+        return line->young < part ? part - line->young : 0;
+    return line->young == 0 && line->begun_ns + LINE_PACE_NS <= l->now_ns ? 1 : 0;
+}
+
+static uint32_t room_of(const struct lines *l, const struct line *line, uint32_t more)
+{
+    uint32_t slots = slots_of(l, line, more), room;
+
+    if (line->running_max == 0)
+        return slots;
+    room = line->running < line->running_max ? line->running_max - line->running : 0;
+    return slots < room ? slots : room;
+}
+
+bool lines_has_room(const struct lines *l, const struct line *line, uint32_t more)
+{
+    return room_of(l, line, more) > 0;
 }
 
 static struct line_waiter *serve_class(struct lines *l, enum line_class c, lines_take_fn take,
                                        void *arg)
 {
     for (struct line *line = l->first[c]; line != NULL; line = line->part[c].next) {
-        if (!has_room(line))
+        if (!lines_has_room(l, line, 0))
             continue;
         for (struct line_waiter *w = line->part[c].first; w != NULL; w = w->next) {
             if (!take(arg, w))
@@ -128,9 +228,7 @@ void lines_each(struct lines *l, lines_each_fn each, void *arg)
 {
     for (int c = 0; c < LINE_CLASSES; c++)
         for (struct line *line = l->first[c]; line != NULL; line = line->part[c].next)
-            line->room = !has_room(line)          ? 0
-                         : line->running_max == 0 ? UINT32_MAX
-                                                  : line->running_max - line->running;
+            line->room = room_of(l, line, 0);
     if (each_class(l, LINE_FOREGROUND, each, arg))
         (void)each_class(l, LINE_BACKGROUND, each, arg);
 }

@@ -13,6 +13,10 @@
 // a spare's place, so it queues for that at once. What is made for later makes room for what runs
 // now: must_wait().
 //
+// While several tenants send, one who sends more than his part (lines_is_greedy()) leaves what the
+// others need: processors, by beginning runs at a pace, and one sandbox of each bucket that is
+// ready. Only runs that are young count, since one that goes on may as well be asleep.
+//
 // One sandbox serves one request: pool_release() hands it to the reaper thread, which destroys it.
 // The keeper thread looks after those that wait: dead ones are replaced, and time and entropy are
 // given anew every RESYNC_NS.
@@ -29,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CALM_MS        1000
 #define CALM_SHARED_MS 50 // where sandboxes share one agent
@@ -116,6 +121,12 @@ static struct sandbox *take_from(struct pool *p, size_t i)
     return NULL;
 }
 
+// Takes one, but leaves `keep`.
+static struct sandbox *take_beyond(struct pool *p, size_t i, uint32_t keep)
+{
+    return p->buckets[i].ready_count > keep ? take_from(p, i) : NULL;
+}
+
 // `spare` is how many a foreign bucket must hold before it gives one away.
 static struct sandbox *take_foreign(struct pool *p, uint32_t spare)
 {
@@ -127,16 +138,65 @@ static struct sandbox *take_foreign(struct pool *p, uint32_t spare)
     return p->buckets[best].ready_count >= spare ? take_from(p, best) : NULL;
 }
 
-static struct sandbox *take_for(struct pool *p, size_t bucket)
+// How many that are ready one of the line leaves to other tenants: the greedy wait for what is made
+// for them, so that who is not finds one. `more`: see lines.h.
+static uint32_t kept_from(const struct pool *p, const struct line *line, uint32_t more)
+{
+    bool more_can_come = p->fail_streak == 0 && (p->live < p->config.max || line->running > 0);
+
+    return more_can_come && lines_is_greedy(&p->lines, line, more) ? 1 : 0;
+}
+
+static struct sandbox *take_for(struct pool *p, size_t bucket, uint32_t keep)
 {
     // One of its own may not come soon.
     bool any = p->live >= p->config.max || p->fail_streak > 0;
-    struct sandbox *s = take_from(p, bucket);
+    struct sandbox *s = take_beyond(p, bucket, keep);
 
     if (s != NULL || (pool_is_shared(p) && !any))
         return s;
-    s = take_from(p, 0);
-    return s != NULL ? s : take_foreign(p, any ? 1 : 2);
+    s = take_beyond(p, 0, keep);
+    return s != NULL ? s : take_foreign(p, keep + (any ? 1 : 2));
+}
+
+static void add_young(struct pool *p, struct sandbox *s)
+{
+    s->held_ns = p->lines.now_ns;
+    s->young = true;
+    s->next_young = NULL;
+    if (p->young == NULL)
+        p->young = s;
+    else
+        p->last_young->next_young = s;
+    p->last_young = s;
+    lines_begin(&p->lines, s->line);
+}
+
+static void drop_young(struct pool *p, struct sandbox *s)
+{
+    struct sandbox *before = NULL;
+
+    if (!s->young)
+        return;
+    for (struct sandbox *at = p->young; at != s; at = at->next_young)
+        before = at;
+    if (before == NULL)
+        p->young = s->next_young;
+    else
+        before->next_young = s->next_young;
+    if (p->last_young == s)
+        p->last_young = before;
+    s->young = false;
+    lines_settle(&p->lines, s->line);
+}
+
+void pool_set_now(struct pool *p)
+{
+    uint64_t now_ns = clock_mono_ns();
+
+    lines_set_now(&p->lines, now_ns);
+    while (p->young != NULL && p->young->held_ns + YOUNG_NS <= now_ns)
+        drop_young(p, p->young);
 }
 
 static void hold(struct pool *p, struct sandbox *s, struct line *line)
@@ -144,30 +204,34 @@ static void hold(struct pool *p, struct sandbox *s, struct line *line)
     p->running++;
     line->running++;
     s->line = line;
+    add_young(p, s);
 }
 
 static void let_go(struct pool *p, struct sandbox *s)
 {
     p->running--;
     s->line->running--;
+    drop_young(p, s);
     s->line = NULL;
 }
 
-// A try to serve those that wait: what one bucket cannot give, it cannot give the next either.
+// A try to serve those that wait: what one bucket cannot give, it cannot give the next either, of
+// those that leave as many to others.
 struct serving {
     struct pool *pool;
     struct sandbox *got;
-    bool empty[BUCKET_MAX];
+    bool empty[BUCKET_MAX][2];
 };
 
 static bool take_turn(void *arg, const struct line_waiter *w)
 {
     struct serving *v = arg;
+    uint32_t keep = kept_from(v->pool, w->line, 0);
 
-    if (v->empty[w->bucket])
+    if (v->empty[w->bucket][keep])
         return false;
-    v->got = take_for(v->pool, w->bucket);
-    v->empty[w->bucket] = v->got == NULL;
+    v->got = take_for(v->pool, w->bucket, keep);
+    v->empty[w->bucket][keep] = v->got == NULL;
     return v->got != NULL;
 }
 
@@ -186,6 +250,7 @@ void pool_serve_waiters(struct pool *p)
 
     if (p->lines.waiting == 0 || !has_ready(p))
         return;
+    pool_set_now(p);
     while ((at = lines_serve(&p->lines, take_turn, &v)) != NULL) {
         struct waiter *w = (struct waiter *)at;
 
@@ -193,6 +258,9 @@ void pool_serve_waiters(struct pool *p)
         hold(p, w->given, at->line);
         (void)pthread_cond_signal(&w->cond);
     }
+    // Some may have to wait only for time to pass.
+    if (p->lines.waiting > 0 && !p->keeper_counts)
+        (void)pthread_cond_signal(&p->tick);
 }
 
 // Life.
@@ -234,6 +302,15 @@ static int start_threads(struct pool *p)
     return 0;
 }
 
+// A run takes somewhat more than a processor, with what is done for it beside it; of one processor
+// tenants can only have turns.
+static uint32_t slots_of_host(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cpus > 2 ? (uint32_t)cpus : 2;
+}
+
 int pool_new(const struct pool_config *config, struct pool **ret, struct err *err)
 {
     struct pool *p = calloc(1, sizeof(*p));
@@ -242,6 +319,7 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct err *er
     if (p == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     p->config = *config;
+    p->lines.slots = slots_of_host();
     if (p->config.workers < 1)
         p->config.workers = 1;
     if (p->config.workers > WORKERS_MAX)
@@ -416,9 +494,9 @@ static bool take_at_once(struct pool *p, const struct waiter *w, struct sandbox 
     struct sandbox *s;
 
     pool_serve_waiters(p);
-    if (line->running_max != 0 && line->running >= line->running_max)
+    if (!lines_has_room(&p->lines, line, 1))
         return false;
-    s = take_for(p, w->at.bucket);
+    s = take_for(p, w->at.bucket, kept_from(p, line, 1));
     if (s == NULL)
         return false;
     hold(p, s, line);
@@ -450,6 +528,9 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
     if (p->closed) {
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     } else {
+        pool_set_now(p);
+        if (w.at.class == LINE_FOREGROUND)
+            lines_note(&p->lines, w.at.line);
         if (rt != NULL)
             note_demand(p, &p->buckets[w.at.bucket]);
         r = take_at_once(p, &w, ret) ? 0 : queue_up(p, &w, wait, ret, err);

@@ -5,6 +5,7 @@
 #ifndef CSB_SANDBOX_POOL_INTERNAL_H
 #define CSB_SANDBOX_POOL_INTERNAL_H
 
+#include "base/clock.h"
 #include "sandbox/lines.h"
 #include "sandbox/pool.h"
 #include "sandbox/runtime.h"
@@ -14,6 +15,7 @@
 
 #define BUCKET_MAX  (RUNTIME_COUNT_MAX + 1)
 #define WORKERS_MAX 16
+#define YOUNG_NS    LINE_PACE_NS
 
 struct bucket {
     const struct runtime *runtime; // NULL for bucket 0
@@ -52,6 +54,9 @@ struct pool {
     struct sandbox *corpses;
     uint32_t live; // ready, starting, running and not yet destroyed
     uint32_t running;
+    struct sandbox *young; // those that were taken YOUNG_NS ago at most, the first of them first
+    struct sandbox *last_young;
+    bool keeper_counts; // the keeper wakes up soon to look who may begin
     bool closed;
     bool stopping;
     bool all_buried; // no more corpses will come: the reaper may end
@@ -75,6 +80,8 @@ bool pool_is_shared(const struct pool *p);
 size_t pool_bucket_of(const struct pool *p, const struct runtime *rt);
 // Leaves it to the reaper. NULL is allowed.
 void pool_bury(struct pool *p, struct sandbox *s);
+// Tells the lines what time it is, and takes those that began long enough ago off the young ones.
+void pool_set_now(struct pool *p);
 // Gives what is ready to those that wait.
 void pool_serve_waiters(struct pool *p);
 

@@ -65,9 +65,10 @@ static bool must_wait(const struct pool *p, const struct bucket *b)
 
     if (b->runtime == NULL || p->running == 0 || now >= p->calm_ns)
         return false;
-    // A fork is cheap, but a lone program has more of two processors without.
+    // A fork is cheap, but a lone program has more of two processors without, and so has that of a
+    // tenant who sends little beside one who sends much.
     if (pool_is_shared(p) && b->runtime->zygote)
-        return b->ready_count > 0 && p->running == 1;
+        return p->running == 1 ? b->ready_count > 0 : lines_spares_somebody(&p->lines);
     if (pool_is_shared(p))
         return now - b->hungry_ns < HUNGER_MAX_NS;
     return p->config.origin.warm && b->runtime->warm_clone;
@@ -289,13 +290,31 @@ static void decay_boosts(struct pool *p)
         p->buckets[i].boost /= 2;
 }
 
+// Until it is time to look after all that is ready, or whoever waits may begin because time passed.
+static void keeper_wait(struct pool *p, uint64_t until_ns)
+{
+    uint64_t soon_ns = clock_mono_ns() + YOUNG_NS;
+
+    p->keeper_counts = p->lines.waiting > 0;
+    if (p->keeper_counts && soon_ns < until_ns)
+        until_ns = soon_ns;
+    (void)pool_wait_until(&p->tick, &p->lock, until_ns);
+    p->keeper_counts = true;
+    pool_serve_waiters(p);
+}
+
 void *pool_keeper_main(void *arg)
 {
     struct pool *p = arg;
+    uint64_t next_ns = clock_deadline_ms(KEEPER_TICK_MS);
 
     (void)pthread_mutex_lock(&p->lock);
     while (!p->stopping) {
-        (void)pool_wait_until(&p->tick, &p->lock, clock_deadline_ms(KEEPER_TICK_MS));
+        keeper_wait(p, next_ns);
+        if (clock_mono_ns() < next_ns)
+            continue;
+        next_ns = clock_deadline_ms(KEEPER_TICK_MS);
+        p->keeper_counts = false;
         bury_dead(p);
         decay_boosts(p);
         bury_surplus(p);

@@ -35,7 +35,11 @@ struct sandbox {
     uint64_t start_ns[SANDBOX_PHASE_COUNT]; // how long each phase of sandbox_start took
     char name[32];                          // host name of the guest
     struct sandbox *next;                   // for the holder's list
-    struct line *line;                      // whose it is while it is held; the pool's
+    // The pool's, while it is held:
+    struct line *line;          // whose it is
+    uint64_t held_ns;           // since when
+    bool young;                 // it is among the pool's young ones
+    struct sandbox *next_young; // the one that was taken after it
 };
 
 struct sandbox_origin {

@@ -148,6 +148,93 @@ static void test_surplus(void)
     CHECK(lines_surplus(&l, &b) == &w[5]);
 }
 
+// Two slots: a tenant who sends many at once, and one who sends one now and then.
+static void test_paces(void)
+{
+    static struct line_waiter w[10], one;
+    struct line flood = {0}, polite = {0};
+    struct lines l = {.slots = 2};
+    uint64_t now = 100 * NS_PER_S;
+
+    lines_set_now(&l, now);
+    lines_note(&l, &flood);
+    for (size_t i = 0; i < 10; i++)
+        add(&l, &w[i], &flood, LINE_FOREGROUND, 0);
+    for (size_t i = 0; i < 3; i++) { // alone he is not held back
+        CHECK(!lines_is_greedy(&l, &flood, 0));
+        CHECK(lines_serve(&l, take_any, NULL) == &w[i]);
+        lines_begin(&l, &flood);
+    }
+    lines_note(&l, &polite);
+    lines_set_now(&l, now);
+    CHECK(lines_is_greedy(&l, &flood, 0) && !lines_is_greedy(&l, &polite, 1));
+    CHECK(lines_has_room(&l, &polite, 1) && !lines_has_room(&l, &flood, 0));
+    for (size_t i = 0; i < 3; i++)
+        lines_settle(&l, &flood);
+    CHECK(lines_has_room(&l, &flood, 0)); // the other has one slot and uses none
+    lines_begin(&l, &polite);
+    lines_set_now(&l, now);
+    CHECK(lines_spares_somebody(&l) && !lines_has_room(&l, &flood, 0));
+    add(&l, &one, &polite, LINE_FOREGROUND, 0); // two at once are more than his part
+    lines_set_now(&l, now);
+    CHECK(lines_is_greedy(&l, &polite, 0) && !lines_spares_somebody(&l));
+    CHECK(lines_has_room(&l, &flood, 0) && lines_has_room(&l, &polite, 0));
+    lines_remove(&l, &one);
+    lines_set_now(&l, now += LINE_PACE_NS - 1);
+    CHECK(!lines_has_room(&l, &flood, 0));
+    lines_set_now(&l, now += 1); // however long the other goes on
+    CHECK(lines_has_room(&l, &flood, 0));
+    lines_begin(&l, &flood);
+    CHECK(!lines_has_room(&l, &flood, 0));
+    lines_set_now(&l, now + LINE_ACTIVE_NS); // he is gone
+    CHECK_INT(l.seen_count, 1);
+    CHECK(l.seen == &flood && !polite.is_seen && lines_has_room(&l, &flood, 0));
+    for (size_t i = 3; i < 10; i++)
+        lines_remove(&l, &w[i]);
+    lines_set_now(&l, now + LINE_ACTIVE_NS);
+    CHECK_INT(l.seen_count, 0);
+}
+
+// Many who are not greedy leave room for each other, and those who are have turns.
+static void test_parts(void)
+{
+    static struct line_waiter w[4][20];
+    struct line lines[4] = {0};
+    struct lines l = {.slots = 16}, none = {0};
+
+    lines_set_now(&l, NS_PER_S);
+    for (size_t i = 0; i < 4; i++)
+        lines_note(&l, &lines[i]);
+    for (size_t n = 0; n < 20; n++)
+        add(&l, &w[0][n], &lines[0], LINE_FOREGROUND, 0);
+    for (size_t i = 1; i < 4; i++)
+        lines_begin(&l, &lines[i]);
+    lines_set_now(&l, NS_PER_S);
+    CHECK(lines_is_greedy(&l, &lines[0], 0) && !lines_is_greedy(&l, &lines[1], 3));
+    CHECK(lines_is_greedy(&l, &lines[1], 4));
+    CHECK_INT(l.kept, 3);
+    for (size_t n = 0; n < 10; n++) {
+        CHECK(lines_has_room(&l, &lines[0], 0));
+        lines_begin(&l, &lines[0]);
+    }
+    CHECK(!lines_has_room(&l, &lines[0], 0)); // 13 are young, 3 are kept
+    for (size_t i = 1; i < 4; i++)
+        for (size_t n = 0; n < 20; n++)
+            add(&l, &w[i][n], &lines[i], LINE_FOREGROUND, 0);
+    lines_set_now(&l, NS_PER_S);
+    CHECK_INT(l.kept, 0);
+    for (size_t n = 13; n < 16; n++) {
+        CHECK(lines_has_room(&l, &lines[0], 0));
+        lines_begin(&l, &lines[0]);
+    }
+    CHECK(!lines_has_room(&l, &lines[0], 0) && lines_has_room(&l, &lines[1], 0));
+    lines[0] = lines[1] = (struct line){.waiting = 1000};
+    lines_note(&none, &lines[0]);
+    lines_note(&none, &lines[1]);
+    lines_set_now(&none, NS_PER_S);
+    CHECK(!lines_is_greedy(&none, &lines[0], 0) && lines_has_room(&none, &lines[0], 0));
+}
+
 static void test_requests(void)
 {
     struct tenant_limits limits = {.requests_per_minute = 60, .requests_burst = 3};
@@ -213,6 +300,8 @@ int main(void)
     test_buckets_and_classes();
     test_limits();
     test_surplus();
+    test_paces();
+    test_parts();
     test_requests();
     test_cpu();
     return tap_done();
