@@ -17,24 +17,22 @@ static int usage(void)
     return CLI_EXIT_USAGE;
 }
 
-// The service has no list of them, but says of each name whether there is one.
 static int add_templates(json_t *list)
 {
-    static const char *const names[] = {"base", "code-interpreter-v1"};
+    _cleanup_json_ json_t *answer = NULL;
+    int r = box_service(WHO, "GET", "/templates", NULL, &answer);
+    json_t *o;
+    size_t i;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        _cleanup_json_ json_t *answer = NULL;
-        char path[96];
-        int r;
-
-        (void)snprintf(path, sizeof(path), "/templates/aliases/%s", names[i]);
-        r = box_service(WHO, "GET", path, NULL, &answer);
-        if (r != 0)
-            return r;
-        (void)json_array_append_new(list,
-                                    json_pack("{s:s,s:s}", "name", names[i], "kind", "template"));
+    json_array_foreach(answer, i, o)
+    {
+        (void)json_array_append_new(list, json_pack("{s:O*,s:O*,s:O*,s:O*}", "name",
+                                                    json_object_get(o, "templateID"), "kind",
+                                                    json_object_get(o, "kind"), "size",
+                                                    json_object_get(o, "sizeBytes"), "built",
+                                                    json_object_get(o, "createdAt")));
     }
-    return 0;
+    return r;
 }
 
 static int add_snapshots(json_t *list)
@@ -53,6 +51,25 @@ static int add_snapshots(json_t *list)
                                         json_pack("{s:s,s:s}", "name", id, "kind", "snapshot"));
     }
     return r;
+}
+
+// "" for what is not told.
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+
+    return text == NULL ? "" : text;
+}
+
+static void print_one(const json_t *o)
+{
+    const json_t *size = json_object_get(o, "size");
+    char bytes[24] = "";
+
+    if (json_is_integer(size))
+        out_bytes((uint64_t)json_integer_value(size), bytes);
+    out_put(stdout, OUT_BOLD, 24, text_of(o, "name"));
+    printf(" %-9s %10s  %s\n", text_of(o, "kind"), bytes, text_of(o, "built"));
 }
 
 static int cmd_ls(int argc, char **argv)
@@ -82,14 +99,17 @@ static int cmd_ls(int argc, char **argv)
     }
     json_array_foreach(list, i, o)
     {
-        out_put(stdout, OUT_BOLD, 24, json_string_value(json_object_get(o, "name")));
-        printf(" %s\n", json_string_value(json_object_get(o, "kind")));
+        print_one(o);
     }
     return 0;
 }
 
 const struct cli_command template_commands[] = {
-    {"ls", "[--json]", "list templates and snapshots", cmd_ls, "--json"},
+    {"ls", "[--json]", "list templates and snapshots, with size and when they were built", cmd_ls,
+     "--json"},
+    {"build", "[--force] [--only=process|microvm] RECIPE",
+     "build a template of Debian packages, npm packages and files", cmd_template_build,
+     "--force --only"},
     {0},
 };
 

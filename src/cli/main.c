@@ -24,7 +24,7 @@ const struct cli_command cli_commands[] = {
      "--language --timeout --env --file --json"},
     {"sandbox", "COMMAND", "long-lived sandboxes: create, exec, shell, cp and more", cmd_sandbox,
      .subs = sandbox_commands},
-    {"template", "ls", "what long-lived sandboxes can begin as", cmd_template,
+    {"template", "COMMAND", "what long-lived sandboxes can begin as: ls, build", cmd_template,
      .subs = template_commands},
     {"top", "[-d SECONDS] [-n TIMES] [--json]", "what the service does now", cmd_top,
      "--delay --times --json"},

@@ -300,7 +300,7 @@ static void open_lasting(struct agent_host *host)
 }
 
 // Root's: binds the tree and the files where everybody can walk to.
-static int stage(struct agent_host *host, struct err *err)
+static int stage(struct agent_host *host, const char *templates, struct err *err)
 {
     _cleanup_fd_ int tree = -1;
     _cleanup_fd_ int files = -1;
@@ -308,7 +308,10 @@ static int stage(struct agent_host *host, struct err *err)
     // What the host unmounts is to go here, too, and what is mounted here is to stay here.
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return err_sys(err, errno, "make a mount namespace");
-    // Opened before the tmpfs, which may cover them.
+    // Opened before the tmpfs, which may cover them; and not before this namespace was made, for a
+    // tree can be mounted once more only from where it is in it.
+    if (templates != NULL)
+        host->templates_fd = open(templates, O_PATH | O_DIRECTORY | O_CLOEXEC);
     tree = open(host->tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (tree < 0)
         return err_sys(err, errno, "open %.150s", host->tree);
@@ -345,13 +348,14 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
 {
     struct err why = ERR_INIT;
 
-    *host = (struct agent_host){0};
+    *host = (struct agent_host){.templates_fd = -1};
     choose_ids(host, config->uid_base);
     if (realpath(config->tree, host->tree) == NULL)
         return err_sys(err, errno, "the root tree %.150s (`make` makes it)", config->tree);
     if (agent_files_copy(config, host->files, err) < 0)
         return -1;
-    if ((host->root && stage(host, &why) < 0) || try_jail(host, NULL, &why) < 0) {
+    if ((host->root && stage(host, config->templates, &why) < 0) ||
+        try_jail(host, NULL, &why) < 0) {
         (void)snprintf(host->note, sizeof(host->note), "no agent can be started: %.120s",
                        why.message);
         return 0;

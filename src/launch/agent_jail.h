@@ -22,6 +22,7 @@ struct agent_host {
     struct jail_id_map uids, gids; // of an agent's user namespace
     char tree[PATH_MAX];           // the root tree
     char files[PATH_MAX];          // what an agent sees as /csb
+    int templates_fd;              // of our mount namespace: the templates' directory, or -1
     bool lasting;                  // lasting agents can be started
     char lasting_note[160];        // why not, or ""
     struct agent_mount {
@@ -33,10 +34,11 @@ struct agent_host {
 };
 
 struct agent_host_config {
-    const char *agent;    // the program csb-agent; wait.so and zygote.so are found near it
-    const char *runtimes; // the table of runtimes, whose directories hold the shims
-    const char *tree;     // the root tree, a directory
-    const char *run_dir;  // ours, for copies of those files
+    const char *agent;     // the program csb-agent; wait.so and zygote.so are found near it
+    const char *runtimes;  // the table of runtimes, whose directories hold the shims
+    const char *tree;      // the root tree, a directory
+    const char *templates; // the directory of the templates, or NULL
+    const char *run_dir;   // ours, for copies of those files
     uid_t uid_base;
 };
 

@@ -441,6 +441,7 @@ static int open_agents(struct server *s, const struct launch_config *c, struct e
     struct agent_host_config config = {.agent = c->agent,
                                        .runtimes = c->runtimes,
                                        .tree = c->tree,
+                                       .templates = c->templates,
                                        .run_dir = c->run_dir,
                                        .uid_base = c->uid_base};
 

@@ -219,13 +219,13 @@ static int make_cgroup(struct launch_vms *vms, const struct launch_request *req,
 }
 
 // A template's root file system: the file or directory `what` of the one with that id.
-static int open_root(const struct launch_vms_config *c, uint64_t id, const char *what, int flags,
-                     int *ret, struct err *err)
+static int open_root(int templates_fd, uint64_t id, const char *what, int flags, int *ret,
+                     struct err *err)
 {
     char path[64];
 
     (void)snprintf(path, sizeof(path), "%016llx/%s", (unsigned long long)id, what);
-    *ret = openat(c->templates_fd, path, flags | O_NOFOLLOW | O_CLOEXEC);
+    *ret = openat(templates_fd, path, flags | O_NOFOLLOW | O_CLOEXEC);
     if (*ret < 0)
         return err_sys(err, errno, "open the template's %s", what);
     return 0;
@@ -272,7 +272,8 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
         .tsc_khz = c->tsc_khz,
     };
 
-    if (req->root != 0 && open_root(c, req->root, "rootfs.erofs", O_RDONLY, &root_fd, err) < 0)
+    if (req->root != 0 &&
+        open_root(c->templates_fd, req->root, "rootfs.erofs", O_RDONLY, &root_fd, err) < 0)
         return -1;
     (void)snprintf(name, sizeof(name), "%.40s-%llx", c->label, (unsigned long long)req->id);
     if (qemu_argv_build(&machine, &argv) < 0)
@@ -296,7 +297,8 @@ static int take_range(struct launch_vms *vms, struct slot *s, uint64_t root, str
     _cleanup_fd_ int tree = -1;
     uint32_t index = 0;
 
-    if (root != 0 && open_root(&vms->config, root, "rootfs", O_PATH | O_DIRECTORY, &tree, err) < 0)
+    if (root != 0 && open_root(vms->config.agents->templates_fd, root, "rootfs",
+                               O_PATH | O_DIRECTORY, &tree, err) < 0)
         return -1;
     for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
         if (vms->slots[i].state != SLOT_FREE && vms->slots[i].lasting)

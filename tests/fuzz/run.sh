@@ -60,6 +60,7 @@ jobs)
         src/json/utf8.c"
     libs="-ljansson -lnettle -lcurl -lm"
     ;;
+recipe) sources="src/cli/recipe.c src/base/ini.c" libs="" ;;
 multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;
 esac
