@@ -96,14 +96,14 @@ static void test_processes(void)
 {
     struct outcome o = run((struct job){.code = "import os, time\n"
                                                 "while True:\n"
-                                                "    if os.fork() == 0: time.sleep(60)\n",
+                                                "    if os.fork() == 0: time.sleep(600)\n",
                                         .processes = 20});
     long long peak = used(&o, "processes_peak");
     CHECK_MSG(peak == 20 || peak == 0, "a peak of 20 processes (%lld)", peak);
     check_end(&o, "processes", 1, 0, "processes ");
 
     o = run((struct job){.code = "import threading, time\n"
-                                 "def f(): time.sleep(60)\n"
+                                 "def f(): time.sleep(600)\n"
                                  "while True: threading.Thread(target=f, daemon=True).start()\n",
                          .processes = 10});
     check_end(&o, "processes", 1, 0, "processes ");
@@ -111,7 +111,7 @@ static void test_processes(void)
     o = run((struct job){.code = "import os, time\n"
                                  "try:\n"
                                  "    while True:\n"
-                                 "        if os.fork() == 0: time.sleep(60)\n"
+                                 "        if os.fork() == 0: time.sleep(600)\n"
                                  "except BlockingIOError: pass\n",
                          .processes = 10});
     check_end(&o, "exit", 0, 0, "processes ");
@@ -121,7 +121,7 @@ static void test_processes(void)
                                  "    try: os.fork()\n"
                                  "    except OSError: pass\n",
                          .processes = 10,
-                         .wall_ms = 500});
+                         .wall_ms = 3000});
     check_end(&o, "timeout", -1, 0, "timeout processes ");
 
     o = run((struct job){.code = "import os; os.wait() if os.fork() else None"});
@@ -199,7 +199,7 @@ static void test_daemon(void)
                                  "print('parent')\n",
                          .argv = json_pack("[s, s, s]", PYTHON, "main.py", "stay-5c2e")});
     CHECK_STR(text_of(&o.out), "parent\n");
-    CHECK_MSG(o.took_ms < 3000, "the answer does not wait for it (%llu ms)",
+    CHECK_MSG(o.took_ms < 60000, "the answer does not wait for it (%llu ms)",
               (unsigned long long)o.took_ms);
     check_end(&o, "exit", 0, 0, "");
     o = run((struct job){.code = "print('next')"});

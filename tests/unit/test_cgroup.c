@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (1u << 20)
@@ -79,11 +80,10 @@ static int sleeper(void)
     return 0;
 }
 
+// Uses half a second of processor time.
 static int spinner(void)
 {
-    uint64_t end = clock_deadline_ms(1000);
-
-    while (clock_mono_ns() < end)
+    while (clock() < CLOCKS_PER_SEC / 2)
         ;
     return 0;
 }
@@ -141,18 +141,21 @@ static void test_cpu(struct cgroup_root *root)
 {
     struct cgroup *cg = group(root, "cpu", (struct cgroup_limits){.cpu_quota_us = 20000});
     struct cgroup_usage u;
+    uint64_t start_ns, took_ns, used_ns;
     pid_t pid;
 
     if (cg == NULL)
         return;
+    start_ns = clock_mono_ns();
     pid = start(cg, spinner);
     (void)waitpid(pid, NULL, 0);
+    took_ns = clock_mono_ns() - start_ns;
     CHECK_INT(cgroup_usage(cg, &u), 0);
-    // Wide bounds: on a busy host throttling comes late.
-    CHECK_MSG(u.cpu_user_ns + u.cpu_system_ns > 10 * NS_PER_MS &&
-                  u.cpu_user_ns + u.cpu_system_ns < 700 * NS_PER_MS,
-              "a fifth of a CPU: %llu us used in 1 s",
-              (unsigned long long)(u.cpu_user_ns + u.cpu_system_ns) / 1000);
+    used_ns = u.cpu_user_ns + u.cpu_system_ns;
+    // A wide bound: on a busy host throttling comes late.
+    CHECK_MSG(used_ns > 450 * NS_PER_MS && used_ns < took_ns / 10 * 7,
+              "a fifth of a CPU: %llu us used in %llu us", (unsigned long long)used_ns / 1000,
+              (unsigned long long)took_ns / 1000);
     cgroup_free(cg);
 }
 
@@ -167,7 +170,7 @@ static void test_sweep(struct cgroup_root *root)
     if (old == NULL || other == NULL)
         return;
     pid = start(old, sleeper);
-    for (int i = 0; i < 500 && cgroup_is_empty(old); i++)
+    for (int i = 0; i < 6000 && cgroup_is_empty(old); i++)
         (void)poll(NULL, 0, 10);
     CHECK(!cgroup_is_empty(old));
     // The first try cannot remove the group while its process is a zombie on some kernels.
@@ -208,7 +211,7 @@ static void test_delegated(struct cgroup_root *root)
     pid = fork();
     if (pid == 0)
         _exit(fd_write_file(dir, "a/b/cgroup.procs", "0") < 0 ? 99 : sleeper());
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         char *text = NULL;
         size_t len = 0;
 
@@ -221,7 +224,7 @@ static void test_delegated(struct cgroup_root *root)
     r = cgroup_try_remove(cg);
     CHECK_MSG(r == -EBUSY || r == 0, "a try does not wait: %d", r);
     CHECK(waitpid(pid, &r, 0) == pid && WIFSIGNALED(r));
-    for (int i = 0; i < 500 && (r = cgroup_try_remove(cg)) == -EBUSY; i++)
+    for (int i = 0; i < 6000 && (r = cgroup_try_remove(cg)) == -EBUSY; i++)
         (void)poll(NULL, 0, 10);
     CHECK_INT(r, 0);
     CHECK(faccessat(dir, "a", F_OK, 0) < 0);
@@ -259,7 +262,7 @@ static void test_reuse(struct cgroup_root *root)
     CHECK(u.memory_peak_bytes > 32 * MIB);
     CHECK_INT(cgroup_reset(cg), -EBUSY);
     CHECK_INT(cgroup_kill(cg), 0);
-    for (int i = 0; i < 200 && !cgroup_is_empty(cg); i++)
+    for (int i = 0; i < 6000 && !cgroup_is_empty(cg); i++)
         (void)poll(NULL, 0, 10);
     r = cgroup_reset(cg);
     if (r != -EOPNOTSUPP) {
@@ -296,7 +299,7 @@ static void test_spares(struct cgroup_root *root)
         CHECK_INT(status, (4 + i) << 8);
         CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 1);
         CHECK_INT(cgroup_kill(cg), 0);
-        for (int t = 0; t < 200 && cgroup_usage(cg, &u) == 0 && u.processes > 0; t++)
+        for (int t = 0; t < 6000 && cgroup_usage(cg, &u) == 0 && u.processes > 0; t++)
             (void)poll(NULL, 0, 10);
         cgroup_free(cg);
     }

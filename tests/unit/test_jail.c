@@ -432,7 +432,7 @@ static void test_parent_death(uint8_t exec_as_init)
         CHECK_INT(fd_wait(out, POLLIN, clock_deadline_ms(50)), 0);
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
-        CHECK(fd_wait(out, POLLIN, clock_deadline_ms(2000)) > 0 && read(out, buf, 1) == 0);
+        CHECK(fd_wait(out, POLLIN, clock_deadline_ms(55000)) > 0 && read(out, buf, 1) == 0);
         fd_close(&out);
     }
     fd_close(&fds[0]);
