@@ -61,6 +61,12 @@ jobs)
     libs="-ljansson -lnettle -lcurl -lm"
     ;;
 recipe) sources="src/cli/recipe.c src/base/ini.c" libs="" ;;
+snapshot)
+    sources="src/driver/image_store.c src/driver/qemu_stream.c src/driver/store_dir.c
+        src/driver/template_ram.c src/driver/template_store.c src/base/id.c src/base/ini.c
+        src/base/parse.c"
+    libs="-lzstd -lnettle"
+    ;;
 multipart) sources="src/agent/envd/multipart.c src/agent/envd/path.c" libs="" ;;
 *) echo "run.sh: no harness named $name" >&2; exit 1 ;;
 esac
