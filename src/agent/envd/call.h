@@ -29,7 +29,7 @@ struct json_in;
 struct envd {
     struct agent *agent;
     struct loop *loop;
-    struct cgroup *cgroup; // of all processes; NULL where there are no control groups
+    struct cgroup *cgroup; // of all processes; NULL where they are in the agent's
     char **env;            // NAME=VALUE of the sandbox, NULL-terminated; NULL: none
     char user[USER_NAME_MAX + 1];
     char *workdir; // NULL: the user's home

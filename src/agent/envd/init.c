@@ -9,14 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define JSON_TYPE      "application/json; charset=utf-8"
@@ -164,70 +162,6 @@ void init_envs(struct call *c)
         if (name != NULL)
             json_put_str(&out, name, *v + len + 1);
     }
-    json_close(&out, '}');
-    if (out.failed)
-        call_reset(c);
-    else
-        call_answer(c, 200, JSON_TYPE, text.data, text.len);
-}
-
-// The number after `key` in the text of /proc/meminfo, in bytes.
-static uint64_t meminfo(const char *text, const char *key)
-{
-    const char *at = strstr(text, key);
-
-    return at == NULL ? 0 : strtoull(at + strlen(key), NULL, 10) * 1024;
-}
-
-// Percent of all CPUs that was used since the call before, as E2B counts: 100 is all of them.
-static double cpu_percent(struct envd *e)
-{
-    _cleanup_free_ char *text = NULL;
-    uint64_t f[8] = {0};
-    uint64_t total = 0, busy;
-    double percent = 0;
-
-    if (fd_read_file(AT_FDCWD, "/proc/stat", 1u << 20, &text, NULL) < 0 ||
-        sscanf(text,
-               "cpu %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-               " %" SCNu64 " %" SCNu64,
-               &f[0], &f[1], &f[2], &f[3], &f[4], &f[5], &f[6], &f[7]) != 8)
-        return 0;
-    for (int i = 0; i < 8; i++)
-        total += f[i];
-    busy = total - f[3] - f[4];
-    if (total > e->cpu_total && busy >= e->cpu_busy)
-        percent = 100.0 * (double)(busy - e->cpu_busy) / (double)(total - e->cpu_total);
-    e->cpu_total = total;
-    e->cpu_busy = busy;
-    return percent;
-}
-
-void init_metrics(struct call *c)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT;
-    _cleanup_free_ char *mem = NULL;
-    struct json_out out = {.buf = &text};
-    struct statvfs disk = {0};
-
-    if (fd_read_file(AT_FDCWD, "/proc/meminfo", 65536, &mem, NULL) < 0 || statvfs("/", &disk) < 0) {
-        call_fail(c, 500, "%s", strerror(errno));
-        return;
-    }
-    uint64_t total = meminfo(mem, "MemTotal:"), free_bytes = meminfo(mem, "MemFree:");
-    uint64_t cache = meminfo(mem, "\nCached:") + meminfo(mem, "Buffers:");
-    uint64_t used = total > free_bytes + cache ? total - free_bytes - cache : 0;
-    json_open(&out, NULL, '{');
-    json_put_u64(&out, "ts", clock_real_ns() / NS_PER_S);
-    json_put_i64(&out, "cpu_count", sysconf(_SC_NPROCESSORS_ONLN));
-    json_put_double(&out, "cpu_used_pct", cpu_percent(c->envd));
-    json_put_u64(&out, "mem_total", total);
-    json_put_u64(&out, "mem_used", used);
-    json_put_u64(&out, "mem_cache", cache);
-    json_put_u64(&out, "mem_total_mib", total >> 20);
-    json_put_u64(&out, "mem_used_mib", used >> 20);
-    json_put_u64(&out, "disk_used", (disk.f_blocks - disk.f_bfree) * disk.f_frsize);
-    json_put_u64(&out, "disk_total", disk.f_blocks * disk.f_frsize);
     json_close(&out, '}');
     if (out.failed)
         call_reset(c);

@@ -17,7 +17,8 @@ void init_init(struct call *c);
 void init_envs(struct call *c);
 
 // GET /metrics: {ts, cpu_count, cpu_used_pct, mem_total, mem_used, mem_cache, mem_total_mib,
-// mem_used_mib, disk_used, disk_total}; the CPU since the call before, the disk of "/".
+// mem_used_mib, disk_used, disk_total}; the CPU since the call before, the disk of "/". In a jail,
+// memory and CPU are those of its control group.
 void init_metrics(struct call *c);
 
 // In a virtual machine: what programs expect of a machine and one-shot runs do without. Failures

@@ -48,6 +48,11 @@ static int open_group(struct envd *e, struct rpc_error *err)
 
     if (e->cgroup != NULL || e->agent->cgroups == NULL)
         return 0;
+    // Into one of version 1 a program has to be moved, for which the kernel waits 10 ms and more if
+    // nobody did so just before. Who is jailed is in a group with limits already, and its jail ends
+    // with it.
+    if (e->agent->config.jailed && cgroup_root_version(e->agent->cgroups) == CGROUP_V1)
+        return 0;
     if (cgroup_new(e->agent->cgroups, "envd", &limits, &e->cgroup, &why) < 0)
         return rpc_set(err, RPC_INTERNAL, "%s", why.message);
     // These are many programs: one that takes too much memory goes alone.
