@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NAME         "csb-launch"
 #define UID_BASE_MIN 1000
 #define UID_BASE_MAX 2000000000u
 #define NAME_MAX_LEN 40
@@ -139,6 +140,22 @@ static int configure(const char *const v[OPT_COUNT], struct launch_config *c, ch
     return check_socket(c->sock, err);
 }
 
+// Every jail has a copy of this process as its PID 1, whose command line is for all in the jail to
+// read. So the arguments live on elsewhere, and only the name stays.
+static void hide_arguments(int argc, char **argv)
+{
+    char *line = argv[0];
+    size_t size = (size_t)(argv[argc - 1] - line) + strlen(argv[argc - 1]);
+
+    for (int i = 0; i < argc; i++) {
+        argv[i] = strdup(argv[i]);
+        if (argv[i] == NULL)
+            abort();
+    }
+    memset(line, 0, size);
+    (void)snprintf(line, size, "%s", NAME);
+}
+
 int main(int argc, char **argv)
 {
     const char *values[OPT_COUNT] = {NULL};
@@ -148,7 +165,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], KVM_PROBE_MODE) == 0)
         return kvm_probe_main();
-    log_init("csb-launch", LOG_LEVEL_INFO);
+    hide_arguments(argc, argv);
+    log_init(NAME, LOG_LEVEL_INFO);
     if (getenv("LOG_FORMAT") != NULL && strcmp(getenv("LOG_FORMAT"), "json") == 0)
         log_set_format(LOG_FORMAT_JSON);
     (void)umask(077);
