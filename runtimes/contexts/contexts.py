@@ -319,15 +319,16 @@ class Contexts:
         context.stop("the context was deleted")
 
     async def warm(self, rehearsals):
-        """Starts the kernels that are always there, and lets a first one of each language be used
-        and thrown away, so that what they need is in memory."""
+        """Starts the kernels that are always there, of the languages there are rehearsals for, and
+        lets a first one of each be used and thrown away, so that what they need is in memory."""
         for language, code in rehearsals.items():
             rehearsal = self.create(language, self.account.home)
             execution = Execution(Nobody(), code, {})
             await rehearsal.execute(execution)
             self.remove(rehearsal)
         for context in list(self.table.values()):
-            await context.ready_kernel()
+            if context.language in rehearsals:
+                await context.ready_kernel()
 
 
 class Nobody:

@@ -92,8 +92,8 @@ def arguments():
     parser.add_argument("--user", default="user", help="whom the code runs as, for root")
     parser.add_argument("--variables", default="/run/csb.variables",
                         help="file of the sandbox's variables, NUL after each")
-    parser.add_argument("--warm", action="store_true",
-                        help="start and rehearse the kernels before the port is opened")
+    parser.add_argument("--warm", nargs="?", const="all", choices=("all", *REHEARSALS),
+                        help="start and rehearse the kernels, or that of one language, before the port is opened")
     parser.add_argument("--background", action="store_true",
                         help="return when the port is open, and go on")
     return parser.parse_args()
@@ -105,7 +105,7 @@ async def main(asked, ready):
     contexts = Contexts(Account(asked.user), asked.variables)
     service = Service(contexts)
     if asked.warm:
-        await contexts.warm(REHEARSALS)
+        await contexts.warm({k: v for k, v in REHEARSALS.items() if asked.warm in ("all", k)})
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(service.handle), asked.host, asked.port,
                                       backlog=128)

@@ -4,8 +4,10 @@
 #include "api/api.h"
 #include "api/metrics_internal.h"
 #include "base/clock.h"
+#include "sandbox/engine.h"
 #include "sandbox/live.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/stock.h"
 
 static void put_states(struct exposition *x, const struct live_status *s)
 {
@@ -46,14 +48,31 @@ static void put_counts(struct exposition *x, const struct live_status *s)
                        (double)s->life_ms / 1000);
 }
 
+static void put_stock(struct exposition *x, const struct stock_status *s)
+{
+    exposition_metric(x, "codesandbox_live_ready", "gauge",
+                      "Agents that wait for long-lived sandboxes to come, by template.");
+    exposition_u64(x, (struct exposition_label[]){{"template", "base"}, {0}},
+                   s->ready[STOCK_PLAIN]);
+    exposition_u64(x, (struct exposition_label[]){{"template", "code-interpreter-v1"}, {0}},
+                   s->ready[STOCK_CONTEXTS]);
+    exposition_metric(x, "codesandbox_live_taken_total", "counter",
+                      "Agents that long-lived sandboxes got: ready, or made when asked for.");
+    exposition_u64(x, (struct exposition_label[]){{"from", "ready"}, {0}}, s->taken);
+    exposition_u64(x, (struct exposition_label[]){{"from", "made"}, {0}}, s->missed);
+}
+
 void api_metrics_put_live(struct exposition *x, const struct api *api)
 {
     struct live_status status = {0};
+    struct stock_status stock;
 
     if (api->live != NULL)
         live_status(api->live, &status);
     put_states(x, &status);
     put_counts(x, &status);
+    engine_stock(api->engine, &stock);
+    put_stock(x, &stock);
 }
 
 void api_metrics_put_machines(struct exposition *x)

@@ -116,7 +116,9 @@ const struct config_key config_keys[] = {
     {"Sandboxes", "SANDBOX_MAX_LIFE", CONFIG_COUNT, AT(sandbox_life_max_s), "86400", 1, 31536000, NULL,
      "Seconds that a sandbox lives at most, counted from its creation, whatever its owner asks for."},
     {"Sandboxes", "SANDBOX_READY", CONFIG_COUNT, AT(sandbox_ready), "1", 0, 64, NULL,
-     "Ready virtual machines to keep for sandboxes to come, beside those of the pool."},
+     "Ready machines to keep for sandboxes to come, beside those of the pool. With ISOLATION=process "
+     "as many of each template of the service's own, but of code-interpreter-v1 only once it was "
+     "asked for."},
     {"Sandboxes", "SNAPSHOT_MAX_PER_KEY", CONFIG_COUNT, AT(snapshot_max_per_key), "20", 0, 1000, NULL,
      "Snapshots of one tenant; more are answered 429."},
     {"Sandboxes", "SNAPSHOT_MAX_BYTES", CONFIG_BYTES, AT(snapshot_max_bytes), "4G", 0, 1024 * GIB, NULL,

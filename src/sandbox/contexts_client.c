@@ -26,7 +26,7 @@ struct outcome {
     struct buf said; // on its error output
 };
 
-static int encode(bool warm, struct buf *ret, struct err *err)
+static int encode(enum contexts_warm warm, struct buf *ret, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     struct json_out out = {.buf = &text};
@@ -39,8 +39,8 @@ static int encode(bool warm, struct buf *ret, struct err *err)
     json_put_str(&out, NULL, "-sP");
     json_put_str(&out, NULL, SERVER);
     json_put_str(&out, NULL, "--background");
-    if (warm)
-        json_put_str(&out, NULL, "--warm");
+    if (warm != CONTEXTS_COLD)
+        json_put_str(&out, NULL, warm == CONTEXTS_WARM ? "--warm" : "--warm=python");
     json_close(&out, ']');
     json_put_str(&out, "cwd", "/");
     json_close(&out, '}');
@@ -128,7 +128,8 @@ static int judge(struct outcome *o, struct err *err)
     return 0;
 }
 
-int contexts_start(struct channel *ch, bool warm, uint64_t deadline_ns, struct err *err)
+int contexts_start(struct channel *ch, enum contexts_warm warm, uint64_t deadline_ns,
+                   struct err *err)
 {
     static const struct channel_header headers[] = {
         {"content-type", "application/connect+json"},

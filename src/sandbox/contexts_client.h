@@ -6,15 +6,17 @@
 
 #include "base/err.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct channel;
 
-// Blocks until its port is open; it then goes on by itself. `warm`: its kernels were started and
-// tried first, which takes seconds, or a minute where the processor is emulated. The agent must
-// serve /envd. Errors: ERR_INTERNAL with what it said when it could not be started, ERR_TIMEOUT,
-// ERR_GONE, ERR_PROTOCOL.
-int contexts_start(struct channel *ch, bool warm, uint64_t deadline_ns, struct err *err);
+// Which kernels were started and tried before.
+enum contexts_warm { CONTEXTS_COLD, CONTEXTS_WARM, CONTEXTS_WARM_PYTHON };
+
+// Blocks until its port is open; it then goes on by itself. To be warm takes seconds, or a minute
+// where the processor is emulated. The agent must serve /envd. Errors: ERR_INTERNAL with what it
+// said when it could not be started, ERR_TIMEOUT, ERR_GONE, ERR_PROTOCOL.
+int contexts_start(struct channel *ch, enum contexts_warm warm, uint64_t deadline_ns,
+                   struct err *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include "sandbox/engine_internal.h"
 #include "sandbox/lasting.h"
 #include "sandbox/runtime.h"
+#include "sandbox/stock.h"
 #include "sandbox/templates.h"
 
 #include <stdio.h>
@@ -62,6 +63,7 @@ static int build(struct engine *e, struct err *err)
     e->build_note[0] = '\0';
     (void)pthread_mutex_unlock(&e->lock);
     pool_set_template(e->pool, t);
+    stock_begin(e->stock);
     return 0;
 }
 
@@ -161,11 +163,16 @@ static int open_parts(struct engine *e, struct err *err)
     e->machines = template_machines_new(e);
     if (e->machines == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    return pool_new(&pool, &e->pool, err);
+    if (pool_new(&pool, &e->pool, err) < 0)
+        return -1;
+    if (!(c->driver->caps & DRIVER_CAP_SHARED) || !(c->driver->caps & DRIVER_CAP_LASTING))
+        return 0;
+    return stock_new(e, c->pool_plain, &e->stock, err);
 }
 
 static void close_parts(struct engine *e)
 {
+    stock_free(e->stock);
     template_machines_free(e->machines);
     pool_free(e->pool);
     if (e->loop != NULL)
@@ -235,6 +242,7 @@ void engine_stop(struct engine *e)
         return;
     pool_close(e->pool);
     template_machines_stop(e->machines);
+    stock_stop(e->stock);
     (void)pthread_mutex_lock(&e->lock);
     e->stopping = true;
     (void)pthread_cond_broadcast(&e->changed);
@@ -259,6 +267,11 @@ void engine_free(struct engine *e, uint64_t drain_ms)
     close_parts(e);
 }
 
+void engine_stock(struct engine *e, struct stock_status *ret)
+{
+    stock_status(e->stock, ret);
+}
+
 void engine_tune(struct engine *e, const struct pool_sizes *sizes)
 {
     pool_tune(e->pool, sizes);
@@ -273,14 +286,19 @@ void engine_status(struct engine *e, struct engine_status *ret)
 {
     struct engine_status st = {0};
     struct pool_status pool;
+    struct stock_status stock;
     const char *trouble;
 
     pool_status(e->pool, &pool);
+    stock_status(e->stock, &stock);
     memcpy(st.isolation, e->probe.isolation, sizeof(st.isolation));
     memcpy(st.accel, e->probe.accel, sizeof(st.accel));
     memcpy(st.note, e->probe.note, sizeof(st.note));
     st.pool_ready = pool.ready;
     st.pool_target = pool.target;
+    // Those that are kept whatever is asked for.
+    st.pool_ready += stock.ready[STOCK_PLAIN];
+    st.pool_target += stock.target[STOCK_PLAIN];
     st.running = pool.running;
     st.queued = pool.queued;
     st.sandboxes_created = pool.created;
@@ -339,7 +357,7 @@ int engine_take(struct engine *e, const struct template *is, bool (*gone)(void *
     const struct pool_wait wait = {.gone = gone, .arg = gone_arg};
 
     if (e->config.driver->caps & DRIVER_CAP_SHARED)
-        return lasting_start(e, is, ret, err);
+        return lasting_take(e, is, ret, err);
     if (is->root != 0 || is->contexts)
         return template_machines_take(e->machines, is, gone, gone_arg, ret, err);
     if (pool_acquire(e->pool, NULL, &wait, ret, err) < 0)

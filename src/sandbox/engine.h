@@ -32,7 +32,7 @@ struct engine_config {
     int templates_fd;                   // TEMPLATES_DIR, or -1; borrowed
     struct driver_shape shape;
     uint32_t pool_ready;          // ready sandboxes to keep per warm runtime, default 3
-    uint32_t pool_plain;          // ready ones to keep for engine_take()
+    uint32_t pool_plain;          // ready ones to keep for sandboxes to come
     uint32_t pool_max;            // sandboxes alive at once, ready and running
     uint32_t queue_max;           // requests that may wait for a sandbox
     uint64_t queue_wait_ms;       // longest wait before ERR_BUSY
@@ -74,6 +74,10 @@ void engine_stop(struct engine *e);
 // engine_stop(); waits up to `drain_ms` for those under way, then cuts them; frees all.
 void engine_free(struct engine *e, uint64_t drain_ms);
 void engine_status(struct engine *e, struct engine_status *ret);
+
+// What waits for sandboxes to come; all zero where that is the pool's.
+struct stock_status;
+void engine_stock(struct engine *e, struct stock_status *ret);
 
 // Changes the sizes of the pool and its queue; see pool_tune().
 struct pool_sizes;

@@ -13,6 +13,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct stock;
+
 struct engine {
     struct engine_config config; // fixed
     struct driver_probe probe;   // fixed
@@ -22,6 +24,7 @@ struct engine {
     struct compile_cache *compile_cache;
     struct template_warm warm;
     struct template_machines *machines;
+    struct stock *stock; // NULL where clones are machines
     pthread_t builder;
     atomic_uint_fast64_t runs_total;
     atomic_bool cut_runs; // the drain time is over: every run ends at its next look

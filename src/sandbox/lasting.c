@@ -4,14 +4,17 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "channel/channel.h"
+#include "sandbox/contexts_client.h"
 #include "sandbox/engine_internal.h"
 #include "sandbox/runtime.h"
+#include "sandbox/stock.h"
 #include "sandbox/templates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define START_MS 30000
+#define START_MS    30000
+#define CONTEXTS_MS 20000
 
 // The agent's stream, and what every machine is told before it is anybody's.
 static int connect_agent(struct engine *e, struct sandbox *s, uint64_t deadline_ns, struct err *err)
@@ -87,6 +90,25 @@ int lasting_start(struct engine *e, const struct template *is, struct sandbox **
     if (r == 0)
         r = connect_agent(e, s, deadline, err);
     if (r < 0) {
+        sandbox_free(s);
+        return -1;
+    }
+    *ret = s;
+    return 0;
+}
+
+int lasting_take(struct engine *e, const struct template *is, struct sandbox **ret, struct err *err)
+{
+    struct sandbox *s = stock_take(e->stock, is);
+
+    if (s != NULL) {
+        *ret = s;
+        return 0;
+    }
+    if (lasting_start(e, is, &s, err) < 0)
+        return -1;
+    if (is->contexts &&
+        contexts_start(s->channel, CONTEXTS_COLD, clock_deadline_ms(CONTEXTS_MS), err) < 0) {
         sandbox_free(s);
         return -1;
     }

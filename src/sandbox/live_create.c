@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "channel/channel.h"
-#include "sandbox/contexts_client.h"
 #include "sandbox/engine_internal.h"
 #include "sandbox/envd_client.h"
 #include "sandbox/live_internal.h"
@@ -21,7 +20,6 @@
 
 #define TRIES       3 // machines that may die on us
 #define OWN_ENV_MAX 3 // variables that every sandbox has
-#define CONTEXTS_MS 20000
 
 void live_make_id(char first, char ret[LIVE_ID_LEN + 1])
 {
@@ -221,18 +219,6 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
     return store_sandbox_put(t->config.store, &row, err);
 }
 
-// Tells the machine of its owner's variables. One that is no clone of its template, which would
-// have it running already, starts what the template offers.
-static int settle(struct engine *e, const struct template *is, const struct live *l,
-                  struct sandbox *s, struct err *err)
-{
-    if (envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(LIVE_INIT_MS), err) < 0)
-        return -1;
-    if (!is->contexts || !(e->config.driver->caps & DRIVER_CAP_SHARED))
-        return 0;
-    return contexts_start(s->channel, false, clock_deadline_ms(CONTEXTS_MS), err);
-}
-
 static int take_machine(struct live_table *t, struct live *l, const struct live_spec *spec,
                         struct err *err)
 {
@@ -248,7 +234,7 @@ static int take_machine(struct live_table *t, struct live *l, const struct live_
 
         if (engine_take(e, &is, spec->gone, spec->gone_arg, &s, err) < 0)
             return -1;
-        r = settle(e, &is, l, s, &why);
+        r = envd_init(s->channel, l->env.list, l->env.count, clock_deadline_ms(LIVE_INIT_MS), &why);
         if (r < 0) {
             sandbox_free(s);
             *err = why;

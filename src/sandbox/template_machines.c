@@ -141,7 +141,7 @@ static int warm_up(const struct maker *i, struct channel *ch, struct err *err)
 
     if (agent_wait_healthy(ch, deadline, err) < 0 || agent_sync(ch, "template", deadline, err) < 0)
         return -1;
-    return i->is.contexts ? contexts_start(ch, true, deadline, err) : 0;
+    return i->is.contexts ? contexts_start(ch, CONTEXTS_WARM, deadline, err) : 0;
 }
 
 // A driver_warm_fn.
