@@ -77,7 +77,8 @@ class Result:
 
 @dataclasses.dataclass
 class Disk:
-    """A host file that the machine sees as /dev/machine/NAME. NAME has at most 20 characters."""
+    """A host file, or nbd:unix:SOCKET, that the machine sees as /dev/machine/NAME. NAME has at most 20
+    characters."""
     name: str
     path: str
     readonly: bool = True
@@ -208,6 +209,12 @@ class Machine:
         """Returns when the script has written `text`."""
         self._pump_until(text.encode(), timeout * PATIENCE, f"wait for {text!r}")
 
+    def wait_for_count(self, text, count, timeout=60):
+        """Returns when it has written it so often."""
+        at = self._start_at or 0
+        for _ in range(count):
+            at = self._pump_until(text.encode(), timeout * PATIENCE, f"wait for {count} times {text!r}", at)
+
     def wait(self, timeout=120):
         """Returns the Result when the script has ended."""
         mark = self._token + b" exit "
@@ -331,7 +338,8 @@ class Machine:
             drives.append(("out", f"file={self.dir}/out.img,cache=unsafe"))
         for disk in self.disks:
             mode = "readonly=on" if disk.readonly else "cache=writeback"
-            drives.append((disk.name, f"file={os.path.realpath(disk.path)},{mode}"))
+            path = str(disk.path) if str(disk.path).startswith("nbd:") else os.path.realpath(disk.path)
+            drives.append((disk.name, f"file={path},{mode}"))
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
                    "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                    "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,+npt",
