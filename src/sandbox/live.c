@@ -514,6 +514,7 @@ void live_table_stop(struct live_table *t)
     t->closed = true;
     while ((l = find_running(t)) != NULL) {
         l->stopped = true; // before its streams fail
+        log_warn("sandbox %s: it ends with the service", l->id);
         end_locked(t, l);
     }
     (void)pthread_mutex_unlock(&t->lock);
