@@ -256,18 +256,33 @@ void live_put_end(const struct live_table *t, struct live *l, uint64_t ms)
         l->since_ns = clock_mono_ns();
 }
 
+// Its row goes before its owner hears of the end: a service that dies then must neither bring a
+// paused one back nor tell that a running one was lost.
+static void forget_row(struct live_table *t, const struct live *l, bool paused)
+{
+    struct err err = ERR_INIT;
+
+    if (store_sandbox_remove(t->config.store, l->id, &err) < 0 ||
+        (paused && store_sync(t->config.store, &err) < 0))
+        log_error("sandbox %s: %s", l->id, err.message);
+}
+
 bool live_kill(struct live_table *t, struct live *l)
 {
+    bool paused = false;
     struct live *now;
 
     (void)pthread_mutex_lock(&t->lock);
     while ((now = live_current(t, l)) != NULL && now->busy)
         (void)pthread_cond_wait(&t->changed, &t->lock);
     if (now != NULL) {
+        paused = now->state == LIVE_PAUSED;
         end_locked(t, now);
         t->status.killed++;
     }
     (void)pthread_mutex_unlock(&t->lock);
+    if (now != NULL)
+        forget_row(t, l, paused);
     return now != NULL;
 }
 

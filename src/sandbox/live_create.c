@@ -271,7 +271,6 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
         return -1;
     }
     l->started_ms = clock_real_ns() / NS_PER_MS;
-    l->since_ms = l->started_ms;
     live_put_end(t, l, spec->timeout_ms);
     if (live_remember(t, l, err) < 0) {
         live_withdraw(t, &pending);

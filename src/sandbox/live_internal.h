@@ -43,9 +43,8 @@ struct live {
     atomic_int state;    // enum live_state; written under the table's lock
     atomic_bool stopped; // it ends because the service does
     // Guarded by the table's lock.
-    uint64_t end_ms; // CLOCK_REALTIME
-    uint64_t end_ns; // the same, CLOCK_MONOTONIC
-    uint64_t since_ms;
+    uint64_t end_ms;        // CLOCK_REALTIME
+    uint64_t end_ns;        // the same, CLOCK_MONOTONIC
     uint64_t since_ns;      // CLOCK_MONOTONIC; from when its longest life counts: made, or resumed
     bool busy;              // it is being paused or resumed: who wants to change it waits
     bool pausing;           // busy, being paused: whom it wakes for waits, too
