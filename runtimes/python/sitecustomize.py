@@ -35,15 +35,34 @@ def _csb_begin(number, zygote):
     if zygote is not None:
         library = os.path.join(os.path.dirname(here), "zygote.so")
         _csb_ways.append(_csb_zygote(int(zygote), library))
+        _csb_finish_early(_csb_library(library)[1]("csb_zygote_leave"))
     else:
         _csb_ways.append(_csb_hold(int(number)))
-    _csb_finish_early()
+        _csb_finish_early(_csb_library(None)[1]("exit"))
 
 
 # The class with the two ways on from a fork: example() in the child to learn from, and serve(),
 # which returns in a program alone, with its control descriptor, or -1 when all that it had to tell
 # is told.
 _csb_ways = []
+
+
+# Never freed: it refers to itself and is out of the collector's sight. This file's own functions are
+# in it, and what is on the way back to the interpreter: to take them apart touches more memory than
+# a short program does.
+_csb_kept = []
+
+
+# Takes the memory that is left over between objects of each size, so that a program's own come to lie
+# in pages of their own: else its first object of a size is two or three pages to copy.
+def _csb_fill_pools():
+    pool, head, largest, step = 16384, 48, 512, 16
+    for size in range(3 * step, largest + 1, step):
+        for _ in range(pool):
+            block = bytes(size - bytes.__basicsize__)
+            if id(block) % pool == head:
+                break
+            _csb_kept.append(block)
 
 
 # What is there now lives as long as the process. Out of the collector's sight it makes the
@@ -53,11 +72,19 @@ def _csb_freeze():
     import sys
 
     gc.collect()
+    frame = sys._getframe(1)
+    while frame is not None:
+        _csb_kept.append(frame)
+        frame = frame.f_back
+    _csb_kept.append(globals())
     gc.freeze()
     # The program's own module must stay in sight: its objects are collected at the end.
     main = type(sys)("__main__")
     main.__dict__.update(sys.modules["__main__"].__dict__)
     sys.modules["__main__"] = main
+    if _csb_before:
+        _csb_before[:] = (next(reversed(sys.modules)), _csb_before[0].raw)
+    _csb_fill_pools()
 
 
 # A child runs a short program to its end, so that nothing on the way is met for the first time by
@@ -156,10 +183,6 @@ def _csb_zygote(fd, library):
     learn_from = function("csb_zygote_example")
     procedure("csb_zygote_learn")()
     name = os.fsencode(sys.argv[0])
-    # Whether the program is a directory or an archive, which an interpreter asks its importers. Of
-    # what csb_zygote_wait() saw to be a plain file they say no.
-    path = os.path.abspath(sys.argv[0])
-    sys.path_importer_cache[path] = None
 
     class Zygote:
         def example():
@@ -174,10 +197,7 @@ def _csb_zygote(fd, library):
             if control < 0:
                 os._exit(0)
             after_fork()
-            control = wait(control, name)
-            if control != -1:
-                del sys.path_importer_cache[path]
-            return control
+            return wait(control, name)
 
     return Zygote
 
@@ -188,31 +208,78 @@ def _csb_zygote(fd, library):
 # end by itself, it takes those modules out of sight and leaves an object where the interpreter looks
 # after it has undone all that is the program's; there the process ends. Any other end (an exception,
 # sys.exit(), streams that cannot be flushed) goes the long way as ever.
-def _csb_finish_early():
+def _csb_finish_early(leave):
     import atexit
     import sys
 
-    leave = _csb_library(None)[1]("exit")
+    fields = _csb_fields()
+    if fields is not None:
+        atexit.register(_csb_finisher(fields, leave))
     # A program that imports them gets them as fresh as any other.
     del sys.modules["_ctypes"], sys.modules["atexit"]
-    atexit.register(_csb_finisher(leave))
 
 
-def _csb_finisher(leave):
+# What a dictionary is beside its head, as memory: written over that of another, all that is in it
+# has moved there without being touched. None for an interpreter of which that is not so.
+def _csb_fields():
+    import _ctypes
+
+    class Char(_ctypes._SimpleCData):
+        _type_ = "c"
+
+    class Fields(_ctypes.Array):
+        _type_ = Char
+        _length_ = dict.__basicsize__ - object.__basicsize__
+
+    def fields(d):
+        return Fields.from_address(id(d) + object.__basicsize__)
+
+    full, empty, other = {"a": 1}, {}, {}
+    fields(other).raw = fields(full).raw
+    fields(full).raw = fields(empty).raw
+    full["b"] = 2
+    if full != {"b": 2} or other != {"a": 1} or empty:
+        return None
+    return fields
+
+
+# Set when nothing more is imported before the program: the last module there was, and what the
+# builtins' fields were, which no change leaves as they are.
+_csb_before = []
+
+
+def _csb_finisher(fields, leave):
+    import builtins
+    import gc
     import os
     import sys
+    from _weakref import ref
 
-    names = [n for n in sys.modules if n not in ("sys", "builtins", "__main__")]
-    # Never freed: it refers to itself and is out of the collector's sight. With it this file's own
-    # functions: to take them apart touches more memory than a short program does.
-    kept = [globals()]
-    kept.append(kept)
+    modules = sys.modules
+    hidden, empty = {}, {}
+    modules_fields, hidden_fields, nothing = fields(modules), fields(hidden), fields(empty).raw
+    builtins_fields = fields(builtins.__dict__)
+    module = type(sys)
+    collect, callbacks, get_debug = gc.collect, gc.callbacks, gc.get_debug
+    environment = os.environ._data
+    before = _csb_before
+    before.append(builtins_fields)
 
     class End:
-        def __init__(self):
+        def __init__(self, own):
             self.streams = (sys.stdout, sys.stderr)
+            self.own = own
 
+        # Among the modules it is met when they are gone but for what refers to itself. The
+        # interpreter would collect that, and clear the modules that are left, which is its to do:
+        # then this comes again when it clears sys.
         def __del__(self):
+            if self.own is not None:
+                collect()
+                for still in self.own:
+                    if still() is not None:
+                        sys.csb_end = End(None)
+                        return
             for stream in self.streams:
                 try:
                     stream.flush()
@@ -220,14 +287,9 @@ def _csb_finisher(leave):
                     pass
             leave(0)
 
-    kept.append(End)
-
-    nones = [None] * len(names)
-    environment = os.environ._data
-
     # Each name that is looked up in vain makes an exception, and touches a dozen pages.
     def finish():
-        program = sys.modules["__main__"].__dict__
+        program = modules["__main__"].__dict__
         # The interpreter removes the first two when the program returned or raised an exception
         # other than SystemExit, and sets the third before it prints one.
         if "__file__" in program or "__cached__" in program or "last_type" in sys.__dict__:
@@ -237,8 +299,27 @@ def _csb_finisher(leave):
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.closed:
                 stream.flush()
-        kept.extend(map(sys.modules.pop, names, nones))
-        sys.csb_end = End()
+        hidden_fields.raw = modules_fields.raw
+        modules_fields.raw = nothing
+        last, builtins_then = before
+        names = []
+        for name in reversed(hidden):
+            if name is last:
+                break
+            names.append(name)
+        modules["sys"] = sys
+        modules["builtins"] = builtins
+        modules["__main__"] = hidden.pop("__main__")
+        for name in reversed(names):
+            value = hidden.pop(name, None)
+            if value is not None:
+                modules[name] = value
+        # What the program changed of the builtins is undone, and who watches the collector is told
+        # of nothing, before what refers to itself is collected.
+        if builtins_fields.raw != builtins_then or callbacks or get_debug():
+            sys.csb_end = End(None)
+        else:
+            modules["csb_end"] = End([ref(m) for m in modules.values() if type(m) is module][2:])
 
     def try_finish():
         try:
@@ -246,18 +327,32 @@ def _csb_finisher(leave):
         except BaseException:
             pass
 
+    _csb_kept.extend((End, hidden, empty, try_finish))
     return try_finish
 
 
-def _csb_wait(zygote):
+# What the interpreter's importers say of the program: whether it is a directory or an archive. Of
+# what csb_zygote_wait() saw to be a plain file they say no.
+def _csb_importer(path, hooks):
+    for hook in hooks:
+        try:
+            return hook(path)
+        except ImportError:
+            pass
+    return None
+
+
+def _csb_wait(zygote, path, hooks):
     try:
         _csb_freeze()
         fd = _csb_fork()
-        if fd >= 0:
-            _csb_told(fd)
+        if fd < 0:
+            return None
+        _csb_told(fd)
     except BaseException:
         _csb_failed(zygote)
         raise
+    return _csb_importer(path, hooks)
 
 
 # The interpreter would go on with main.py. A zygote is in no jail and must not.
@@ -270,40 +365,36 @@ def _csb_failed(zygote):
         os._exit(1)
 
 
-# When site looks for a usercustomize, the last it does, the import of this module has returned:
-# there is less of the interpreter's own work left then, and so less memory to touch. What it would
-# have found is found before.
+# The last that the interpreter does in Python before the program is to ask whether an importer knows
+# it. There is less of its own work left then than anywhere before, and so less memory to touch.
 def _csb_wait_later(zygote):
-    import site
+    import os
+    import sys
 
-    usual = site.execusercustomize
-    usual()
+    program = os.path.abspath(sys.argv[0])
+    hooks = sys.path_hooks
 
-    def wait():
-        site.execusercustomize = usual
-        _csb_wait(zygote)
+    def wait(path):
+        if path != program:
+            raise ImportError
+        hooks.remove(wait)
+        return _csb_wait(zygote, path, hooks)
 
-    site.execusercustomize = wait
+    hooks.append(wait)
 
 
 def _csb_start():
     import os
-    import site
 
     number = os.environ.pop("CSB_CONTROL_FD", None)
     zygote = os.environ.pop("CSB_ZYGOTE_FD", None)
-    if number is None and zygote is None:
-        _csb_begin(None, None)
-        return
     try:
         _csb_begin(number, zygote)
-        if site.ENABLE_USER_SITE:
+        if number is not None or zygote is not None:
             _csb_wait_later(zygote is not None)
     except BaseException:
         _csb_failed(zygote is not None)
         raise
-    if not site.ENABLE_USER_SITE:
-        _csb_wait(zygote is not None)
 
 
 _csb_start()

@@ -12,7 +12,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -35,6 +38,7 @@
 #define PAGE_EXCLUSIVE (1ull << 56)
 
 EXPORT void csb_zygote_learn(void);
+EXPORT _Noreturn void csb_zygote_leave(int status);
 
 struct range {
     uintptr_t start;
@@ -52,6 +56,7 @@ struct table {
 static struct table *table;
 static bool learning; // in the child too
 static uintptr_t page_size;
+static unsigned long long libraries; // that were ever loaded
 
 static void add_page(uintptr_t at, int advice)
 {
@@ -130,6 +135,15 @@ __attribute__((destructor)) static void record(void)
     }
 }
 
+static int count_libraries(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    unsigned long long *count = arg;
+
+    (void)size;
+    *count = info->dlpi_adds;
+    return 1;
+}
+
 void csb_zygote_learn(void)
 {
     void *at =
@@ -139,7 +153,22 @@ void csb_zygote_learn(void)
         return;
     table = at;
     page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    (void)dl_iterate_phdr(count_libraries, &libraries);
     learning = true;
+}
+
+// Libraries that were there before the program have nothing to undo that the kernel does not, and
+// have it done on a page of memory each.
+void csb_zygote_leave(int status)
+{
+    unsigned long long now = 0;
+
+    (void)dl_iterate_phdr(count_libraries, &now);
+    if (now != libraries)
+        exit(status);
+    (void)fflush(NULL);
+    record();
+    _exit(status);
 }
 
 void zygote_pages_learned(void)

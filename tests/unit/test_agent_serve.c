@@ -222,6 +222,23 @@ static void test_fork_ends(void)
         "class D:\n    def __del__(self): print('gone')\n"
         "d = D(); d.d = d; sys.d = D(); builtins.d = D()",
         "class D:\n    def __del__(self): 1 / 0\nd = D()",
+        // What the interpreter does with modules, builtins and the collector on the way.
+        "class D:\n    def __init__(self): self.d = self\n    def __del__(self): print('gone')\n"
+        "import sys\nd = D(); sys.main = sys.modules['__main__']; _e = D()",
+        "class D:\n    def __init__(self): self.d = self\n    def __del__(self): print('gone')\n"
+        "import builtins\nreal = print\nbuiltins.print = lambda *a: real('mine', *a)\nd = D()",
+        "import gc\ngc.callbacks.append(lambda phase, info: print(phase, info['generation']))",
+        "class D:\n    def __del__(self):\n        import sys, shlex\nd = D()",
+        "class D:\n    def __init__(self): self.d = self\n"
+        "    def __del__(self):\n        import sys, shlex\nd = D()",
+        "import sys\nclass D:\n    def __del__(self): print('gone')\nd = D()\n"
+        "for n in list(sys.modules):\n    if n not in ('sys', '__main__'): del sys.modules[n]\n"
+        "import json",
+        "import sys\nsys.modules = dict(sys.modules)\nimport textwrap",
+        "import sys; del sys.modules['__main__']",
+        "import weakref\nclass D: pass\nd = D(); weakref.finalize(d, print, 'finalized')",
+        "def g():\n    try: yield 1\n    finally: print('closed')\nx = g(); next(x)",
+        "import sys; print(sys.path, sys.path_hooks, sys.path_importer_cache.get(__file__, 0))",
         "import atexit\natexit.register(print, 'last')\natexit.register(lambda: 1 / 0)",
         "import atexit, sys\natexit.register(sys.exit, 5)",
         "f = open('out', 'w'); f.write('x')\n"
