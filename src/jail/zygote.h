@@ -44,8 +44,9 @@ int csb_zygote(int fd);
 // later program when that is forked, not when it first writes. The last such child counts.
 void csb_zygote_learn(void);
 
-// Optional, in a jail, after csb_zygote_learn(): ends the process as exit(3) does, but calls nothing
-// of the libraries when none was loaded since then: C's own streams are flushed and that is all.
+// Optional, in a jail, after csb_zygote_learn(): ends the process as exit(3) does, but calls
+// nothing of the libraries when none was loaded since then: C's own streams are flushed and that is
+// all.
 _Noreturn void csb_zygote_leave(int status);
 
 #endif
