@@ -75,7 +75,7 @@ static const struct server_callbacks callbacks = {
     .on_request = on_request, .on_body = on_body, .on_end = on_end, .on_close = on_close};
 
 // Starts it at a peer that answers so.
-static int start(int status, const void *answer, size_t len, bool warm, char *asked,
+static int start(int status, const void *answer, size_t len, enum contexts_warm warm, char *asked,
                  struct err *err)
 {
     struct peer p = {.status = status, .answer = answer, .len = len};
@@ -131,10 +131,12 @@ static void test_good(void)
     put(&t, "{\"event\":{\"data\":{\"stdout\":\"cg==\"}}}");
     put(&t, "{\"event\":{\"end\":{\"exitCode\":0,\"exited\":true,\"status\":\"exit status 0\"}}}");
     put(&t, "{}");
-    CHECK(start(200, t.data, t.len, true, asked, &err) == 0);
+    CHECK(start(200, t.data, t.len, CONTEXTS_WARM, asked, &err) == 0);
     CHECK(strstr(asked, "POST /envd/process.Process/Start Basic cm9vdDo= ") == asked);
     CHECK(strstr(asked, "\"/csb/contexts/server.py\",\"--background\",\"--warm\"]") != NULL);
-    CHECK(start(200, t.data, t.len, false, asked, &err) == 0);
+    CHECK(start(200, t.data, t.len, CONTEXTS_WARM_PYTHON, asked, &err) == 0);
+    CHECK(strstr(asked, "\"--background\",\"--warm=python\"]") != NULL);
+    CHECK(start(200, t.data, t.len, CONTEXTS_COLD, asked, &err) == 0);
     CHECK(strstr(asked, "\"--background\"]") != NULL);
 }
 
@@ -147,11 +149,11 @@ static void test_failed(void)
     put(&t, "{\"event\":{\"data\":{\"stderr\":\"VHJhY2ViYWNrCkltcG9ydA==\"}}}");
     put(&t, "{\"event\":{\"data\":{\"stderr\":\"RXJyb3I6IG5vCg==\"}}}");
     put(&t, "{\"event\":{\"end\":{\"exitCode\":1,\"exited\":true}}}");
-    CHECK(start(200, t.data, t.len, true, NULL, &err) < 0 && err.code == ERR_INTERNAL);
+    CHECK(start(200, t.data, t.len, CONTEXTS_WARM, NULL, &err) < 0 && err.code == ERR_INTERNAL);
     CHECK_STR(err.message, "the code interpreter's server: ImportError: no");
     t.len = 0;
     put(&t, "{\"event\":{\"end\":{\"exitCode\":-1}}}");
-    CHECK(start(200, t.data, t.len, true, NULL, &err) < 0 &&
+    CHECK(start(200, t.data, t.len, CONTEXTS_WARM, NULL, &err) < 0 &&
           strstr(err.message, "nothing") != NULL);
 }
 
@@ -176,15 +178,18 @@ static void test_hostile(void)
     for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
         t.len = 0;
         put(&t, messages[i]);
-        CHECK_MSG(start(200, t.data, t.len, true, NULL, &err) < 0 && err.code == ERR_PROTOCOL,
+        CHECK_MSG(start(200, t.data, t.len, CONTEXTS_WARM, NULL, &err) < 0 &&
+                      err.code == ERR_PROTOCOL,
                   "refused: '%s'", messages[i]);
     }
-    CHECK(start(200, "", 0, true, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
-    CHECK(start(200, "\0\0", 2, true, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
-    CHECK(start(200, "\0\xff\xff\xff\xff{}", 7, true, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
-    CHECK(start(404, "no", 2, true, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
+    CHECK(start(200, "", 0, CONTEXTS_WARM, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
+    CHECK(start(200, "\0\0", 2, CONTEXTS_WARM, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
+    CHECK(start(200, "\0\xff\xff\xff\xff{}", 7, CONTEXTS_WARM, NULL, &err) < 0 &&
+          err.code == ERR_PROTOCOL);
+    CHECK(start(404, "no", 2, CONTEXTS_WARM, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
     memset(t.data, 0, sizeof(t.data));
-    CHECK(start(200, t.data, sizeof(t.data), true, NULL, &err) < 0 && err.code == ERR_PROTOCOL);
+    CHECK(start(200, t.data, sizeof(t.data), CONTEXTS_WARM, NULL, &err) < 0 &&
+          err.code == ERR_PROTOCOL);
 }
 
 int main(void)
