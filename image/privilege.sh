@@ -18,12 +18,12 @@ check_privilege() {
             "(a container without CAP_SYS_ADMIN?)"
         return
     fi
-    name=$(id -un)
+    own_name=$(id -un)
     need newuidmap uidmap
     for file in /etc/subuid /etc/subgid; do
-        grep -q -E "^($name|$(id -u)):" "$file" 2>/dev/null ||
-            die "$name has no range in $file: as root, run" \
-                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
+        grep -q -E "^($own_name|$(id -u)):" "$file" 2>/dev/null ||
+            die "$own_name has no range in $file: as root, run" \
+                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $own_name"
     done
     as_root true 2>/dev/null || die "this user may not create user namespaces: see" \
         "sysctl kernel.unprivileged_userns_clone and user.max_user_namespaces, or run as root"
