@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How it works: all keys are kept in memory by their hashes and read again when the store says that
-// they have changed, which costs a request one load of a shared counter. A key is never forgotten,
-// only marked, so who asked stays known for as long as his request takes. The hash of what a client
-// sent is found by its first byte and compared in constant time; of a guess that tells nothing,
-// since nobody can choose the hash of a key that is good.
+// How it works: all keys are kept in memory by their hashes and read again, with tenants' limits,
+// when the store says that they have changed, which costs a request one load of a shared counter. A
+// key is never forgotten, only marked, so who asked stays known for as long as his request takes.
+// The hash of what a client sent is found by its first byte and compared in constant time; of a
+// guess that tells nothing, since nobody can choose the hash of a key that is good.
 #include "api/auth.h"
 
 #include "api/api.h"
@@ -98,6 +98,22 @@ static int take_key(struct api_auth *a, const struct store_key *key)
     return 0;
 }
 
+static int on_limit(void *arg, const struct store_tenant_limit *limit)
+{
+    return buf_append(arg, limit, sizeof(*limit)) < 0 ? -1 : 0;
+}
+
+// What tenants have of their own.
+static int read_limits(struct api_auth *a, struct err *err)
+{
+    _cleanup_buf_ struct buf limits = BUF_INIT;
+
+    if (store_tenant_each(a->config.store, on_limit, &limits, err) < 0)
+        return -1;
+    return tenant_table_set(a->config.tenants, (const struct store_tenant_limit *)limits.data,
+                            limits.len / sizeof(struct store_tenant_limit), err);
+}
+
 static int on_key(void *arg, const struct store_key *key)
 {
     return buf_append(arg, key, sizeof(*key)) < 0 ? -1 : 0;
@@ -136,6 +152,8 @@ static int read_keys(struct api_auth *a, struct err *err)
 
     *err = (struct err)ERR_INIT;
     r = store_key_each(a->config.store, on_key, &keys, err);
+    if (r == 0)
+        r = read_limits(a, err);
     atomic_store(&a->read_ns, clock_mono_ns());
     if (r == 0) {
         (void)pthread_rwlock_wrlock(&a->lock);

@@ -33,6 +33,7 @@ int cmd_run(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
 int cmd_job(int argc, char **argv);
 int cmd_key(int argc, char **argv);
+int cmd_tenant(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_template_build(int argc, char **argv);

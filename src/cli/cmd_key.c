@@ -2,20 +2,17 @@
 //
 // csb key: the API keys of a service, straight in its store. Whoever may write the state directory
 // is its operator, which no key could show better; the service may run meanwhile and knows at once.
+#include "base/buf.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "cli/cli.h"
+#include "cli/operator_store.h"
 #include "config/config.h"
 #include "store/store.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 static int fail(const struct err *err)
 {
@@ -37,37 +34,6 @@ static int usage(void)
         "%s, else build/state.\n",
         CONFIG_DEFAULT_FILE);
     return CLI_EXIT_USAGE;
-}
-
-// What the service makes when it starts, so that a service that is to be reached by others can have
-// a key before.
-static int make_dir(const struct config *c, const char *path, struct err *err)
-{
-    if ((mkdir(c->state_dir, 0755) < 0 && errno != EEXIST) || mkdir(path, 0700) < 0)
-        return err_sys(err, errno, "%s (STATE_DIR says where)", path);
-    if (geteuid() == 0 && chown(path, (uid_t)c->uid_base, (gid_t)c->uid_base) < 0)
-        return err_sys(err, errno, "%s", path);
-    return 0;
-}
-
-static int open_store(struct store **ret, struct err *err)
-{
-    static struct config config; // large
-    char path[PATH_MAX];
-    int dir; // the store's, until the process ends
-
-    config_init(&config);
-    if ((access(CONFIG_DEFAULT_FILE, R_OK) == 0 &&
-         config_load_file(&config, CONFIG_DEFAULT_FILE, err) < 0) ||
-        config_load_env(&config, environ, err) < 0)
-        return -1;
-    (void)snprintf(path, sizeof(path), "%s/store", config.state_dir);
-    if (access(path, F_OK) < 0 && errno == ENOENT && make_dir(&config, path, err) < 0)
-        return -1;
-    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return err_sys(err, errno, "%s (STATE_DIR says where)", path);
-    return store_open(dir, STORE_SYNC_POWER, ret, err);
 }
 
 struct new_key {
@@ -109,26 +75,59 @@ static int create(struct store *s, const struct new_key *k)
     return 0;
 }
 
-static int print_key(void *arg, const struct store_key *key)
+struct own_limits {
+    const char *tenant;
+    char text[512];
+};
+
+static int add_limit(void *arg, const struct store_tenant_limit *limit)
 {
+    struct own_limits *own = arg;
+    size_t used = strlen(own->text);
+
+    if (strcmp(limit->tenant, own->tenant) == 0)
+        (void)snprintf(own->text + used, sizeof(own->text) - used, "  %s=%" PRIu64,
+                       store_limit_name(limit->limit), limit->value);
+    return 0;
+}
+
+static int on_key(void *arg, const struct store_key *key)
+{
+    return buf_append(arg, key, sizeof(*key)) < 0 ? -1 : 0;
+}
+
+static int print_key(struct store *s, const struct store_key *key, struct err *err)
+{
+    struct own_limits own = {.tenant = key->tenant};
     time_t made = (time_t)(key->created_ms / 1000);
     struct tm tm;
     char date[32];
 
-    (void)arg;
+    if (store_tenant_each(s, add_limit, &own, err) < 0)
+        return -1;
     (void)gmtime_r(&made, &tm);
     (void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
-    printf("%-15s %s...  %s  %-8s %-6s %-15s %s\n", key->id, key->hint, date,
+    printf("%-15s %s...  %s  %-8s %-6s %-15s %s%s\n", key->id, key->hint, date,
            key->revoked_ms != 0 ? "revoked" : "good", key->admin ? "admin" : "run", key->tenant,
-           key->name);
+           key->name, own.text);
     return 0;
 }
 
 static int list(struct store *s)
 {
+    _cleanup_buf_ struct buf keys = BUF_INIT;
     struct err err = ERR_INIT;
 
-    return store_key_each(s, print_key, NULL, &err) < 0 ? fail(&err) : 0;
+    if (store_key_each(s, on_key, &keys, &err) != 0)
+        return fail(&err);
+    for (size_t at = 0; at < keys.len; at += sizeof(struct store_key)) {
+        struct store_key key;
+
+        memcpy(&key, keys.data + at, sizeof(key));
+        if (print_key(s, &key, &err) < 0)
+            return fail(&err);
+    }
+    return 0;
 }
 
 static int revoke_key(struct store *s, const char *id)
@@ -155,7 +154,7 @@ int cmd_key(int argc, char **argv)
     if (!((strcmp(what, "create") == 0 && parse_new(argc - 2, argv + 2, &new_key)) ||
           (strcmp(what, "list") == 0 && argc == 2) || (strcmp(what, "revoke") == 0 && argc == 3)))
         return usage();
-    if (open_store(&s, &err) < 0)
+    if (operator_store_open(&s, &err) < 0)
         return fail(&err);
     if (what[0] == 'c')
         r = create(s, &new_key);

@@ -31,6 +31,7 @@ const struct cli_command cli_commands[] = {
     {"job", "COMMAND", "queued programs: submit, get, list, cancel, wait", cmd_job,
      .subs = job_commands},
     {"key", "create|list|revoke", "API keys of the service on this host", cmd_key},
+    {"tenant", "set|list", "limits of a tenant's own", cmd_tenant},
     {"doctor", "", "say what this host offers, and what to do about what is missing", cmd_doctor,
      "--json"},
     {"version", "", "print the version", cmd_version},

@@ -294,6 +294,7 @@ static int start_auth(struct server *s, struct err *err)
         .runs = (uint32_t)c->tenant_runs,
         .queue = (uint32_t)c->tenant_queue,
         .cpu_seconds_per_hour = c->tenant_cpu_s_per_hour,
+        .sandboxes = (uint32_t)c->sandbox_max_per_key,
     };
     struct api_auth_config config = {.loopback = listen_is_loopback(c->api_host),
                                      .allow_unauthenticated = c->allow_unauthenticated};
@@ -312,7 +313,7 @@ static int start_sandboxes(struct server *s, struct err *err)
     struct live_config config = {
         .engine = s->engine,
         .max = (uint32_t)c->sandbox_max,
-        .per_key_max = (uint32_t)c->sandbox_max_per_key,
+        .tenants = s->api.tenants,
         .life_max_ms = c->sandbox_life_max_s * 1000,
         .snapshots_per_key = (uint32_t)c->snapshot_max_per_key,
         .snapshot_bytes = c->snapshot_max_bytes,

@@ -156,11 +156,11 @@ static uint32_t slots_of(const struct lines *l, const struct line *line, uint32_
 
 static uint32_t room_of(const struct lines *l, const struct line *line, uint32_t more)
 {
-    uint32_t slots = slots_of(l, line, more), room;
+    uint32_t slots = slots_of(l, line, more), max = line->running_max, room;
 
-    if (line->running_max == 0)
+    if (max == 0)
         return slots;
-    room = line->running < line->running_max ? line->running_max - line->running : 0;
+    room = line->running < max ? max - line->running : 0;
     return slots < room ? slots : room;
 }
 

@@ -8,6 +8,7 @@
 #ifndef CSB_SANDBOX_LINES_H
 #define CSB_SANDBOX_LINES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,9 +27,9 @@ struct line_waiter {
 
 // Of one tenant. Zeros but for the limits: nobody waits and nothing runs.
 struct line {
-    uint32_t running_max; // sandboxes held at once; 0: no limit
-    uint32_t waiting_max; // 0: no limit
-    uint32_t running;     // counted by the pool
+    atomic_uint running_max; // sandboxes held at once; 0: no limit. May change at any time
+    atomic_uint waiting_max; // likewise
+    uint32_t running;        // counted by the pool
     uint32_t waiting;
     struct {
         struct line_waiter *first, *last;

@@ -15,8 +15,10 @@
 #include "channel/channel.h"
 #include "sandbox/envd_client.h"
 #include "sandbox/live_internal.h"
+#include "sandbox/tenant.h"
 #include "store/store.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,15 +188,16 @@ struct live *live_current(struct live_table *t, const struct live *l)
 
 int live_admit(struct live_table *t, struct live_pending *p, struct err *err)
 {
+    uint64_t key_max = tenant_limit(t->config.tenants, p->key, STORE_LIMIT_SANDBOXES);
     int r = 0;
 
     (void)pthread_mutex_lock(&t->lock);
     if (t->closed)
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
-    else if (count_of(t, p->key) >= t->config.per_key_max)
+    else if (count_of(t, p->key) >= key_max)
         r = err_field(err, ERR_BUSY, "SANDBOX_MAX_PER_KEY",
-                      "this key has %u sandboxes, which is as many as it may have",
-                      t->config.per_key_max);
+                      "this key has %u sandboxes, and may have %" PRIu64, count_of(t, p->key),
+                      key_max);
     else if (count_of(t, NULL) >= t->config.max)
         r = err_field(err, ERR_BUSY, "SANDBOX_MAX",
                       "%u sandboxes are alive, which is as many as there may be", t->config.max);

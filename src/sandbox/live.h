@@ -20,6 +20,7 @@ struct engine;
 struct live;
 struct live_table;
 struct store;
+struct tenant_table;
 
 #define LIVE_ID_LEN    21 // 'i' and 20 of [a-z0-9]
 #define LIVE_TOKEN_LEN 40 // of an access token: lower-case hex digits
@@ -100,14 +101,14 @@ struct live_info {
 };
 
 struct live_config {
-    struct engine *engine;      // borrowed; outlives the table
-    struct store *store;        // borrowed; outlives the table
-    uint32_t max;               // SANDBOX_MAX
-    uint32_t per_key_max;       // SANDBOX_MAX_PER_KEY
-    uint64_t life_max_ms;       // SANDBOX_MAX_LIFE, from creation
-    uint32_t snapshots_per_key; // SNAPSHOT_MAX_PER_KEY
-    uint64_t snapshot_bytes;    // SNAPSHOT_MAX_BYTES: on disk, of all together
-    uint32_t cpus;              // told of each
+    struct engine *engine;        // borrowed; outlives the table
+    struct store *store;          // borrowed; outlives the table
+    uint32_t max;                 // SANDBOX_MAX
+    struct tenant_table *tenants; // borrowed; says how many each may have
+    uint64_t life_max_ms;         // SANDBOX_MAX_LIFE, from creation
+    uint32_t snapshots_per_key;   // SNAPSHOT_MAX_PER_KEY
+    uint64_t snapshot_bytes;      // SNAPSHOT_MAX_BYTES: on disk, of all together
+    uint32_t cpus;                // told of each
     uint32_t memory_mib;
 };
 

@@ -407,6 +407,7 @@ static int wait_served(struct pool *p, struct waiter *w, const struct pool_wait 
     uint64_t deadline = clock_deadline_ms(p->config.queue_wait_ms);
 
     while (w->given == NULL) {
+        uint32_t running_max = w->at.line->running_max;
         uint64_t now = clock_mono_ns();
         uint64_t slice = now + GONE_POLL_MS * NS_PER_MS;
         bool gone;
@@ -418,8 +419,7 @@ static int wait_served(struct pool *p, struct waiter *w, const struct pool_wait 
                            "too many requests are waiting, most of them of this key");
         if (now >= deadline && p->config.origin.template == NULL)
             return err_set(err, ERR_BUSY, "the service is still starting, see /health");
-        if (now >= deadline && w->at.line->running_max != 0 &&
-            w->at.line->running >= w->at.line->running_max)
+        if (now >= deadline && running_max != 0 && w->at.line->running >= running_max)
             return err_field(err, ERR_BUSY, "TENANT_RUNS", "%u runs of these keys are under way",
                              w->at.line->running);
         if (now >= deadline)
@@ -440,9 +440,10 @@ static int wait_served(struct pool *p, struct waiter *w, const struct pool_wait 
 // Sees to it that one more of the line may wait.
 static int make_room(struct pool *p, const struct line *line, struct err *err)
 {
+    uint32_t waiting_max = line->waiting_max;
     struct line_waiter *at;
 
-    if (line->waiting_max != 0 && line->waiting >= line->waiting_max)
+    if (waiting_max != 0 && line->waiting >= waiting_max)
         return err_field(err, ERR_BUSY, "TENANT_QUEUE", "%u requests of this key are waiting",
                          line->waiting);
     if (p->lines.waiting < p->config.queue_max)

@@ -20,19 +20,25 @@
 #define CPU_MOST_NS (24 * HOUR_NS) // that one run may count
 
 struct tenant {
-    char name[TENANT_NAME_MAX];         // fixed
-    const struct tenant_limits *limits; // fixed
-    struct tenant *next;                // of its slot; under the table's lock
-    atomic_uint_fast64_t requests_ns;   // when the bucket of each is empty
+    char name[TENANT_NAME_MAX];                     // fixed
+    struct tenant *next;                            // of its slot; under the table's lock
+    uint64_t wanted[STORE_LIMIT_COUNT];             // of tenant_table_set(); likewise
+    atomic_uint_fast64_t limits[STORE_LIMIT_COUNT]; // what holds
+    atomic_uint_fast64_t requests_ns;               // when the bucket of each is empty
     atomic_uint_fast64_t cpu_ns;
-    struct line line; // under the pool's lock
+    struct line line; // under the pool's lock, but for its limits
 };
 
 struct tenant_table {
-    struct tenant_limits limits; // fixed
-    pthread_mutex_t lock;        // guards the slots
+    uint64_t limits[STORE_LIMIT_COUNT]; // fixed: what all have
+    pthread_mutex_t lock;               // guards the slots
     struct tenant *slots[SLOTS];
 };
+
+static uint64_t limit_of(const struct tenant *t, enum store_limit limit)
+{
+    return atomic_load(&t->limits[limit]);
+}
 
 int tenant_table_new(const struct tenant_limits *limits, struct tenant_table **ret, struct err *err)
 {
@@ -40,7 +46,12 @@ int tenant_table_new(const struct tenant_limits *limits, struct tenant_table **r
 
     if (t == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    t->limits = *limits;
+    t->limits[STORE_LIMIT_REQUESTS_PER_MINUTE] = limits->requests_per_minute;
+    t->limits[STORE_LIMIT_REQUESTS_BURST] = limits->requests_burst;
+    t->limits[STORE_LIMIT_RUNS] = limits->runs;
+    t->limits[STORE_LIMIT_QUEUE] = limits->queue;
+    t->limits[STORE_LIMIT_CPU_SECONDS_PER_HOUR] = limits->cpu_seconds_per_hour;
+    t->limits[STORE_LIMIT_SANDBOXES] = limits->sandboxes;
     (void)pthread_mutex_init(&t->lock, NULL);
     *ret = t;
     return 0;
@@ -70,6 +81,25 @@ static struct tenant **slot_of(struct tenant_table *t, const char *name)
     return &t->slots[h % SLOTS];
 }
 
+static uint32_t as_u32(uint64_t n)
+{
+    return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
+// What a bucket holds was measured by the rate at which it leaked.
+static void apply(struct tenant *t)
+{
+    if (t->wanted[STORE_LIMIT_REQUESTS_PER_MINUTE] != limit_of(t, STORE_LIMIT_REQUESTS_PER_MINUTE))
+        atomic_store(&t->requests_ns, 0);
+    if (t->wanted[STORE_LIMIT_CPU_SECONDS_PER_HOUR] !=
+        limit_of(t, STORE_LIMIT_CPU_SECONDS_PER_HOUR))
+        atomic_store(&t->cpu_ns, 0);
+    for (size_t i = 0; i < STORE_LIMIT_COUNT; i++)
+        atomic_store(&t->limits[i], t->wanted[i]);
+    atomic_store(&t->line.running_max, as_u32(t->wanted[STORE_LIMIT_RUNS]));
+    atomic_store(&t->line.waiting_max, as_u32(t->wanted[STORE_LIMIT_QUEUE]));
+}
+
 static struct tenant *make(struct tenant_table *t, const char *name)
 {
     struct tenant *made = calloc(1, sizeof(*made));
@@ -77,27 +107,78 @@ static struct tenant *make(struct tenant_table *t, const char *name)
     if (made == NULL)
         return NULL;
     (void)snprintf(made->name, sizeof(made->name), "%s", name);
-    made->limits = &t->limits;
-    made->line.running_max = t->limits.runs;
-    made->line.waiting_max = t->limits.queue;
+    memcpy(made->wanted, t->limits, sizeof(made->wanted));
+    apply(made);
     return made;
 }
 
-struct tenant *tenant_get(struct tenant_table *t, const char *name)
+// With the lock held. NULL: it is not there.
+static struct tenant *find(struct tenant_table *t, const char *name)
 {
-    struct tenant **slot = slot_of(t, name);
-    struct tenant *found;
+    struct tenant *found = *slot_of(t, name);
 
-    (void)pthread_mutex_lock(&t->lock);
-    found = *slot;
     while (found != NULL && strcmp(found->name, name) != 0)
         found = found->next;
+    return found;
+}
+
+// With the lock held. NULL: memory is out.
+static struct tenant *find_or_make(struct tenant_table *t, const char *name)
+{
+    struct tenant **slot = slot_of(t, name);
+    struct tenant *found = find(t, name);
+
     if (found == NULL && (found = make(t, name)) != NULL) {
         found->next = *slot;
         *slot = found;
     }
+    return found;
+}
+
+struct tenant *tenant_get(struct tenant_table *t, const char *name)
+{
+    struct tenant *found;
+
+    (void)pthread_mutex_lock(&t->lock);
+    found = find_or_make(t, name);
     (void)pthread_mutex_unlock(&t->lock);
     return found;
+}
+
+int tenant_table_set(struct tenant_table *t, const struct store_tenant_limit *limits, size_t count,
+                     struct err *err)
+{
+    int r = 0;
+
+    (void)pthread_mutex_lock(&t->lock);
+    for (size_t i = 0; i < SLOTS; i++)
+        for (struct tenant *at = t->slots[i]; at != NULL; at = at->next)
+            memcpy(at->wanted, t->limits, sizeof(at->wanted));
+    for (size_t i = 0; i < count; i++) {
+        struct tenant *at = find_or_make(t, limits[i].tenant);
+
+        if (at == NULL)
+            r = err_set(err, ERR_INTERNAL, "out of memory");
+        else
+            at->wanted[limits[i].limit] = limits[i].value;
+    }
+    for (size_t i = 0; i < SLOTS; i++)
+        for (struct tenant *at = t->slots[i]; at != NULL; at = at->next)
+            apply(at);
+    (void)pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+uint64_t tenant_limit(struct tenant_table *t, const char *name, enum store_limit limit)
+{
+    const struct tenant *found;
+    uint64_t value;
+
+    (void)pthread_mutex_lock(&t->lock);
+    found = find(t, name);
+    value = found == NULL ? t->limits[limit] : limit_of(found, limit);
+    (void)pthread_mutex_unlock(&t->lock);
+    return value;
 }
 
 const char *tenant_name(const struct tenant *t)
@@ -112,22 +193,22 @@ struct line *tenant_line(struct tenant *t)
 
 int tenant_take_request(struct tenant *t, uint64_t now_ns, uint64_t *ret_wait_ms, struct err *err)
 {
-    const struct tenant_limits *l = t->limits;
+    uint64_t per_minute = limit_of(t, STORE_LIMIT_REQUESTS_PER_MINUTE);
+    uint64_t burst = limit_of(t, STORE_LIMIT_REQUESTS_BURST);
     uint64_t each_ns, room_ns;
     uint_fast64_t empty_ns = atomic_load(&t->requests_ns);
 
-    if (l->requests_per_minute == 0)
+    if (per_minute == 0)
         return 0;
-    each_ns = MINUTE_NS / l->requests_per_minute;
-    room_ns = each_ns * (l->requests_burst > 0 ? l->requests_burst - 1 : 0);
+    each_ns = MINUTE_NS / per_minute;
+    room_ns = each_ns * (burst > 0 ? burst - 1 : 0);
     for (;;) {
         uint64_t from_ns = empty_ns > now_ns ? empty_ns : now_ns;
 
         if (from_ns - now_ns > room_ns) {
             *ret_wait_ms = (from_ns - now_ns - room_ns) / NS_PER_MS + 1;
             return err_field(err, ERR_BUSY, "TENANT_REQUESTS_PER_MINUTE",
-                             "these keys may send %" PRIu64 " requests a minute",
-                             l->requests_per_minute);
+                             "these keys may send %" PRIu64 " requests a minute", per_minute);
         }
         if (atomic_compare_exchange_weak(&t->requests_ns, &empty_ns, from_ns + each_ns))
             return 0;
@@ -138,7 +219,7 @@ uint64_t tenant_cpu_wait_ms(const struct tenant *t, uint64_t now_ns)
 {
     uint64_t empty_ns = atomic_load(&t->cpu_ns);
 
-    if (t->limits->cpu_seconds_per_hour == 0 || empty_ns < now_ns + HOUR_NS)
+    if (limit_of(t, STORE_LIMIT_CPU_SECONDS_PER_HOUR) == 0 || empty_ns < now_ns + HOUR_NS)
         return 0;
     return (empty_ns - now_ns - HOUR_NS) / NS_PER_MS + 1;
 }
@@ -149,12 +230,12 @@ int tenant_check_cpu(struct tenant *t, uint64_t now_ns, struct err *err)
         return 0;
     return err_field(err, ERR_BUSY, "TENANT_CPU_SECONDS_PER_HOUR",
                      "these keys may use %" PRIu64 " seconds of processor time an hour",
-                     t->limits->cpu_seconds_per_hour);
+                     limit_of(t, STORE_LIMIT_CPU_SECONDS_PER_HOUR));
 }
 
 void tenant_use_cpu(struct tenant *t, uint64_t now_ns, uint64_t cpu_ns)
 {
-    uint64_t seconds = t->limits->cpu_seconds_per_hour;
+    uint64_t seconds = limit_of(t, STORE_LIMIT_CPU_SECONDS_PER_HOUR);
     uint_fast64_t empty_ns = atomic_load(&t->cpu_ns);
     uint64_t more_ns, from_ns;
 

@@ -46,6 +46,9 @@ static const char *const steps[] = {
     " id TEXT PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL, sandbox TEXT NOT NULL,"
     " env TEXT NOT NULL, created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;",
     "ALTER TABLE sandboxes ADD COLUMN auto_resume_ms INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE tenant_limits("
+    " tenant TEXT NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,"
+    " PRIMARY KEY(tenant, name)) STRICT;",
 };
 
 static int name_store(struct err *err)

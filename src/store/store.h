@@ -55,7 +55,8 @@ int store_key_add(struct store *s, const char *name, const char *tenant, bool ad
 // What is kept of a key.
 void store_key_hash(const char *text, uint8_t ret[STORE_KEY_HASH_BYTES]);
 
-// A number that grows whenever a process on this host makes or revokes a key. Does not block.
+// A number that grows whenever a process on this host makes or revokes a key, or sets a tenant's
+// limits. Does not block.
 uint64_t store_key_generation(const struct store *s);
 
 // Oldest first. A value other than 0 stops it and is returned; the callback may not call back.
@@ -64,6 +65,37 @@ int store_key_each(struct store *s, store_key_fn fn, void *arg, struct err *err)
 
 // *ret_found is false when no good key has that id.
 int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct err *err);
+
+// Limits of a tenant's own, in place of those that all have.
+
+enum store_limit {
+    STORE_LIMIT_REQUESTS_PER_MINUTE,
+    STORE_LIMIT_REQUESTS_BURST,
+    STORE_LIMIT_RUNS,
+    STORE_LIMIT_QUEUE,
+    STORE_LIMIT_CPU_SECONDS_PER_HOUR,
+    STORE_LIMIT_SANDBOXES,
+    STORE_LIMIT_COUNT
+};
+
+// The setting that says it for all: "TENANT_RUNS".
+const char *store_limit_name(enum store_limit limit);
+bool store_limit_find(const char *name, enum store_limit *ret);
+
+struct store_tenant_limit {
+    char tenant[STORE_TENANT_MAX];
+    enum store_limit limit;
+    uint64_t value; // as of the setting
+};
+
+// Value NULL: again what all have. The caller checks its range. The tenant, named as for
+// store_key_add(), need have no key yet. ERR_INVALID naming the field; ERR_SYSTEM.
+int store_tenant_set(struct store *s, const char *tenant, enum store_limit limit,
+                     const uint64_t *value, struct err *err);
+
+// By tenant. A value other than 0 stops it and is returned; the callback may not call back.
+typedef int (*store_tenant_fn)(void *arg, const struct store_tenant_limit *limit);
+int store_tenant_each(struct store *s, store_tenant_fn fn, void *arg, struct err *err);
 
 // Sandboxes.
 

@@ -18,6 +18,13 @@ struct store {
 
 // A statement as sql.h has them, with the store's lock held until store_end().
 struct sql_statement store_begin(struct store *s, const char *text);
+// Before and after a change of keys or limits: whoever reads them between the two reads them again,
+// and should this process end between them, the change is seen all the same.
+void store_note_change(struct store *s);
+
+// ERR_INVALID naming the field.
+int store_check_tenant(const char *tenant, struct err *err);
+
 // 0, or -1 with ERR_SYSTEM. *ret_changed may be NULL.
 int store_end(struct store *s, struct sql_statement *st, int *ret_changed, struct err *err);
 

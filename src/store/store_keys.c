@@ -29,14 +29,12 @@ uint64_t store_key_generation(const struct store *s)
     return atomic_load(s->key_generation);
 }
 
-// Before and after a change: whoever reads the keys between the two reads them again, and should
-// this process end between them, the change is seen all the same.
-static void note_change(struct store *s)
+void store_note_change(struct store *s)
 {
     (void)atomic_fetch_add(s->key_generation, 1);
 }
 
-static int check_tenant(const char *tenant, struct err *err)
+int store_check_tenant(const char *tenant, struct err *err)
 {
     static const char good[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
@@ -74,7 +72,7 @@ int store_key_add(struct store *s, const char *name, const char *tenant, bool ad
     if (strlen(name) >= sizeof(key.name))
         return err_field(err, ERR_INVALID, "name", "name is longer than %zu bytes",
                          sizeof(key.name) - 1);
-    if (tenant != NULL && check_tenant(tenant, err) < 0)
+    if (tenant != NULL && store_check_tenant(tenant, err) < 0)
         return -1;
     id_hex(text + strlen(PREFIX), 20);
     key.id[0] = 'k';
@@ -83,9 +81,9 @@ int store_key_add(struct store *s, const char *name, const char *tenant, bool ad
     (void)snprintf(key.hint, sizeof(key.hint), "%.*s", HINT_LEN, text);
     (void)snprintf(key.tenant, sizeof(key.tenant), "%s", tenant != NULL ? tenant : key.id);
     store_key_hash(text, key.hash);
-    note_change(s);
+    store_note_change(s);
     r = insert(s, &key, err);
-    note_change(s);
+    store_note_change(s);
     if (r < 0)
         return -1;
     memcpy(ret_text, text, sizeof(text));
@@ -133,12 +131,12 @@ int store_key_revoke(struct store *s, const char *id, bool *ret_found, struct er
     struct sql_statement st;
     int changed = 0, r;
 
-    note_change(s);
+    store_note_change(s);
     st = store_begin(s, "UPDATE keys SET revoked_ms = ? WHERE id = ? AND revoked_ms = 0");
     sql_bind_u64(&st, clock_real_ns() / NS_PER_MS);
     sql_bind_text(&st, id);
     r = store_end(s, &st, &changed, err);
-    note_change(s);
+    store_note_change(s);
     if (r < 0)
         return -1;
     *ret_found = changed > 0;

@@ -270,9 +270,53 @@ def processor(t):
         t.check(d.get("/languages", **{"X-API-KEY": one})[0] == 200, "who may ask what needs no run")
 
 
+def own_limits(t):
+    with Daemon(TENANT_REQUESTS_PER_MINUTE=1, TENANT_REQUESTS_BURST=100, TENANT_RUNS=2, QUEUE_WAIT_MS=60000) as d:
+        one, other = key_of(d, "--tenant=a"), key_of(d, "--tenant=b")
+        for bad, name in (("TENANT_RUNS=1025", "TENANT_RUNS"), ("TENANT_RUNS=", "TENANT_RUNS"),
+                          ("TENANT_QUEUE=-1", "TENANT_QUEUE"), ("TENANT_REQUESTS_BURST=0", "TENANT_REQUESTS_BURST"),
+                          ("SANDBOX_MAX_PER_KEY=901", "SANDBOX_MAX_PER_KEY"), ("POOL_MAX=3", "POOL_MAX"),
+                          ("TENANT_CPU_SECONDS_PER_HOUR=x", "TENANT_CPU_SECONDS_PER_HOUR"), ("TENANT_RUNS", "TENANT_RUNS")):
+            done = csb(d, "tenant", "set", "a", "TENANT_QUEUE=9", bad)
+            t.check(done.returncode == 2 and name in done.stderr, f"csb tenant set a {bad} is refused", done.stderr)
+        t.check(csb(d, "tenant", "set", "a b", "TENANT_RUNS=1").returncode == 2, "so is a name that none can have")
+        t.check(csb(d, "tenant", "list").stdout == "", "and nothing of it is kept")
+        t.check(csb(d, "tenant", "set", "a").returncode == 2 and csb(d, "tenant").returncode == 2, "csb tenant says how")
+        done = csb(d, "tenant", "set", "a", "TENANT_RUNS=1", "TENANT_REQUESTS_BURST=50")
+        t.check(done.returncode == 0, "a tenant gets limits of its own", done.stderr)
+        listed = csb(d, "tenant", "list").stdout.split("\n")
+        t.check([line.split() for line in listed if line] == [["a", "TENANT_REQUESTS_BURST=50"], ["a", "TENANT_RUNS=1"]],
+                "csb tenant list shows them", listed)
+        shown = [line for line in csb(d, "key", "list").stdout.splitlines() if "TENANT_RUNS=1" in line]
+        t.check(len(shown) == 1 and " a " in shown[0], "so does csb key list, with its keys", shown)
+        busy = [hold(d, key) for key in (one, other, other)]
+        d.wait(lambda: pool(d, one)["running"] == 3, "running")
+        s = Sender(d)
+        s.send("waits", one, "out hi")
+        d.wait(lambda: pool(d, one)["queued"] == 1, "a second run waits, where others may have two")
+        csb(d, "tenant", "set", "a", "TENANT_RUNS=2")
+        t.check(d.get("/languages", **{"X-API-KEY": one})[0] == 200, "a request is what has them read again")
+        s.join()
+        t.check(s.answers[0][1] == 200, "a greater limit holds for those that wait", s.answers)
+        for connection in busy:
+            connection.close()
+        csb(d, "tenant", "set", "a", "TENANT_REQUESTS_PER_MINUTE=6000000", "TENANT_REQUESTS_BURST=default")
+        t.check(all(d.get("/languages", **{"X-API-KEY": one})[0] == 200 for _ in range(150))
+                and d.get("/languages", **{"X-API-KEY": other})[0] == 200, "a rate of its own")
+        csb(d, "tenant", "set", "a", "SANDBOX_MAX_PER_KEY=1")
+        made = [d.request("POST", "/sandboxes", '{"templateID":"base"}', {"X-API-KEY": key})
+                for key in (one, one, other, other)]
+        t.check([m[0] for m in made] == [201, 429, 201, 201],
+                "sandboxes of its own number", made)
+        csb(d, "tenant", "set", "a", *(f"{name}=default" for name in ("TENANT_REQUESTS_PER_MINUTE", "TENANT_RUNS",
+                                                                      "SANDBOX_MAX_PER_KEY")))
+        t.check(csb(d, "tenant", "list").stdout == "" and "TENANT" not in csb(d, "key", "list").stdout,
+                "what all have is not a limit of its own")
+
+
 def main():
     t = Tap()
-    for part in (keys, reachable, rate, turns, longest_line, runs, processor):
+    for part in (keys, reachable, rate, turns, longest_line, runs, processor, own_limits):
         t.group(part)
     t.finish()
 

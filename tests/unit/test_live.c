@@ -9,6 +9,7 @@
 #include "channel/channel.h"
 #include "sandbox/engine.h"
 #include "sandbox/runtime.h"
+#include "sandbox/tenant.h"
 #include "store/store.h"
 #include "tap.h"
 
@@ -25,6 +26,7 @@ static int dir_fd = -1;
 static struct runtime_table *runtimes;
 static struct engine *engine;
 static struct store *store;
+static struct tenant_table *tenants; // of the last table
 
 static void start_engine(void)
 {
@@ -58,11 +60,11 @@ static void start_engine(void)
 
 static struct live_table *start_table(uint32_t max, uint32_t per_key)
 {
-    const struct live_config config = {
+    const struct tenant_limits limits = {.sandboxes = per_key};
+    struct live_config config = {
         .engine = engine,
         .store = store,
         .max = max,
-        .per_key_max = per_key,
         .life_max_ms = LIFE_MS,
         .cpus = 1,
         .memory_mib = 256,
@@ -70,6 +72,10 @@ static struct live_table *start_table(uint32_t max, uint32_t per_key)
     struct live_table *t = NULL;
     struct err err = ERR_INIT;
 
+    tenant_table_free(tenants);
+    if (tenant_table_new(&limits, &tenants, &err) < 0)
+        abort();
+    config.tenants = tenants;
     if (live_table_new(&config, &t, &err) < 0) {
         printf("# %s\n", err.message);
         abort();
@@ -537,6 +543,7 @@ int main(void)
     CHECK_INT(st.running, 0);
     live_table_free(t);
     live_table_free(NULL);
+    tenant_table_free(tenants);
     engine_free(engine, 0);
     runtime_table_free(runtimes);
     store_close(store);

@@ -320,6 +320,48 @@ static void test_closed_path(void)
     (void)rmdir(closed);
 }
 
+static int on_limit(void *arg, const struct store_tenant_limit *l)
+{
+    char *text = arg;
+    size_t used = strlen(text);
+
+    (void)snprintf(text + used, 256 - used, "%s %s %d;", l->tenant, store_limit_name(l->limit),
+                   (int)l->value);
+    return 0;
+}
+
+static void check_limits(struct store *s, const char *expected)
+{
+    char text[256] = "";
+
+    CHECK_INT(store_tenant_each(s, on_limit, text, &err), 0);
+    CHECK_STR(text, expected);
+}
+
+static void test_tenants(struct store *s)
+{
+    uint64_t generation = store_key_generation(s), four = 4, none = 0;
+    enum store_limit limit;
+
+    check_limits(s, "");
+    CHECK(store_tenant_set(s, "b", STORE_LIMIT_RUNS, &four, &err) == 0);
+    CHECK(store_key_generation(s) > generation);
+    CHECK(store_tenant_set(s, "a", STORE_LIMIT_SANDBOXES, &four, &err) == 0);
+    CHECK(store_tenant_set(s, "a", STORE_LIMIT_SANDBOXES, &none, &err) == 0);
+    CHECK(store_tenant_set(s, "a", STORE_LIMIT_QUEUE, &four, &err) == 0);
+    check_limits(s, "a SANDBOX_MAX_PER_KEY 0;a TENANT_QUEUE 4;b TENANT_RUNS 4;");
+    generation = store_key_generation(s);
+    CHECK(store_tenant_set(s, "a", STORE_LIMIT_SANDBOXES, NULL, &err) == 0);
+    CHECK(store_tenant_set(s, "a", STORE_LIMIT_SANDBOXES, NULL, &err) == 0);
+    CHECK(store_key_generation(s) > generation);
+    check_limits(s, "a TENANT_QUEUE 4;b TENANT_RUNS 4;");
+    CHECK(store_tenant_set(s, "a/b", STORE_LIMIT_RUNS, &four, &err) < 0 &&
+          strcmp(err.field, "tenant") == 0);
+    for (int i = 0; i < STORE_LIMIT_COUNT; i++)
+        CHECK(store_limit_find(store_limit_name((enum store_limit)i), &limit) && (int)limit == i);
+    CHECK(!store_limit_find("TENANT_NOTHING", &limit));
+}
+
 int main(void)
 {
     struct store *s;
@@ -333,6 +375,7 @@ int main(void)
     test_keys(s);
     test_sandboxes(s);
     test_snapshots(s);
+    test_tenants(s);
     test_two_processes(s);
     store_close(s);
     s = open_store(STORE_SYNC_POWER);

@@ -294,6 +294,45 @@ static void test_cpu(void)
     tenant_table_free(table);
 }
 
+static void test_own_limits(void)
+{
+    const struct tenant_limits all = {.runs = 2, .queue = 3, .sandboxes = 5};
+    struct store_tenant_limit own[] = {
+        {"a", STORE_LIMIT_RUNS, 7},
+        {"a", STORE_LIMIT_REQUESTS_PER_MINUTE, 60},
+        {"a", STORE_LIMIT_REQUESTS_BURST, 1},
+        {"late", STORE_LIMIT_SANDBOXES, 0},
+        {"late", STORE_LIMIT_QUEUE, (uint64_t)UINT32_MAX + 1},
+    };
+    struct tenant_table *table;
+    struct tenant *a, *b, *late;
+    uint64_t now = 100 * NS_PER_S, wait_ms = 0;
+
+    CHECK(tenant_table_new(&all, &table, &err) == 0);
+    a = tenant_get(table, "a");
+    b = tenant_get(table, "b");
+    CHECK(tenant_table_set(table, own, 5, &err) == 0);
+    late = tenant_get(table, "late");
+    CHECK_INT(tenant_line(a)->running_max, 7);
+    CHECK_INT(tenant_line(a)->waiting_max, 3);
+    CHECK_INT(tenant_line(b)->running_max, 2);
+    CHECK_INT(tenant_line(late)->running_max, 2);
+    CHECK(tenant_line(late)->waiting_max == UINT32_MAX);
+    CHECK_INT(tenant_limit(table, "late", STORE_LIMIT_SANDBOXES), 0);
+    CHECK_INT(tenant_limit(table, "a", STORE_LIMIT_SANDBOXES), 5);
+    CHECK_INT(tenant_limit(table, "unknown", STORE_LIMIT_SANDBOXES), 5);
+    CHECK(tenant_take_request(a, now, &wait_ms, &err) == 0);
+    CHECK(tenant_take_request(a, now, &wait_ms, &err) < 0);
+    CHECK(tenant_take_request(b, now, &wait_ms, &err) == 0);
+    CHECK(tenant_table_set(table, own, 1, &err) == 0); // the others are gone
+    CHECK(tenant_take_request(a, now, &wait_ms, &err) == 0);
+    CHECK_INT(tenant_line(a)->running_max, 7);
+    CHECK_INT(tenant_line(late)->waiting_max, 3);
+    CHECK(tenant_table_set(table, NULL, 0, &err) == 0);
+    CHECK_INT(tenant_line(a)->running_max, 2);
+    tenant_table_free(table);
+}
+
 int main(void)
 {
     test_turns();
@@ -304,5 +343,6 @@ int main(void)
     test_parts();
     test_requests();
     test_cpu();
+    test_own_limits();
     return tap_done();
 }

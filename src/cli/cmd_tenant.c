@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// csb tenant: limits of a tenant's own, straight in the store of a service on this host. They are
+// named and checked as the settings that say them for all.
+#include "base/err.h"
+#include "base/parse.h"
+#include "cli/cli.h"
+#include "cli/operator_store.h"
+#include "config/config.h"
+#include "store/store.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_MAX_BYTES 64
+#define ALL_HAVE       "default" // what takes a limit of its own away again
+
+struct change {
+    enum store_limit limit;
+    bool own;
+    uint64_t value;
+};
+
+static int fail(const struct err *err)
+{
+    (void)fprintf(stderr, "csb tenant: %s\n", err->message);
+    return err->code == ERR_INVALID ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
+}
+
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: csb tenant set TENANT SETTING=NUMBER|" ALL_HAVE "...\n"
+                          "       csb tenant list\n\n"
+                          "A limit of a tenant's own holds from its next request on. Settings:\n");
+    for (int i = 0; i < STORE_LIMIT_COUNT; i++)
+        (void)fprintf(stderr, "  %s\n", store_limit_name((enum store_limit)i));
+    return CLI_EXIT_USAGE;
+}
+
+// The range is that of the setting.
+static int check(const char *name, const char *value, uint64_t *ret, struct err *err)
+{
+    static struct config config; // large
+    char key[NAME_MAX_BYTES];
+    size_t len = strlen(name);
+
+    for (size_t i = 0; i <= len; i++)
+        key[i] = (char)tolower((unsigned char)name[i]);
+    config_init(&config);
+    if (config_set(&config, key, value, err) < 0)
+        return -1;
+    if (parse_u64(value, 0, UINT32_MAX, ret) < 0)
+        return err_field(err, ERR_INVALID, name, "%s: '%.40s' is not a number", name, value);
+    return 0;
+}
+
+// Of "TENANT_RUNS=4".
+static int parse_change(const char *text, struct change *ret, struct err *err)
+{
+    const char *equals = strchr(text, '=');
+    size_t len = equals == NULL ? 0 : (size_t)(equals - text);
+    char name[NAME_MAX_BYTES];
+
+    if (len == 0 || len >= sizeof(name))
+        return err_set(err, ERR_INVALID, "'%.60s' is not SETTING=NUMBER", text);
+    memcpy(name, text, len);
+    name[len] = '\0';
+    if (!store_limit_find(name, &ret->limit))
+        return err_field(err, ERR_INVALID, "SETTING", "%s is not a limit of a tenant", name);
+    ret->own = strcmp(equals + 1, ALL_HAVE) != 0;
+    return ret->own ? check(name, equals + 1, &ret->value, err) : 0;
+}
+
+static int set(struct store *s, const char *tenant, const struct change *changes, size_t count)
+{
+    struct err err = ERR_INIT;
+
+    for (size_t i = 0; i < count; i++)
+        if (store_tenant_set(s, tenant, changes[i].limit, changes[i].own ? &changes[i].value : NULL,
+                             &err) < 0)
+            return fail(&err);
+    return 0;
+}
+
+static int print_limit(void *arg, const struct store_tenant_limit *limit)
+{
+    (void)arg;
+    printf("%-15s %s=%" PRIu64 "\n", limit->tenant, store_limit_name(limit->limit), limit->value);
+    return 0;
+}
+
+static int list(struct store *s)
+{
+    struct err err = ERR_INIT;
+
+    return store_tenant_each(s, print_limit, NULL, &err) < 0 ? fail(&err) : 0;
+}
+
+int cmd_tenant(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    struct change changes[STORE_LIMIT_COUNT] = {0};
+    size_t count = 0;
+    struct store *s = NULL;
+    struct err err = ERR_INIT;
+    int r;
+
+    if (!(strcmp(what, "list") == 0 && argc == 2) &&
+        !(strcmp(what, "set") == 0 && argc > 3 && argc <= 3 + STORE_LIMIT_COUNT))
+        return usage();
+    for (int i = 3; i < argc; i++)
+        if (parse_change(argv[i], &changes[count++], &err) < 0)
+            return fail(&err);
+    if (operator_store_open(&s, &err) < 0)
+        return fail(&err);
+    r = what[0] == 'l' ? list(s) : set(s, argv[2], changes, count);
+    store_close(s);
+    return r;
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The store of a service on this host, for the commands of its operator: whoever may write the
+// state directory is that, which no key could show better; the service may run meanwhile.
+#ifndef CSB_CLI_OPERATOR_STORE_H
+#define CSB_CLI_OPERATOR_STORE_H
+
+struct err;
+struct store;
+
+// Opens the store of STATE_DIR: of the environment, else of the configuration file, else
+// build/state. It is made when the service has not run yet. store_close() closes it. Errors name
+// the path; ERR_INVALID names a setting.
+int operator_store_open(struct store **ret, struct err *err);
+
+#endif
