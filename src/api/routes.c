@@ -39,7 +39,7 @@ const struct http_route api_routes[] = {
     {"POST", "/sandboxes/*/pause", api_sandboxes_pause},
     {"POST", "/sandboxes/*/fork", api_sandboxes_fork},
     {"POST", "/sandboxes/*/snapshots", api_snapshots_create},
-    {"PUT", "/sandboxes/*/network", api_sandboxes_unsupported},
+    {"PUT", "/sandboxes/*/network", api_sandboxes_network},
     {"GET", "/snapshots", api_snapshots_list},
     {"GET", "/templates", api_templates_list},
     {"GET", "/templates/aliases/*", api_templates_alias},

@@ -326,17 +326,13 @@ void api_sandboxes_pause(void *app, const struct http_request *req, struct http_
     live_unref(l);
 }
 
-void api_sandboxes_unsupported(void *app, const struct http_request *req, struct http_response *res)
+void api_sandboxes_network(void *app, const struct http_request *req, struct http_response *res)
 {
     struct live *l = e2b_sandbox(app, req, res, 1);
-    char word[32] = "";
-    char message[128];
 
     if (l == NULL)
         return;
-    (void)http_segment(req, 2, word, sizeof(word));
-    (void)snprintf(message, sizeof(message), "This service does not support '%s' of a sandbox.",
-                   word);
-    e2b_fail(res, 501, "unsupported", message);
+    e2b_fail(res, 501, "unsupported",
+             "Sandboxes have no network: there are no rules that could be changed.");
     live_unref(l);
 }

@@ -61,8 +61,7 @@ void api_sandboxes_connect_v2(void *app, const struct http_request *req, struct 
 void api_sandboxes_resume(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_pause(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_fork(void *app, const struct http_request *req, struct http_response *res);
-void api_sandboxes_unsupported(void *app, const struct http_request *req,
-                               struct http_response *res);
+void api_sandboxes_network(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_list_v1(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_list_v2(void *app, const struct http_request *req, struct http_response *res);
 void api_sandboxes_metrics(void *app, const struct http_request *req, struct http_response *res);
