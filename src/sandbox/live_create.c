@@ -62,44 +62,77 @@ static int copy_pairs(struct live_pairs *p, const struct live_pair *from, size_t
     return 0;
 }
 
-static int fill_pairs(struct live *l, const struct live_spec *spec)
+void live_put_shape(const struct live_table *t, struct live_fields *f)
 {
-    if (copy_pairs(&l->metadata, spec->metadata, spec->metadata_count, 0) < 0 ||
-        copy_pairs(&l->env, spec->env, spec->env_count, OWN_ENV_MAX) < 0 ||
-        add_pair(&l->env, "E2B_SANDBOX", "true") < 0 ||
-        add_pair(&l->env, "E2B_SANDBOX_ID", l->id) < 0)
-        return -1;
-    return add_pair(&l->env, "E2B_TEMPLATE_ID", l->template);
+    f->cpus = t->config.cpus;
+    f->memory_mib = t->config.memory_mib;
+    f->disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
 }
 
-void live_put_shape(const struct live_table *t, struct live *l)
-{
-    l->cpus = t->config.cpus;
-    l->memory_mib = t->config.memory_mib;
-    l->disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
-}
-
-struct live *live_new(const struct live_table *t, const struct live_spec *spec)
+struct live *live_make(const struct live_fields *f)
 {
     struct live *l = calloc(1, sizeof(*l));
 
     if (l == NULL)
         return NULL;
     atomic_init(&l->refs, 1);
-    atomic_init(&l->state, LIVE_RUNNING);
-    live_make_id('i', l->id);
-    (void)snprintf(l->key, sizeof(l->key), "%s", spec->key);
-    (void)snprintf(l->template, sizeof(l->template), "%s", spec->template);
+    atomic_init(&l->state, f->state);
+    (void)snprintf(l->id, sizeof(l->id), "%s", f->id);
+    (void)snprintf(l->key, sizeof(l->key), "%s", f->key);
+    (void)snprintf(l->template, sizeof(l->template), "%s", f->template);
+    (void)snprintf(l->token, sizeof(l->token), "%s", f->token);
+    (void)snprintf(l->traffic_token, sizeof(l->traffic_token), "%s", f->traffic_token);
+    l->on_timeout = f->on_timeout;
+    l->auto_resume_ms = f->auto_resume_ms;
+    l->started_ms = f->started_ms;
+    l->end_ms = f->end_ms;
+    l->cpus = f->cpus;
+    l->memory_mib = f->memory_mib;
+    l->disk_mib = f->disk_mib;
+    if (copy_pairs(&l->metadata, f->metadata.list, f->metadata.count, 0) == 0 &&
+        copy_pairs(&l->env, f->env.list, f->env.count, OWN_ENV_MAX) == 0)
+        return l;
+    live_unref(l);
+    return NULL;
+}
+
+static int add_own_env(struct live *l)
+{
+    if (add_pair(&l->env, "E2B_SANDBOX", "true") < 0 ||
+        add_pair(&l->env, "E2B_SANDBOX_ID", l->id) < 0)
+        return -1;
+    return add_pair(&l->env, "E2B_TEMPLATE_ID", l->template);
+}
+
+struct live *live_new(const struct live_table *t, const struct live_spec *spec)
+{
+    uint64_t resume_ms =
+        spec->timeout_ms > LIVE_AUTO_RESUME_MS ? spec->timeout_ms : LIVE_AUTO_RESUME_MS;
+    char id[LIVE_ID_LEN + 1];
+    char token[LIVE_TOKEN_LEN + 1] = "", traffic_token[LIVE_TOKEN_LEN + 1] = "";
+    struct live_fields f = {
+        .state = LIVE_RUNNING,
+        .id = id,
+        .key = spec->key,
+        .template = spec->template,
+        .token = token,
+        .traffic_token = traffic_token,
+        .metadata = {(struct live_pair *)(uintptr_t)spec->metadata, spec->metadata_count},
+        .env = {(struct live_pair *)(uintptr_t)spec->env, spec->env_count},
+        .on_timeout = spec->on_timeout,
+        .auto_resume_ms = spec->auto_resume ? resume_ms : 0,
+    };
+    struct live *l;
+
+    live_make_id('i', id);
     if (spec->secure)
-        id_hex(l->token, LIVE_TOKEN_LEN / 2);
+        id_hex(token, LIVE_TOKEN_LEN / 2);
     if (spec->private_traffic)
-        id_hex(l->traffic_token, LIVE_TOKEN_LEN / 2);
-    l->on_timeout = spec->on_timeout;
-    if (spec->auto_resume)
-        l->auto_resume_ms =
-            spec->timeout_ms > LIVE_AUTO_RESUME_MS ? spec->timeout_ms : LIVE_AUTO_RESUME_MS;
-    live_put_shape(t, l);
-    if (fill_pairs(l, spec) == 0)
+        id_hex(traffic_token, LIVE_TOKEN_LEN / 2);
+    live_put_shape(t, &f);
+    l = live_make(&f);
+    explicit_bzero(token, sizeof(token));
+    if (l == NULL || add_own_env(l) == 0)
         return l;
     live_unref(l);
     return NULL;
@@ -107,29 +140,25 @@ struct live *live_new(const struct live_table *t, const struct live_spec *spec)
 
 struct live *live_copy(const struct live *l)
 {
-    struct live *c = calloc(1, sizeof(*c));
+    const struct live_fields f = {
+        .state = LIVE_PAUSED,
+        .id = l->id,
+        .key = l->key,
+        .template = l->template,
+        .token = l->token,
+        .traffic_token = l->traffic_token,
+        .metadata = l->metadata,
+        .env = l->env,
+        .on_timeout = l->on_timeout,
+        .auto_resume_ms = l->auto_resume_ms,
+        .started_ms = l->started_ms,
+        .end_ms = l->end_ms,
+        .cpus = l->cpus,
+        .memory_mib = l->memory_mib,
+        .disk_mib = l->disk_mib,
+    };
 
-    if (c == NULL)
-        return NULL;
-    atomic_init(&c->refs, 1);
-    atomic_init(&c->state, LIVE_PAUSED);
-    memcpy(c->id, l->id, sizeof(c->id));
-    memcpy(c->key, l->key, sizeof(c->key));
-    memcpy(c->template, l->template, sizeof(c->template));
-    memcpy(c->token, l->token, sizeof(c->token));
-    memcpy(c->traffic_token, l->traffic_token, sizeof(c->traffic_token));
-    c->on_timeout = l->on_timeout;
-    c->auto_resume_ms = l->auto_resume_ms;
-    c->started_ms = l->started_ms;
-    c->end_ms = l->end_ms;
-    c->cpus = l->cpus;
-    c->memory_mib = l->memory_mib;
-    c->disk_mib = l->disk_mib;
-    if (copy_pairs(&c->metadata, l->metadata.list, l->metadata.count, 0) == 0 &&
-        copy_pairs(&c->env, l->env.list, l->env.count, 0) == 0)
-        return c;
-    live_unref(c);
-    return NULL;
+    return live_make(&f);
 }
 
 int live_rename(struct live *l)

@@ -97,7 +97,20 @@ int live_thaw_snapshot(struct live_table *t, struct live *l, const char *id, str
 // Whether an image is a snapshot's; also where that cannot be found out.
 bool live_snapshot_is_known(struct live_table *t, const char *id);
 
-// A new one without a machine, with one reference. NULL when memory is out.
+// What one is filled with; borrowed, none NULL.
+struct live_fields {
+    enum live_state state;
+    const char *id, *key, *template, *token, *traffic_token;
+    struct live_pairs metadata, env;
+    enum live_on_timeout on_timeout;
+    uint64_t auto_resume_ms, started_ms, end_ms;
+    uint32_t cpus, memory_mib, disk_mib;
+};
+
+// One without a machine, with one reference, of copies. NULL when memory is out.
+struct live *live_make(const struct live_fields *f);
+
+// A new one as asked for, likewise.
 struct live *live_new(const struct live_table *t, const struct live_spec *spec);
 
 // Makes it known; takes over the reference. `p` is out of the list from then on.
@@ -142,6 +155,6 @@ int live_recover(struct live_table *t, struct err *err);
 void live_put_end(const struct live_table *t, struct live *l, uint64_t ms);
 
 // What is told of its machine: all have the template's.
-void live_put_shape(const struct live_table *t, struct live *l);
+void live_put_shape(const struct live_table *t, struct live_fields *f);
 
 #endif

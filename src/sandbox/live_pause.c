@@ -280,27 +280,26 @@ int live_read_pairs(const char *text, struct live_pairs *ret)
 
 static struct live *from_row(const struct live_table *t, const struct store_sandbox *b)
 {
-    struct live *l = calloc(1, sizeof(*l));
+    struct live_fields f = {
+        .state = LIVE_PAUSED,
+        .id = b->id,
+        .key = b->key,
+        .template = b->template,
+        .token = b->token == NULL ? "" : b->token,
+        .traffic_token = b->traffic_token == NULL ? "" : b->traffic_token,
+        .on_timeout = b->pause_on_timeout ? LIVE_PAUSE : LIVE_KILL,
+        .auto_resume_ms = b->auto_resume_ms,
+        .started_ms = b->started_ms,
+        .end_ms = b->end_ms,
+    };
+    struct live *l = NULL;
 
-    if (l == NULL)
-        return NULL;
-    atomic_init(&l->refs, 1);
-    atomic_init(&l->state, LIVE_PAUSED);
-    (void)snprintf(l->id, sizeof(l->id), "%s", b->id);
-    (void)snprintf(l->key, sizeof(l->key), "%s", b->key);
-    (void)snprintf(l->template, sizeof(l->template), "%s", b->template);
-    (void)snprintf(l->token, sizeof(l->token), "%s", b->token == NULL ? "" : b->token);
-    (void)snprintf(l->traffic_token, sizeof(l->traffic_token), "%s",
-                   b->traffic_token == NULL ? "" : b->traffic_token);
-    l->on_timeout = b->pause_on_timeout ? LIVE_PAUSE : LIVE_KILL;
-    l->auto_resume_ms = b->auto_resume_ms;
-    l->started_ms = b->started_ms;
-    l->end_ms = b->end_ms;
-    live_put_shape(t, l);
-    if (live_read_pairs(b->metadata, &l->metadata) == 0 && live_read_pairs(b->env, &l->env) == 0)
-        return l;
-    live_unref(l);
-    return NULL;
+    live_put_shape(t, &f);
+    if (live_read_pairs(b->metadata, &f.metadata) == 0 && live_read_pairs(b->env, &f.env) == 0)
+        l = live_make(&f);
+    live_free_pairs(&f.metadata);
+    live_free_pairs(&f.env);
+    return l;
 }
 
 static int recover_row(void *arg, const struct store_sandbox *b)
