@@ -136,7 +136,7 @@ fi
 [ -z "$(parts npm "$@")" ] || need npm npm
 [ "$only" = process ] || need mkfs.erofs erofs-utils
 check_privilege
-check_space "$out" 2
+if [ "$only" = process ]; then check_space "$out" 1; else check_space "$out" 4; fi
 remove_stale
 tmp=
 trap cleanup EXIT

@@ -16,12 +16,22 @@ IMAGE_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 step=$1
 tree=${2:?}
 
-# An ordinary user's tree has lost the owners that files of a virtual machine have, which are in the
-# image. Else files below /usr are shared with the image: dpkg replaces a file, it never writes into
-# one. Elsewhere scripts of packages may.
+# From the image for virtual machines, with owners. fsck.erofs gives a file its mode and then its
+# owner, which takes the set-id bits away again: they are taken from a tree without owners.
+extract() {
+    fsck.erofs --extract="$tree" --no-preserve-owner --preserve-perms "$1"
+    (cd "$tree" && find . -type f -perm /6000 -printf '%m %p\n') >"$tree.modes"
+    rm -rf "$tree"
+    fsck.erofs --extract="$tree" --preserve "$1"
+    (cd "$tree" && while read -r mode path; do chmod "$mode" "$path"; done) <"$tree.modes"
+}
+
+# An ordinary user's tree has lost the owners that files of a virtual machine have. Else files below
+# /usr are shared with the image: dpkg replaces a file, it never writes into one. Elsewhere scripts
+# of packages may.
 copy() {
     if [ "$2" != process ] && [ "$(awk 'NR == 1 { print $2 }' /proc/self/uid_map)" != 0 ]; then
-        fsck.erofs --extract="$tree" "$1/rootfs.erofs"
+        extract "$1/rootfs.erofs"
         return
     fi
     mkdir "$tree"
