@@ -22,6 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from measure import (HELLO, ROOT, Native, Report, hello, load, process_rate, quantile, resident_mib,
                      timed, wait_full)
 
+from neighbors import neighbors
 from overhead import overhead
 from sandboxes import sandboxes
 from soak import soak
@@ -170,8 +171,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=20, help="length of a microvm throughput run")
     parser.add_argument("--sustained", type=float, default=60, help="length of the process one")
     parser.add_argument("--soak", type=int, default=20000, help="mixed runs of the process soak")
-    parser.add_argument("--part", choices=("all", "runs", "sandboxes", "overhead"), default="all",
-                        help="runs of programs, long-lived sandboxes, what keys and quotas cost a run")
+    parser.add_argument("--part", choices=("all", "runs", "sandboxes", "overhead", "neighbors"), default="all",
+                        help="runs of programs, long-lived sandboxes, what keys and quotas cost a run, two tenants")
     options = parser.parse_args()
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -194,6 +195,8 @@ def main():
                     sandboxes(report, isolation)
         if options.part in ("all", "overhead") and options.isolation != "microvm":
             overhead(report)
+        if options.part in ("all", "neighbors") and options.isolation != "microvm":
+            neighbors(report, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     (out / "samples.json").write_text(json.dumps(report.samples, indent=1))
