@@ -24,9 +24,9 @@
 
 #define RANGES_MAX 1024
 #define PAGES_MAX  8192 // 32 MiB: more is not what an interpreter touches for nothing
-#define GAP_MAX    15   // so many pages between two of a file are taken along, as the kernel does
 #define MAPS_BYTES (1u << 20)
 #define BATCH      512
+#define AROUND     65536u // bytes of a file that the kernel maps when one page of them is read
 
 #ifndef MADV_POPULATE_WRITE // Linux 5.14
 #define MADV_POPULATE_READ  22
@@ -61,14 +61,12 @@ static unsigned long long libraries; // that were ever loaded
 static void add_page(uintptr_t at, int advice)
 {
     struct range *last = table->count > 0 ? &table->ranges[table->count - 1] : NULL;
-    size_t gap = advice == MADV_POPULATE_READ ? GAP_MAX : 0; // a copy costs more than a call
 
     if (table->pages == PAGES_MAX)
         return;
     table->pages++;
-    if (last != NULL && last->advice == advice && at >= last->start &&
-        at <= last->start + (last->pages + gap) * page_size) {
-        last->pages = (at - last->start) / page_size + 1;
+    if (last != NULL && last->advice == advice && at == last->start + last->pages * page_size) {
+        last->pages++;
         return;
     }
     if (table->count < RANGES_MAX)
@@ -80,6 +78,7 @@ static void look_at(int pagemap, uintptr_t start, uintptr_t end, int advice)
     const uint64_t used =
         advice == MADV_POPULATE_WRITE ? PAGE_PRESENT | PAGE_EXCLUSIVE : PAGE_PRESENT;
     uint64_t entries[BATCH];
+    uintptr_t mapped = start; // up to where a page that is only read brings the others along
 
     while (start < end) {
         size_t want = (end - start) / page_size < BATCH ? (end - start) / page_size : BATCH;
@@ -89,10 +88,13 @@ static void look_at(int pagemap, uintptr_t start, uintptr_t end, int advice)
         if (n < (ssize_t)sizeof(entries[0]))
             return;
         n /= (ssize_t)sizeof(entries[0]);
-        for (ssize_t i = 0; i < n; i++)
-            if ((entries[i] & used) == used)
-                add_page(start + (uintptr_t)i * page_size, advice);
-        start += (uintptr_t)n * page_size;
+        for (ssize_t i = 0; i < n; i++, start += page_size) {
+            if ((entries[i] & used) != used || start < mapped)
+                continue;
+            add_page(start, advice);
+            if (advice == MADV_POPULATE_READ)
+                mapped = (start / AROUND + 1) * AROUND;
+        }
     }
 }
 
