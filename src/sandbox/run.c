@@ -227,7 +227,8 @@ static void pause_before_retry(int tries)
 // Hands the program over. A sandbox that dies before the agent's first word, or whose interpreter
 // did not live to see the program (AGENT_STATUS_GONE), is replaced and the program handed over
 // again: it reaches nothing outside its sandbox, so a start that died with it left no trace. Once
-// the agent answered, the run is not repeated.
+// the agent answered, the run is not repeated; nor is one that was announced and may have started,
+// since whoever counts how often it may run has counted one.
 static int hand_over(struct run *r, const struct program *p, bool *ret_may_have_run,
                      struct err *err)
 {
@@ -242,7 +243,7 @@ static int hand_over(struct run *r, const struct program *p, bool *ret_may_have_
         set_bounds(r, &p->req);
         if (await_status(r, &status, err) < 0) {
             *ret_may_have_run = true;
-            if (err->code != ERR_GONE || tries == SEND_TRIES)
+            if (err->code != ERR_GONE || tries == SEND_TRIES || r->announced)
                 return -1;
             take_back(r);
             *ret_may_have_run = false;
