@@ -158,8 +158,8 @@ class Host:
                 roles["daemon"] = pid
             elif name.startswith("csb-launch"):
                 roles.setdefault("launcher", pid)
-            elif name.startswith("csb-agent"):
-                roles.setdefault("agent", pid)
+            elif name.startswith("csb-agent") and "--envd" not in read(f"/proc/{pid}/cmdline").split("\0"):
+                roles.setdefault("agent", pid)  # of runs; those of sandboxes come and go
         return roles
 
     def snapshot(self):
