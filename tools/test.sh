@@ -15,7 +15,9 @@ CSB_IMAGE_DIR=$(cd "$build" && pwd)/image
 CSB_MACHINE_DIR=$(cd "$build" && pwd)/machine
 CSB_MUST_RUN=${MUST_RUN:-}
 CSB_PROMTOOL=$(tools/promtool.sh "$build/tools") || echo "no promtool from the package archive"
-export CSB_IMAGE_DIR CSB_MACHINE_DIR CSB_MUST_RUN CSB_PROMTOOL
+# Deadlines are there for what hangs: none is to fail what is slow.
+CSB_TIMEOUT_MULTIPLIER=${CSB_TIMEOUT_MULTIPLIER:-3}
+export CSB_IMAGE_DIR CSB_MACHINE_DIR CSB_MUST_RUN CSB_PROMTOOL CSB_TIMEOUT_MULTIPLIER
 
 logs=
 jobs=
@@ -29,12 +31,20 @@ build_sanitizer() {
     ninja --quiet -C "$build/$1"
 }
 
+# BUILD OPTIONS...
+tests_of() {
+    name=$1
+    shift
+    meson test -C "$build/$name" --no-rebuild --quiet --print-errorlogs \
+        --timeout-multiplier "$CSB_TIMEOUT_MULTIPLIER" "$@"
+}
+
 # A sanitizer build covers what is not a namespace helper: the pure parts and the daemon.
 sanitized() {
     name=$1 flags=$2
     shift 2
     build_sanitizer "$name" "$flags" || return 1
-    meson test -C "$build/$name" --no-rebuild --quiet --print-errorlogs "$@"
+    tests_of "$name" "$@"
 }
 
 # BUILD LOG COMMAND...
@@ -49,7 +59,7 @@ run() {
 }
 
 release() {
-    meson test -C "$build/release" --no-rebuild --quiet --print-errorlogs "$@"
+    tests_of release "$@"
 }
 
 await_machine() {

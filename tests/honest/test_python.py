@@ -29,8 +29,8 @@ from tap import Tap  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 SUITE = "usr/lib/python3.11/test"
-MODULE_TIMEOUT_S = 120
-RUN_TIMEOUT_S = 150
+MODULE_TIMEOUT_S = 240
+RUN_TIMEOUT_S = 280
 LIMITS = {"memory_bytes": 1 << 30, "processes": 128, "output_bytes": 8 << 20,
           "disk_bytes": 256 << 20}
 # Parts of the suite that ask to be allowed; the servers' network is the loopback.

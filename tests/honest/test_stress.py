@@ -29,8 +29,8 @@ LIMITS = {"memory_bytes": 384 << 20, "processes": 64, "output_bytes": 1 << 20,
           "disk_bytes": 256 << 20}
 WIDTH = 4
 STRESSOR_S = 1
-RUN_TIMEOUT_S = 20
-SETTLE_S = 10
+RUN_TIMEOUT_S = 100
+SETTLE_S = 60
 
 PROGRAM = """import os
 os.execv("/usr/bin/stress-ng", ["stress-ng", "--{name}", "1", "--timeout", "{seconds}",
@@ -159,7 +159,7 @@ def run_class(tap, name, stressors, inside, expected, only_list):
 def warm_up(inside):
     """The service keeps what as many runs at once have needed: sandboxes, network namespaces."""
     with concurrent.futures.ThreadPoolExecutor(WIDTH) as pool:
-        list(pool.map(lambda _: inside.run("import time; time.sleep(0.3)", 20), range(4 * WIDTH)))
+        list(pool.map(lambda _: inside.run("import time; time.sleep(0.3)", 100), range(4 * WIDTH)))
 
 
 def main():

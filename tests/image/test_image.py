@@ -29,7 +29,7 @@ def read(*path, mode="r"):
 
 
 def run(*argv, **env):
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60,
+    return subprocess.run(argv, capture_output=True, text=True, timeout=200,
                           env={**os.environ, **env})
 
 

@@ -37,8 +37,8 @@ import urllib.parse
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXTENSIONS = {"python": "py", "typescript": "ts", "javascript": "js", "rust": "rs", "bash": "sh"}
 SPECIAL = {"stdin", "args", "env", "wrap", "expect.json"}
-NATIVE_LIMIT_S = 60
-REQUEST_LIMIT_S = 60
+NATIVE_LIMIT_S = 200
+REQUEST_LIMIT_S = 200
 DIFF_LINES = 24
 
 # Runs as root in a mount namespace of its own: the tree stays untouched, writes go to a tmpfs.

@@ -51,7 +51,7 @@ def service(t, directory):
     tree = pathlib.Path(directory) / "tree"
     tree.mkdir()
     done = subprocess.run(
-        [root / "sbin/codesandboxd"], capture_output=True, text=True, timeout=60,
+        [root / "sbin/codesandboxd"], capture_output=True, text=True, timeout=120,
         env={"ISOLATION": "process", "API_PORT": "0", "STATE_DIR": directory + "/state",
              "ROOTFS_TREE": directory + "/none"})
     t.check(done.returncode == 1 and "ROOTFS_TREE" in done.stderr and
