@@ -78,6 +78,9 @@ class Run:
         return self.answer["usage"]["wall_ms"] / 1000
 
 
+# A busy machine may be slow, and stand still for a while.
+STALL_S = 10
+
 Expect = typing.Callable[[Run], None]
 
 
@@ -101,7 +104,7 @@ class Row:
     neighbour: typing.Callable = None   # says whether an answer of the neighbour is allowed
 
 
-def program(language, code, expect, timeout=5.0, limits=None, **fields):
+def program(language, code, expect, timeout=60.0, limits=None, **fields):
     fields["timeout"] = timeout
     if limits:
         fields["limits"] = limits
@@ -135,7 +138,7 @@ def probed(**values):
             allowed = value if isinstance(value, tuple) else (value,)
             want(said is not None and (said != "0" if value is None else said in allowed),
                  f"{name} {value}", run.answer)
-    return [Program(language, code, check, {"timeout": 10.0, "args": ["probe"]}, True)
+    return [Program(language, code, check, {"timeout": 60.0, "args": ["probe"]}, True)
             for language, code in ABUSE.items()]
 
 
@@ -217,7 +220,7 @@ def within(seconds):
     """The program ended by itself in time: it failed fast and did not hang; three times under
     emulation."""
     def check(run):
-        limit = seconds * (3 if run.world.emulated else 1)
+        limit = seconds * (3 if run.world.emulated else 1) + STALL_S
         want(run.wall <= limit, f"ends within {limit} s", run.answer["usage"])
     return check
 
@@ -255,7 +258,7 @@ def check_result(run):
 
 
 def check_time(run):
-    limit = run.request["timeout"] + run.world.grace
+    limit = run.request["timeout"] + run.world.grace + STALL_S
     compiling = (run.answer["compile"] or {}).get("wall_ms", 0) / 1000
     want(run.answer["phase"] == "compile" or run.wall <= limit, f"ended within {limit} s",
          run.answer["usage"])

@@ -43,7 +43,7 @@ class UserService(Service):
         self.uid = uid
         self.copy = None
 
-    def start(self, ready=True, seconds=240):
+    def start(self, ready=True, seconds=600):
         state = pathlib.Path(self.settings["STATE_DIR"])
         state.mkdir(parents=True, exist_ok=True)
         for path in [state, *state.rglob("*")]:
@@ -136,7 +136,7 @@ class Neighbour(threading.Thread):
         """What went wrong since begin(). At least one answer was waited for."""
         wait_until(lambda: self.count > 0, 60)
         self.go.clear()
-        self.idle.wait(90)
+        self.idle.wait(200)
         wrong, self.wrong = self.wrong, []
         if self.count == 0:
             wrong.append("no answer at all")
@@ -166,7 +166,7 @@ class Rig:
                            health["confinement"], self.secrets(isolation))
         # An ordinary user's other processes and files are nobody's business here.
         self.host = Host(self.service, () if rootless else range(UID_BASE, UID_BASE + UIDS))
-        self.pace, self.patience = (2.0, 20.0) if self.world.emulated else (0.02, 2.0)
+        self.pace, self.patience = (2.0, 90.0) if self.world.emulated else (0.02, 20.0)
         self.neighbour = Neighbour(self)
         self.neighbour.start()
         self.before = None
@@ -198,7 +198,7 @@ class Rig:
 
     def stop(self):
         self.neighbour.ended.set()
-        self.neighbour.join(60)
+        self.neighbour.join(200)
         family = self.service.family()
         code = self.service.stop()
         return code, base.survivors(family)
@@ -214,7 +214,7 @@ class Rig:
 
     def run(self, language, code, **fields):
         """A typed, checked result."""
-        fields = {"language": language, "code": code, "timeout": 10.0, **fields}
+        fields = {"language": language, "code": code, "timeout": 60.0, **fields}
         status, answer, elapsed = self.post(fields)
         want(status == 200, "HTTP 200", (status, answer))
         run = Run(self.world, fields, answer, elapsed)
@@ -247,7 +247,7 @@ class Rig:
         self.full = self.full or pool["target"]
         return pool["running"] == 0 and pool["queued"] == 0 and pool["ready"] == self.full
 
-    def settle(self, seconds=100):
+    def settle(self, seconds=200):
         """Polls until the host is as before, at rest; what is different is a problem."""
         start = time.monotonic()
         end = start + seconds

@@ -9,7 +9,7 @@ import time
 from model import Row, want
 from service import survivors, wait_until
 
-SLEEPER = "print('started',flush=True)\nimport time\ntime.sleep(60)"
+SLEEPER = "print('started',flush=True)\nimport time\ntime.sleep(200)"
 
 
 class Pending(threading.Thread):
@@ -22,14 +22,20 @@ class Pending(threading.Thread):
 
     def run(self):
         try:
-            self.status, self.answer = self.rig.service.post(language="python", code=SLEEPER, timeout=60)
+            self.status, self.answer = self.rig.service.post(language="python", code=SLEEPER, timeout=250)
         except (OSError, http.client.HTTPException) as error:
             self.answer = error
 
     def begin(self):
+        # So that what is seen to run is this.
+        going = self.rig.neighbour.go.is_set()
+        self.rig.neighbour.go.clear()
+        self.rig.neighbour.idle.wait(100)
         self.start()
-        wait_until(lambda: self.rig.health()["pool"]["running"] > 0, 30)
-        time.sleep(0.7)
+        wait_until(lambda: self.rig.health()["pool"]["running"] > 0, 60)
+        time.sleep(1.5)
+        if going:
+            self.rig.neighbour.go.set()
         return self
 
 
@@ -43,12 +49,12 @@ def killed_part(rig, name):
     """The client is told that its code may have run; the next request is served."""
     pending = Pending(rig).begin()
     kill_all(rig.service.pids(name))
-    pending.join(60)
+    pending.join(150)
     want(pending.status in (502, 503) and pending.answer["error"] and pending.answer["may_have_run"] is True,
          f"{name} killed: a typed error", (pending.status, pending.answer))
-    run = rig.run("python", "print(6*7)", timeout=30)
+    run = rig.run("python", "print(6*7)", timeout=60)
     want(run.out == "42\n", f"{name} killed: the next run works", run.answer)
-    wait_until(rig.at_rest, 60, 0.2)
+    wait_until(rig.at_rest, 150, 0.2)
 
 
 def killed_service(rig, pid_of, what):
@@ -56,23 +62,23 @@ def killed_service(rig, pid_of, what):
     pending = Pending(rig).begin()
     family = rig.service.family()
     os.kill(pid_of(), signal.SIGKILL)
-    pending.join(60)
+    pending.join(150)
     want(isinstance(pending.answer, Exception), f"{what} killed: the connection closes", pending.answer)
-    wait_until(lambda: rig.service.process.poll() is not None, 20)
-    left = wait_until(lambda: not survivors(family), 20)
+    wait_until(lambda: rig.service.process.poll() is not None, 100)
+    left = wait_until(lambda: not survivors(family), 100)
     want(left, f"{what} killed: no process is left", survivors(family))
     rig.service.start()
     want(rig.run("python", "print(6*7)").out == "42\n", f"{what} killed: the next start works")
-    wait_until(rig.at_rest, 60, 0.2)
+    wait_until(rig.at_rest, 150, 0.2)
 
 
 def faults(rig):
-    rig.neighbour.idle.wait(60)
+    rig.neighbour.idle.wait(150)
     killed_part(rig, "qemu" if rig.world.isolation == "microvm" else "csb-agent")
     killed_part(rig, "csb-launch")
     # Kill and start again: no neighbour meanwhile, for there is nobody to ask.
     rig.neighbour.go.clear()
-    rig.neighbour.idle.wait(60)
+    rig.neighbour.idle.wait(150)
     killed_service(rig, rig.service.daemon_pid, "daemon")
     killed_service(rig, lambda: rig.service.process.pid, "supervisor")
     rig.neighbour.go.set()

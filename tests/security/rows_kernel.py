@@ -3,10 +3,10 @@
 import ast
 import concurrent.futures
 import json
+import time
 
 from host import owner
 from model import OK, Row, any_of, ended, every, probed, py, says, want
-from service import wait_until
 
 SETUID = """
 import os,subprocess
@@ -180,18 +180,16 @@ def no_core(run):
 
 def own_uid(rig):
     """On the host each run is a user of its own, and none is root or the daemon."""
-    code = "print('here',flush=True)\nimport time\ntime.sleep(1.5)"
+    code = "print('here',flush=True)\nimport time\ntime.sleep(3)"
     daemon = owner(rig.service.daemon_pid())
     name = "qemu" if rig.world.isolation == "microvm" else "python3"
     seen = {}
 
-    def look():
-        for pid in rig.service.pids(name):
-            seen[pid] = owner(pid)
-        return False
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(rig.run, "python", code) for _ in range(2)]
-        wait_until(look, 1.2)
+        while not all(run.done() for run in runs):
+            seen.update((pid, owner(pid)) for pid in rig.service.pids(name))
+            time.sleep(0.05)
         for run in runs:
             run.result()
     uids = {pid: uid for pid, uid in seen.items() if uid is not None}
@@ -242,7 +240,7 @@ def hostile_environment(rig):
 def rows(isolation):
     minus = "-1 1"
     return [
-        Row(43, "setuid", [py(SETUID, setuid_useless, timeout=30), *probed(setuid=None)]),
+        Row(43, "setuid", [py(SETUID, setuid_useless, timeout=60), *probed(setuid=None)]),
         Row(44, "capabilities and filter", [py(STATUS, no_privileges)], action=own_uid),
         Row(45, "new namespaces", [py(UNSHARE, errnos(minus)), py(CLONE, errnos(minus, "-1 38")),
                                    *probed(unshare_user=None, unshare_mount=None)]),

@@ -69,7 +69,7 @@ print('alive')
 
 def quick(run):
     """The answer does not wait for a child that goes on."""
-    limit = 6 if run.world.emulated else 1
+    limit = 30
     waited = run.answer["timing"]["queue_ms"] / 1000
     want(run.elapsed - waited < limit, f"answered within {limit} s", run.elapsed)
 
@@ -82,12 +82,12 @@ def rows(_):
     no_more = bounded(ended("error", ("exit", "processes"), 1), any_of(TIMEOUT, ended("error", "exit", 1)),
                       open_)
     return [
-        Row(1, "fork bomb", [py(FORK_BOMB, bomb, timeout=2), others("fork", TIMEOUT, timeout=2)[0],
-                                others("fork", bomb, timeout=2)[1]]),
+        Row(1, "fork bomb", [py(FORK_BOMB, bomb, timeout=3), others("fork", TIMEOUT, timeout=3)[0],
+                                others("fork", bomb, timeout=3)[1]]),
         Row(2, "fork bomb that leaves its process group and its parents",
-            [py(FORK_AWAY, any_of(bomb, no_more), timeout=2)]),
+            [py(FORK_AWAY, any_of(bomb, no_more), timeout=3)]),
         Row(3, "thread bomb", [py(THREAD_BOMB, bounded(
-            every(TIMEOUT, complains("can't start new thread")), TIMEOUT, open_), timeout=2)]),
+            every(TIMEOUT, complains("can't start new thread")), TIMEOUT, open_), timeout=3)]),
         Row(4, "every signal ignored, sleeping past the limit",
             [py(IGNORE_SIGNALS, TIMEOUT, timeout=1)]),
         Row(6, "sleep past the limit without using the processor",
@@ -98,8 +98,8 @@ def rows(_):
             [py(DAEMON, every(OK, says("parent done\n"), quick)),
              py(DAEMON_WITH_OUTPUT, every(OK, says("parent done\n"), quick))]),
         Row(10, "zombies and orphans",
-            [py(ZOMBIES, every(no_more, bounded(complains("BlockingIOError"), lambda run: None, open_)), timeout=8),
-             py(ORPHANS, every(OK, says("done\n")), timeout=10, limits={"processes": 48})]),
+            [py(ZOMBIES, every(no_more, bounded(complains("BlockingIOError"), lambda run: None, open_)), timeout=20),
+             py(ORPHANS, every(OK, says("done\n")), timeout=60, limits={"processes": 48})]),
         Row(11, "a program that stops itself",
             [py("import os,signal\nos.kill(os.getpid(),signal.SIGSTOP)", TIMEOUT, timeout=1)]),
         Row(12, "kill everything in reach",

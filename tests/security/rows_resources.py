@@ -4,7 +4,7 @@ import json
 import socket
 import time
 
-from model import (FLOOD, MIB, OK, TIMEOUT, Row, any_of, bounded, complains, ended, every, hit, others, probed, py,
+from model import (FLOOD, MIB, OK, STALL_S, TIMEOUT, Row, any_of, bounded, complains, ended, every, hit, others, probed, py,
                    says, want)
 
 MEMORY = """
@@ -86,7 +86,7 @@ FULL = every(OK, hit("disk"), lambda run: want(run.out in ("28\n", "122\n", "27\
 
 def one_long_line(rig):
     """Streamed: cut by bytes, every event well formed, the result last."""
-    events = rig.service.events("python", "print('x'*(100<<20))", timeout=20)
+    events = rig.service.events("python", "print('x'*(100<<20))", timeout=60)
     names = [name for name, _ in events]
     want(names[0] == "start" and names[-1] == "result" and set(names[1:-1]) == {"stdout"},
          "start, stdout, result", names[:3] + names[-3:])
@@ -123,7 +123,7 @@ def slow_reader(rig):
     at = text.rindex("event: result")
     result = json.loads(text[text.index("data: ", at) + 6:].split("\n", 1)[0].strip())
     want(result["status"] in ("timeout", "output_limit"), "timeout or output_limit", result)
-    want(result["usage"]["wall_ms"] <= 1000 * (2 + rig.world.grace), "within its limit", result)
+    want(result["usage"]["wall_ms"] <= 1000 * (2 + rig.world.grace + STALL_S), "within its limit", result)
     with stream_of(rig, 2):
         time.sleep(1)  # and one that never reads, and leaves
 
@@ -131,30 +131,30 @@ def slow_reader(rig):
 def rows(_):
     binary = BYTES.decode(errors="replace")
     return [
-        Row(14, "memory bomb", [py(MEMORY, OUT_OF_MEMORY, timeout=20, limits=SMALL),
-                                *others("memory", OUT_OF_MEMORY, timeout=30,
+        Row(14, "memory bomb", [py(MEMORY, OUT_OF_MEMORY, timeout=60, limits=SMALL),
+                                *others("memory", OUT_OF_MEMORY, timeout=60,
                                         limits={"memory_bytes": 192 * MIB})]),
         Row(15, "memory bomb through /dev/shm",
-            [py(SHM, NO_SPACE, timeout=20, limits=DISK),
+            [py(SHM, NO_SPACE, timeout=60, limits=DISK),
              py("import os; print(os.path.exists('/dev/shm/x'))", every(OK, says("False\n")))]),
         Row(17, "reserving 16 TiB of addresses",
             [py(RESERVE, any_of(every(OK, says("reserved\n")),
                                 every(ended("error", "exit", 1),
                                       complains("[Errno 12]", "MemoryError"))))]),
-        Row(18, "disk fill", [py(FILL, NO_SPACE, timeout=20, limits=DISK),
+        Row(18, "disk fill", [py(FILL, NO_SPACE, timeout=60, limits=DISK),
                               py(NAMES, every(OK, lambda run: want(run.out in ("ENOSPC\n", "EDQUOT\n"),
                                                                    "ENOSPC", run.answer)),
                                  timeout=60, limits={"disk_bytes": MIB}),
-                              *others("disk", FULL, timeout=20, limits=DISK)]),
+                              *others("disk", FULL, timeout=60, limits=DISK)]),
         Row(19, "a sparse file of a pebibyte",
             [py(SPARSE, any_of(every(OK, says("")), every(ended("error", "exit", 1),
                                                           complains("[Errno 27]", "[Errno 22]"))))]),
-        Row(21, "a deep directory tree", [py(DEEP, every(NO_SPACE), timeout=20, limits={"disk_bytes": MIB})]),
+        Row(21, "a deep directory tree", [py(DEEP, every(NO_SPACE), timeout=60, limits={"disk_bytes": MIB})]),
         Row(22, "descriptors to the limit",
             [py(FILES, every(ended("error", "exit", 1), complains("[Errno 24]"))),
              *probed(files=("24 1021", "24 1020", *(f"24 {n}" for n in range(950, 1020))))]),
         Row(24, "output without end", [py(FLOOD_OUT, FLOOD), py(FLOOD_ERR, FLOOD),
-                                       *others("flood", FLOOD, timeout=10)]),
+                                       *others("flood", FLOOD, timeout=60)]),
         Row(26, "a line of 100 MB, streamed", action=one_long_line),
         Row(27, "a client that does not read its stream", action=slow_reader),
         Row(29, "bytes that are not text",

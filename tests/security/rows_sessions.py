@@ -18,7 +18,7 @@ from service import processes, wait_until
 
 KEY = {"X-API-KEY": "any"}
 PLANE = "49983"
-DEADLINE_S = 60
+DEADLINE_S = 150
 
 
 def ask(rig, method, path, body=None, headers=KEY):
@@ -106,7 +106,7 @@ def child_outlives(rig):
     with Box(rig) as box:
         start = time.monotonic()
         code, out = box.run("setsid sleep 600 < /dev/null > /dev/null 2>&1 & echo parent done")
-        want(code == 0 and out == "parent done\n" and time.monotonic() - start < 20, "the answer comes at once",
+        want(code == 0 and out == "parent done\n" and time.monotonic() - start < 60, "the answer comes at once",
              (code, out))
         want(box.run("pgrep -c sleep")[1] == "1\n", "the child lives and is seen", box.run("ps ax"))
 
@@ -189,7 +189,7 @@ def special(rig):
         for name in ("/tmp/fifo.out", "/tmp/sock.out", "/dev/zero", "/dev/tty", "/tmp"):
             start = time.monotonic()
             status, data = box.get(name, 1 << 16)
-            want(400 <= status < 500 and time.monotonic() - start < 10, f"{name} is refused", (status, data[:100]))
+            want(400 <= status < 500 and time.monotonic() - start < 60, f"{name} is refused", (status, data[:100]))
             if name != "/tmp":
                 status, answer = box.put(name, b"x")
                 want(400 <= status < 500, f"{name} is not written to", (status, answer))
@@ -286,7 +286,7 @@ def at_once(rig):
     with Box(rig) as box, concurrent.futures.ThreadPoolExecutor(count) as pool:
         want(all(pool.map(lambda n: said(box, n), range(count))), f"{count} commands at once, none mixed up")
         running = pool.submit(box.run, "echo begun; sleep 600")
-        wait_until(lambda: box.run("pgrep -c sleep")[1] == "1\n", 30)
+        wait_until(lambda: box.run("pgrep -c sleep")[1] == "1\n", 100)
         ended = sorted(pool.map(lambda _: ask(rig, "DELETE", f"/sandboxes/{box.id}")[0], range(5)))
         want(ended == [204, 404, 404, 404, 404], "of five who end it one does", ended)
         want(running.result(DEADLINE_S)[0] is None, "its command's stream breaks off", running.result())
@@ -327,10 +327,10 @@ def agent_killed(rig):
     with Box(rig) as box:
         mark = str(600000 + secrets.randbelow(100000)).encode()
         answer = box.start(f"exec sleep {mark.decode()}")
-        pid = wait_until(lambda: agent_of(mark), 30)
+        pid = wait_until(lambda: agent_of(mark), 100)
         want(pid, "its agent is found")
         os.kill(pid, signal.SIGKILL)
-        want(wait_until(lambda: ask(rig, "GET", f"/sandboxes/{box.id}")[0] == 404, 20), "it is gone")
+        want(wait_until(lambda: ask(rig, "GET", f"/sandboxes/{box.id}")[0] == 404, 100), "it is gone")
         try:
             answer.read()
         except (http.client.IncompleteRead, OSError):

@@ -113,7 +113,7 @@ class Service:
         self.process = None
         self.log = None
 
-    def start(self, ready=True, seconds=240):
+    def start(self, ready=True, seconds=600):
         STATE.mkdir(parents=True, exist_ok=True)
         self.log = open(STATE.parent / f"service-{pathlib.Path(sys.argv[0]).stem}.log",
                         "ab" if Service.started else "wb")
@@ -125,7 +125,7 @@ class Service:
             self.wait_ready(seconds)
         return self
 
-    def wait_ready(self, seconds=240):
+    def wait_ready(self, seconds=600):
         def healthy():
             if self.process.poll() is not None:
                 raise RuntimeError(f"codesandboxd exited with {self.process.returncode}:\n"
@@ -141,7 +141,7 @@ class Service:
     def log_tail(self, lines=25):
         return "\n".join(pathlib.Path(self.log.name).read_text(errors="replace").splitlines()[-lines:])
 
-    def stop(self, sig=signal.SIGTERM, seconds=60):
+    def stop(self, sig=signal.SIGTERM, seconds=150):
         if self.process is None:
             return None
         if self.process.poll() is None:

@@ -27,7 +27,7 @@ def get(service, name):
 
 
 def wait_for(service, name, *states):
-    wait_until(lambda: get(service, name)["state"] in states, 60)
+    wait_until(lambda: get(service, name)["state"] in states, 200)
     return get(service, name)
 
 

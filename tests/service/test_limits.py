@@ -21,7 +21,7 @@ GREEDY = [
      "  except (OSError, ValueError): pass\ntime.sleep(3600)", {"timeout": 2}, "timeout", "timeout"),
     ("stopped itself", "python", "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
      {"timeout": 2}, "timeout", "timeout"),
-    ("CPU limit", "python", "while True: pass", {"timeout": 20, "limits": {"cpu_ms": 1000}},
+    ("CPU limit", "python", "while True: pass", {"timeout": 60, "limits": {"cpu_ms": 1000}},
      "timeout", "cpu_timeout"),
     ("memory bomb", "python", "b = []\nwhile True: b.append(bytearray(16 << 20))",
      {"timeout": 60, "limits": {"memory_bytes": 128 * MIB}}, "memory", "memory"),
@@ -32,7 +32,7 @@ GREEDY = [
      "      if os.fork(): os._exit(0)\n  except OSError: pass", {"timeout": 3}, "timeout", "timeout"),
     ("thread bomb", "python",
      "import threading, time\ntry:\n  while True: threading.Thread(target=time.sleep, args=(9,)).start()\n"
-     "except RuntimeError as e: print(e, flush=True); import os; os._exit(0)", {"timeout": 30}, "ok", "exit"),
+     "except RuntimeError as e: print(e, flush=True); import os; os._exit(0)", {"timeout": 100}, "ok", "exit"),
     ("1 GiB of output", "python",
      "import sys\nfor _ in range(16384): sys.stdout.write('y' * 65536)", {"timeout": 60},
      "output_limit", "output_limit"),
@@ -46,12 +46,12 @@ GREEDY = [
      "ok", "exit"),
     ("child that stays", "python",
      "import os, time\nif os.fork() == 0:\n  os.setsid()\n  time.sleep(600)\nprint('parent done')",
-     {"timeout": 30}, "ok", "exit"),
+     {"timeout": 60}, "ok", "exit"),
     ("kill everything", "python", "import os, signal\nos.kill(-1, signal.SIGKILL)\nprint('alive')",
      {"timeout": 30}, None, None),
 ]
-# How much later than its limit a run's answer may come, and the whole request on a busy machine.
-RUN_GRACE_S = 1.0
+# How much later than its limit a run's answer may come, on a busy machine that may stand still for a while.
+RUN_GRACE_S = 10.0
 
 
 class Neighbour(threading.Thread):
@@ -96,7 +96,7 @@ def check_one(tap, service, row):
         tap.check(answer["usage"]["memory_peak_bytes"] <= 129 * MIB, f"{name}: peak within the limit",
                   answer["usage"])
     if name == "child that stays":
-        tap.check(answer["stdout"] == "parent done\n" and took < 20, f"{name}: not waited for", answer)
+        tap.check(answer["stdout"] == "parent done\n" and took < 50, f"{name}: not waited for", answer)
 
 
 def main():
