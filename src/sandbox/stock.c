@@ -61,10 +61,10 @@ struct shelf {
 
 struct stock {
     struct engine *engine; // fixed
-    uint32_t size;         // fixed
 
     pthread_mutex_t lock; // guards what follows
     pthread_cond_t changed;
+    uint32_t size; // of each shelf; 0 where this host has no lasting machines
     struct shelf shelves[STOCK_KIND_COUNT];
     bool begun, stopping;
     uint64_t taken, missed, failed;
@@ -215,6 +215,10 @@ static void note_failure(struct shelf *f, const struct err *err)
     f->next_try_ns = clock_deadline_ms(wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS);
     if (f->stock->stopping) // which is why it failed
         return;
+    if (err->code == ERR_UNSUPPORTED) { // nor will it ever be
+        f->stock->size = 0;
+        return;
+    }
     f->stock->failed++;
     if (f->fail_streak++ == 0) // once, not with every try
         log_error("cannot make a machine for a sandbox to come, trying again: %s", err->message);
