@@ -100,11 +100,11 @@ static bool has_groups(const struct step *s)
 }
 
 // What the jail has used up to now, as far as can be told while it lives.
-static void usage_now(struct step *s, struct cgroup_usage *ret)
+static void usage_now(struct step *s, unsigned parts, struct cgroup_usage *ret)
 {
     *ret = (struct cgroup_usage){0};
     if (has_groups(s)) {
-        (void)cgroup_usage(s->cgroup, ret);
+        (void)cgroup_usage(s->cgroup, parts, ret);
         return;
     }
     if (s->program <= 0)
@@ -131,7 +131,7 @@ static void take_usage(struct step *s, const struct jail_status *status)
     r->memory_peak_bytes = status->max_rss_bytes;
     if (!has_groups(s))
         return;
-    usage_now(s, &now);
+    usage_now(s, CGROUP_PEAKS, &now);
     if (now.cpu_user_ns + now.cpu_system_ns > 0) {
         r->cpu_user_ns = now.cpu_user_ns - s->base.cpu_user_ns;
         r->cpu_system_ns = now.cpu_system_ns - s->base.cpu_system_ns;
@@ -290,7 +290,7 @@ static void poll_cpu(void *arg)
     struct step *s = arg;
     struct cgroup_usage now = {0};
 
-    usage_now(s, &now);
+    usage_now(s, 0, &now);
     uint64_t used =
         now.cpu_user_ns + now.cpu_system_ns - s->base.cpu_user_ns - s->base.cpu_system_ns;
     uint64_t limit = s->limits.cpu_ms * NS_PER_MS;
@@ -458,7 +458,7 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
 void step_rebase(struct step *s)
 {
     s->base_taken = true;
-    usage_now(s, &s->base);
+    usage_now(s, 0, &s->base);
 }
 
 bool step_is_started(const struct step *s)

@@ -359,17 +359,17 @@ static void keep_order(struct cgroup *cg, struct cgroup_usage *u)
     cg->system_seen_ns = u->cpu_system_ns;
 }
 
-static void read_counters(struct cgroup *cg, struct cgroup_usage *ret)
+static void read_counters(struct cgroup *cg, unsigned parts, struct cgroup_usage *ret)
 {
     *ret = (struct cgroup_usage){0};
     for (size_t i = 0; i < cg->root->hier_count; i++)
-        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, cg->peak_fd, ret);
+        cg->root->ops->read_usage(cg->dirs[i], cg->root->hiers[i].kinds, parts, cg->peak_fd, ret);
     keep_order(cg, ret);
 }
 
-int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret)
+int cgroup_usage(struct cgroup *cg, unsigned parts, struct cgroup_usage *ret)
 {
-    read_counters(cg, ret);
+    read_counters(cg, parts, ret);
     ret->cpu_user_ns -= cg->base.cpu_user_ns;
     ret->cpu_system_ns -= cg->base.cpu_system_ns;
     ret->oom_kills -= cg->base.oom_kills;
@@ -391,7 +391,7 @@ int cgroup_reset(struct cgroup *cg)
         if (r < 0)
             return r;
     }
-    read_counters(cg, &cg->base);
+    read_counters(cg, CGROUP_NOW, &cg->base);
     cg->was_reset = true;
     return 0;
 }
@@ -420,10 +420,9 @@ int cgroup_freeze(struct cgroup *cg, bool frozen)
 bool cgroup_is_empty(struct cgroup *cg)
 {
     for (size_t i = 0; i < cg->root->hier_count; i++) {
-        _cleanup_free_ char *pids = NULL;
-        size_t len = 0;
+        char pids[SMALL_FILE_BYTES];
 
-        if (fd_read_file(cg->dirs[i], "cgroup.procs", PROCS_BYTES, &pids, &len) < 0 || len > 0)
+        if (!read_text(cg->dirs[i], "cgroup.procs", pids) || pids[0] != '\0')
             return false;
     }
     return true;

@@ -63,8 +63,13 @@ int cgroup_set_limits(struct cgroup *cg, const struct cgroup_limits *limits, str
 int cgroup_dirfd(const struct cgroup *cg);
 const char *const *cgroup_procs_paths(const struct cgroup *cg);
 
-// What was used since the group was made, or since cgroup_reset(). 0.
-int cgroup_usage(struct cgroup *cg, struct cgroup_usage *ret);
+// What was used since the group was made, or since cgroup_reset(). Each figure is a file to open,
+// so `parts` says which are wanted; CPU times and counts of events always are, the others are 0. 0.
+enum cgroup_part {
+    CGROUP_PEAKS = 1 << 0,
+    CGROUP_NOW = 1 << 1, // memory_bytes, processes
+};
+int cgroup_usage(struct cgroup *cg, unsigned parts, struct cgroup_usage *ret);
 
 // Starts the counting afresh, so that an empty group can serve again. 0; -EBUSY while processes are
 // in it; -EOPNOTSUPP where the kernel cannot forget a peak (v2 before Linux 6.12): make a new one.

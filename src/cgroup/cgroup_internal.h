@@ -29,11 +29,13 @@ struct cgroup_hier {
 };
 
 // Limits and readings of one group of one hierarchy; `dir` is the group's directory. 0 or -errno.
-// read_usage adds what the hierarchy knows to *ret. reset_peak makes the kernel forget the memory
-// peak; *peak_fd (-1 at first, the group's to close) is what it needs to keep for that.
+// read_usage adds what the hierarchy knows of `parts` (enum cgroup_part) to *ret. reset_peak makes
+// the kernel forget the memory peak; *peak_fd (-1 at first, the group's to close) is what it needs
+// to keep for that.
 struct cgroup_ops {
     int (*set_limits)(int dir, unsigned kinds, const struct cgroup_limits *limits);
-    void (*read_usage)(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret);
+    void (*read_usage)(int dir, unsigned kinds, unsigned parts, int peak_fd,
+                       struct cgroup_usage *ret);
     int (*reset_peak)(int dir, int *peak_fd);
 };
 

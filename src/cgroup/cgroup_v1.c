@@ -108,17 +108,22 @@ static void read_cpu(int dir, struct cgroup_usage *ret)
     ret->cpu_system_ns = total - ret->cpu_user_ns;
 }
 
-static void v1_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret)
+static void v1_read_usage(int dir, unsigned kinds, unsigned parts, int peak_fd,
+                          struct cgroup_usage *ret)
 {
     (void)peak_fd;
     if (kinds & CGROUP_MEMORY) {
-        ret->memory_peak_bytes = cgroup_read_number(dir, "memory.max_usage_in_bytes");
-        ret->memory_bytes = cgroup_read_number(dir, "memory.usage_in_bytes");
+        if (parts & CGROUP_PEAKS)
+            ret->memory_peak_bytes = cgroup_read_number(dir, "memory.max_usage_in_bytes");
+        if (parts & CGROUP_NOW)
+            ret->memory_bytes = cgroup_read_number(dir, "memory.usage_in_bytes");
         ret->oom_kills = cgroup_read_key(dir, "memory.oom_control", "oom_kill");
     }
     if (kinds & CGROUP_PIDS) {
-        ret->processes = cgroup_read_number(dir, "pids.current");
-        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+        if (parts & CGROUP_NOW)
+            ret->processes = cgroup_read_number(dir, "pids.current");
+        if (parts & CGROUP_PEAKS)
+            ret->processes_peak = cgroup_read_number(dir, "pids.peak");
         ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
     }
     if (kinds & CGROUP_CPUACCT)

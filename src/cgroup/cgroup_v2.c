@@ -185,17 +185,22 @@ static uint64_t read_open_number(int fd)
     return pread(fd, text, sizeof(text) - 1, 0) <= 0 ? 0 : strtoull(text, NULL, 10);
 }
 
-static void v2_read_usage(int dir, unsigned kinds, int peak_fd, struct cgroup_usage *ret)
+static void v2_read_usage(int dir, unsigned kinds, unsigned parts, int peak_fd,
+                          struct cgroup_usage *ret)
 {
     if (kinds & CGROUP_MEMORY) {
-        ret->memory_bytes = cgroup_read_number(dir, "memory.current");
-        ret->memory_peak_bytes =
-            peak_fd >= 0 ? read_open_number(peak_fd) : cgroup_read_number(dir, "memory.peak");
+        if (parts & CGROUP_NOW)
+            ret->memory_bytes = cgroup_read_number(dir, "memory.current");
+        if (parts & CGROUP_PEAKS)
+            ret->memory_peak_bytes =
+                peak_fd >= 0 ? read_open_number(peak_fd) : cgroup_read_number(dir, "memory.peak");
         ret->oom_kills = cgroup_read_key(dir, "memory.events", "oom_kill");
     }
     if (kinds & CGROUP_PIDS) {
-        ret->processes = cgroup_read_number(dir, "pids.current");
-        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+        if (parts & CGROUP_NOW)
+            ret->processes = cgroup_read_number(dir, "pids.current");
+        if (parts & CGROUP_PEAKS)
+            ret->processes_peak = cgroup_read_number(dir, "pids.peak");
         ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
     }
     ret->cpu_user_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "user_usec");

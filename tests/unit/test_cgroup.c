@@ -109,7 +109,7 @@ static void test_memory(struct cgroup_root *root)
         return;
     pid = start(cg, hog);
     CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    CHECK_INT(cgroup_usage(cg, &u), 0);
+    CHECK_INT(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u), 0);
     CHECK(u.oom_kills >= 1);
     CHECK(u.memory_peak_bytes > 8 * MIB && u.memory_peak_bytes <= 16 * MIB);
     CHECK_INT(cgroup_set_limits(cg, &(struct cgroup_limits){.memory_bytes = 128 * MIB}, NULL), 0);
@@ -132,7 +132,7 @@ static void test_processes(struct cgroup_root *root)
     pid = start(cg, forks);
     CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 4);
     CHECK(!cgroup_is_empty(cg));
-    CHECK(cgroup_usage(cg, &u) == 0 && u.processes == 4);
+    CHECK(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u) == 0 && u.processes == 4);
     CHECK_INT(cgroup_kill(cg), 0);
     cgroup_free(cg);
 }
@@ -150,7 +150,7 @@ static void test_cpu(struct cgroup_root *root)
     pid = start(cg, spinner);
     (void)waitpid(pid, NULL, 0);
     took_ns = clock_mono_ns() - start_ns;
-    CHECK_INT(cgroup_usage(cg, &u), 0);
+    CHECK_INT(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u), 0);
     used_ns = u.cpu_user_ns + u.cpu_system_ns;
     // A wide bound: on a busy host throttling comes late.
     CHECK_MSG(used_ns > 450 * NS_PER_MS && used_ns < took_ns / 10 * 7,
@@ -258,7 +258,8 @@ static void test_reuse(struct cgroup_root *root)
     (void)waitpid(pid, &status, 0);
     pid = start(cg, forks);
     (void)waitpid(pid, &status, 0);
-    CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 1 && u.cpu_system_ns > 0);
+    CHECK(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u) == 0 && u.pids_refused == 1 &&
+          u.cpu_system_ns > 0);
     CHECK(u.memory_peak_bytes > 32 * MIB);
     CHECK_INT(cgroup_reset(cg), -EBUSY);
     CHECK_INT(cgroup_kill(cg), 0);
@@ -267,7 +268,8 @@ static void test_reuse(struct cgroup_root *root)
     r = cgroup_reset(cg);
     if (r != -EOPNOTSUPP) {
         CHECK_INT(r, 0);
-        CHECK(cgroup_usage(cg, &after) == 0 && after.pids_refused == 0 && after.oom_kills == 0);
+        CHECK(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &after) == 0 && after.pids_refused == 0 &&
+              after.oom_kills == 0);
         CHECK(after.memory_peak_bytes < 8 * MIB);
         CHECK(after.cpu_user_ns + after.cpu_system_ns < u.cpu_user_ns + u.cpu_system_ns);
     }
@@ -292,14 +294,16 @@ static void test_spares(struct cgroup_root *root)
         if (cg == NULL)
             return;
         CHECK(cgroup_is_empty(cg));
-        CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 0 && u.memory_peak_bytes < 2 * MIB &&
-              u.cpu_user_ns + u.cpu_system_ns == 0);
+        CHECK(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u) == 0 && u.pids_refused == 0 &&
+              u.memory_peak_bytes < 2 * MIB && u.cpu_user_ns + u.cpu_system_ns == 0);
         pid = start(cg, forks);
         CHECK_INT(waitpid(pid, &status, 0), pid);
         CHECK_INT(status, (4 + i) << 8);
-        CHECK(cgroup_usage(cg, &u) == 0 && u.pids_refused == 1);
+        CHECK(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u) == 0 && u.pids_refused == 1);
         CHECK_INT(cgroup_kill(cg), 0);
-        for (int t = 0; t < 6000 && cgroup_usage(cg, &u) == 0 && u.processes > 0; t++)
+        for (int t = 0;
+             t < 6000 && cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u) == 0 && u.processes > 0;
+             t++)
             (void)poll(NULL, 0, 10);
         cgroup_free(cg);
     }
@@ -323,9 +327,9 @@ static void test_freeze(struct cgroup_root *root)
         CHECK_INT(r, -EOPNOTSUPP);
     } else {
         CHECK_INT(r, 0);
-        (void)cgroup_usage(cg, &before);
+        (void)cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &before);
         (void)poll(NULL, 0, 100);
-        (void)cgroup_usage(cg, &after);
+        (void)cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &after);
         CHECK_INT(after.cpu_user_ns, before.cpu_user_ns);
         CHECK_INT(cgroup_freeze(cg, false), 0);
     }
@@ -359,7 +363,7 @@ static void test_none(void)
     cg = group(root, "a", (struct cgroup_limits){.memory_bytes = MIB});
     if (cg != NULL) {
         CHECK(cgroup_dirfd(cg) == -1 && cgroup_procs_paths(cg) == NULL);
-        CHECK(cgroup_usage(cg, &u) == 0 && u.oom_kills == 0);
+        CHECK(cgroup_usage(cg, CGROUP_PEAKS | CGROUP_NOW, &u) == 0 && u.oom_kills == 0);
         CHECK_INT(cgroup_kill(cg), 0);
     }
     cgroup_free(cg);
