@@ -68,6 +68,8 @@ def life(t, d):
     t.check(ask(d, "GET", f"/sandboxes/{name}/metrics?start=1&end=2")[2] == [], "and only of now")
     status, _, metrics = ask(d, "GET", f"/sandboxes/metrics?sandbox_ids={name},iunknown")
     t.check(status == 200 and list(metrics["sandboxes"]) == [name], "metrics of several", metrics)
+    told = [ask(d, "GET", f"/sandboxes/metrics?sandbox_ids={n * 'i0,'}{name}")[2]["sandboxes"] for n in (99, 100)]
+    t.check(list(told[0]) == [name] and told[1] == {}, "of a hundred at most", told)
     t.check(ask(d, "GET", f"/sandboxes/{name}/logs")[2] == {"logs": [], "logEntries": []}, "logs")
     t.check(ask(d, "GET", f"/v2/sandboxes/{name}/logs")[2] == {"logs": []}, "logs of version 2")
     t.check(ask(d, "POST", f"/sandboxes/{name}/resume", {})[0] == 409, "a running one is not resumed")
