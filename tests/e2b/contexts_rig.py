@@ -12,6 +12,8 @@ import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/lib"))
+from ports import free_port  # noqa: E402
 
 INSIDE = r"""
 set -e
@@ -30,14 +32,8 @@ exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
 """
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Server:
-    def __init__(self, root, warm=True, seconds=120):
+    def __init__(self, root, warm=True, seconds=300):
         self.port = free_port()
         self.root = root
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSIDE,
@@ -66,7 +62,7 @@ class Server:
             child = file.read().split()[0]
         return f"/proc/{child}/root{path}"
 
-    def ask(self, method, path, body=None, seconds=60):
+    def ask(self, method, path, body=None, seconds=200):
         """(status, value or text) of a whole answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
@@ -78,7 +74,7 @@ class Server:
             return answer.status, json.loads(text)
         return answer.status, text
 
-    def open(self, body, seconds=60):
+    def open(self, body, seconds=200):
         """A streamed execution: its connection and answer, headers read."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         connection.request("POST", "/execute", json.dumps(body).encode())

@@ -4,6 +4,7 @@ import socket
 import threading
 
 from model import OK, Row, any_of, ended, every, never_says, probed, program, py, says, want, within
+from ports import free_port
 
 EGRESS = """
 import socket
@@ -115,8 +116,7 @@ def host_services(rig):
 
 def exposed_port(rig):
     """A server in a sandbox is reached from nowhere else."""
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        port = s.getsockname()[1]
+    port = free_port()
     answers = []
     limit = 3 if rig.world.emulated else 1
     thread = threading.Thread(target=lambda: answers.append(

@@ -12,12 +12,12 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from ports import free_port  # noqa: E402
 from scratch import cgroup_name  # noqa: E402
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
@@ -28,12 +28,6 @@ DAEMON = BUILD / "src/daemon/codesandboxd"
 CSB = BUILD / "src/cli/csb"
 CGROUP = cgroup_name()
 ISOLATION = os.environ.get("CSB_TEST_ISOLATION", "microvm")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def processes():

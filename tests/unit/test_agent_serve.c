@@ -5,6 +5,7 @@
 #include "agent_harness.h"
 
 #include <dirent.h>
+#include <limits.h>
 
 #define GROUPS_KEPT 32 // by the agent, for runs to come
 #define ARGV        "[\"" PYTHON "\",\"main.py\"]"
@@ -392,12 +393,12 @@ static struct world look(void)
     return w;
 }
 
-// Looks until nothing is on its way out any more.
-static struct world settled(void)
+// Looks until nothing is on its way out any more, and there are no more mounts than these.
+static struct world settled(int mounts)
 {
     struct world w = look();
 
-    for (int i = 0; i < 3000 && (w.processes > 1 || w.spaces > 0); i++) {
+    for (int i = 0; i < 3000 && (w.processes > 1 || w.spaces > 0 || w.mounts > mounts); i++) {
         struct timespec pause = {.tv_nsec = 20000000};
         nanosleep(&pause, NULL);
         w = look();
@@ -409,7 +410,7 @@ static void test_nothing_left(void)
 {
     // One warm zygote, all else at rest.
     CHECK(await_zygote());
-    struct world before = settled();
+    struct world before = settled(INT_MAX);
 
     for (int i = 0; i < 100; i++) {
         // Half of them use the network, which makes their namespaces unfit for others.
@@ -426,7 +427,7 @@ static void test_nothing_left(void)
             CHECK_STR(text_of(&o.out), i % 2 == 0 ? "1\n" : "False\n");
         outcome_release(&o);
     }
-    struct world after = settled();
+    struct world after = settled(before.mounts);
     CHECK_INT(after.processes, before.processes);
     CHECK(after.groups <= GROUPS_KEPT);
     CHECK_INT(after.spaces, 0);

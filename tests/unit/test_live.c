@@ -37,7 +37,7 @@ static void start_engine(void)
         .pool_plain = 1,
         .pool_max = 4,
         .queue_max = 16,
-        .queue_wait_ms = 5000,
+        .queue_wait_ms = 60000,
     };
     struct err err = ERR_INIT;
 
