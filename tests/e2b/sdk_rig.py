@@ -38,7 +38,7 @@ def install():
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, SDK / name)
     done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=SDK,
-                          capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=900)
     if done.returncode != 0:
         skip("npm cannot fetch the SDK: " + " ".join(done.stderr.split())[-200:])
 

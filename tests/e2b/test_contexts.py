@@ -250,29 +250,29 @@ def gone(s, code, language, wait=0.5):
 
 def interrupts(tap, s):
     s.run("kept = 1")
-    for name, code in (("a loop", "while True: pass"), ("a sleep", "import time; time.sleep(60)"),
-                       ("a process", "import os; os.system('sleep 60')"),
-                       ("a command", "!sleep 60"), ("an await", "import asyncio; await "
-                                                                "asyncio.sleep(60)")):
+    for name, code in (("a loop", "while True: pass"), ("a sleep", "import time; time.sleep(600)"),
+                       ("a process", "import os; os.system('sleep 600')"),
+                       ("a command", "!sleep 600"), ("an await", "import asyncio; await "
+                                                                "asyncio.sleep(600)")):
         begun = gone(s, code, "python")
-        e = s.run("kept", seconds=30)
+        e = s.run("kept")
         took = time.monotonic() - begun
-        tap.check(e.text() == "1" and took < 5, f"{name} ends when its client goes", (took, e))
-    s.run("import subprocess; p = subprocess.Popen(['sleep', '60'])")
+        tap.check(e.text() == "1" and took < 60, f"{name} ends when its client goes", (took, e))
+    s.run("import subprocess; p = subprocess.Popen(['sleep', '600'])")
     gone(s, "while True: pass", "python")
     tap.check(s.run("p.poll() is None").text() == "True", "processes in the background live on")
     s.run("kept=1", language="bash")
-    for code in ("sleep 60; echo no", "while :; do :; done"):
+    for code in ("sleep 600; echo no", "while :; do :; done"):
         begun = gone(s, code, "bash")
-        e = s.run("echo $kept", language="bash", seconds=30)
-        tap.check(e.stdout().strip() == "1" and time.monotonic() - begun < 5,
+        e = s.run("echo $kept", language="bash")
+        tap.check(e.stdout().strip() == "1" and time.monotonic() - begun < 60,
                   f"bash: {code} ends when its client goes", e)
-    for code in ("while (true) {}", "await new Promise((r) => setTimeout(r, 60000))"):
+    for code in ("while (true) {}", "await new Promise((r) => setTimeout(r, 600000))"):
         begun = gone(s, code, "ts")
-        e = s.run("5", language="ts", seconds=30)
-        tap.check(e.text() == "5" and "restarted" in e.stderr() and time.monotonic() - begun < 10,
+        e = s.run("5", language="ts")
+        tap.check(e.text() == "5" and "restarted" in e.stderr() and time.monotonic() - begun < 60,
                   f"TypeScript: {code[:20]} ends by a restart, which is told", e)
-    connection, answer = s.open({"code": "import time; time.sleep(2)"})
+    connection, answer = s.open({"code": "import time; time.sleep(4)"})
     other, later = s.open({"code": "left = 1"})
     drop(other)
     drop(connection)
@@ -291,13 +291,13 @@ def order(tap, s):
               "zip(log[::2], log[1::2])) and len(log) == 8")
     tap.check(e.text() == "True", "executions in one context are one after the other",
               s.run("log").text())
-    connection, answer = s.open({"code": "import time; print('now'); time.sleep(1); print('then')"})
+    connection, answer = s.open({"code": "import time; print('now'); time.sleep(4); print('then')"})
     begun, seen = time.monotonic(), []
     for line in iter(answer.readline, b""):
         seen.append((time.monotonic() - begun, json.loads(line)["type"]))
     connection.close()
     first = next(at for at, kind in seen if kind == "stdout")
-    tap.check(first < 0.7 and seen[-1][0] > 0.9, "output is streamed as it comes", seen)
+    tap.check(first < seen[-1][0] - 1, "output is streamed as it comes", seen)
     e = s.run("import time; time.sleep(2.5)")
     tap.check(len(e.of("keepalive")) >= 1, "keepalives in silence", e)
 

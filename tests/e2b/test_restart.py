@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent / "service"))
 from service import ISOLATION, STATE, Service, small_table, wait_until  # noqa: E402
 from tap import Tap  # noqa: E402
 
-DRAIN_S = 60
+DRAIN_S = 150
 
 
 def ask(service, method, path, body=None, headers=None):
@@ -70,14 +70,14 @@ def killed(t, service):
             "and a sandbox begins as it", (status, made))
     t.check(ask(service, "DELETE", f"/templates/{snapshot['snapshotID'].replace(':', '%3A')}")[0] == 204, "it is deleted")
     images = STATE / "templates/images"
-    t.check(wait_until(lambda: not any(images.iterdir()), 10), "no image is left", list(images.iterdir()))
+    t.check(wait_until(lambda: not any(images.iterdir()), 100), "no image is left", list(images.iterdir()))
 
 
 def stopped(t, service):
     """A service that is told to stop does not wait for the streams of sandboxes; they are told why they end."""
     made = ask(service, "POST", "/v2/sandboxes", {"templateID": "base"})[1]
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
-    body = json.dumps({"process": {"cmd": "/bin/sleep", "args": ["60"]}}).encode()
+    body = json.dumps({"process": {"cmd": "/bin/sleep", "args": ["600"]}}).encode()
     connection.request("POST", "/process.Process/Start", bytes([0, 0, 0, 0, len(body)]) + body,
                        {**plane(made), "Content-Type": "application/connect+json"})
     answer = connection.getresponse()
@@ -92,7 +92,7 @@ def stopped(t, service):
         rest = error.partial
     t.check(rest[:1] == b"\x02" and json.loads(rest[5:])["error"]["code"] == "unavailable",
             "its stream ends with an error that says so", rest)
-    service.process.wait(60)
+    service.process.wait(200)
     t.check(time.monotonic() - begun < DRAIN_S, "and nobody waited for it", time.monotonic() - begun)
 
 
