@@ -9,7 +9,7 @@
 //
 // One with contexts holds a kernel in memory, so none is made before the first was asked for, and
 // those that wait go when nobody has asked for IDLE_NS. It is Python's alone: the other one takes
-// three times the memory, and here nothing is shared with other sandboxes.
+// as much memory again, and here nothing is shared with other sandboxes.
 #include "sandbox/stock.h"
 
 #include "base/clock.h"
