@@ -13,7 +13,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "service"))
 import service as rig  # noqa: E402
-from service import BUILD, STATE, Service, survivors, wait_until  # noqa: E402
+from service import BUILD, IMAGE, ISOLATION, STATE, Service, survivors, wait_until  # noqa: E402
 from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
 
@@ -114,6 +114,36 @@ def restart(t, s, made):
     t.check(runs(s), "and programs run")
 
 
+def envd(made):
+    return {"E2b-Sandbox-Id": made["sandboxID"], "E2b-Sandbox-Port": "49983", "X-Access-Token": made["envdAccessToken"],
+            "Content-Type": "application/octet-stream"}
+
+
+def paused(t, top, settings):
+    """What is in the initial file system, the agent above all, is another after the restart."""
+    initrd, data = top / "initrd.img", bytes(range(256)) * 1000
+    shutil.copy(IMAGE / "initrd.img", initrd)
+    s = Service(**settings, INITRD_PATH=initrd, VM_MEMORY_MB=256, LIMIT_MEMORY_BYTES=64 << 20, LIMIT_MEMORY_BYTES_MAX=64 << 20)
+    with s:
+        kept, lost = make(s), make(s)
+        status = s.request("POST", "/files?path=kept", data, envd(kept))[0]
+        t.check(status == 200, "a file is written", status)
+        t.check(ask(s, "POST", f"/sandboxes/{kept['sandboxID']}/pause", {})[0] == 204, "its sandbox is paused")
+    install(top, 2)
+    with open(initrd, "ab") as file:
+        file.write(bytes(4096))
+    with s:
+        t.check(" built in " in s.log_tail(12), "after the upgrade the template is another", s.log_tail(12))
+        t.check(ask(s, "GET", f"/sandboxes/{lost['sandboxID']}")[0] == 404
+                and told(s, lost["sandboxID"], "ends with the service") == 1, "the running one is told to be lost, once")
+        status, again = ask(s, "POST", f"/v2/sandboxes/{kept['sandboxID']}/connect", {})
+        t.check(status == 201, "the paused one is resumed", (status, again, s.log_tail(12)))
+        status, _, text = s.request("GET", "/files?path=kept", None, envd(kept))
+        t.check(status == 200 and text == data, "with its file", status)
+        t.check(ask(s, "DELETE", f"/sandboxes/{kept['sandboxID']}")[0] == 204, "and ended")
+        t.check(runs(s), "and programs run")
+
+
 def main():
     t = Tap()
     STATE.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +155,12 @@ def main():
         for path in table.glob("*.runtime"):
             if path.stem != "bash":
                 path.unlink()
-        s = Service(RUNTIMES_DIR=table, STATE_DIR=top / "state", POOL_SIZE=1, SANDBOX_READY=0, JOB_WORKERS=1, DRAIN_MS=500)
+        settings = {"RUNTIMES_DIR": table, "STATE_DIR": top / "state", "POOL_SIZE": 1, "SANDBOX_READY": 0,
+                    "JOB_WORKERS": 1, "DRAIN_MS": 500}
+        if ISOLATION == "microvm":
+            t.group(paused, top, settings)
+            t.finish()
+        s = Service(**settings)
         with s:
             made = make(s)
             install(top, 2)
