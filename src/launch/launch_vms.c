@@ -224,6 +224,8 @@ static int open_root(int templates_fd, uint64_t id, const char *what, int flags,
 {
     char path[64];
 
+    if (templates_fd < 0)
+        return err_field(err, ERR_INVALID, "root", "TEMPLATES_DIR was not there at the start");
     (void)snprintf(path, sizeof(path), "%016llx/%s", (unsigned long long)id, what);
     *ret = openat(templates_fd, path, flags | O_NOFOLLOW | O_CLOEXEC);
     if (*ret < 0)

@@ -176,6 +176,15 @@ static void test_malformed(int sock)
     REFUSE_FIELD(memory_mib, 256); // not the size of the RAM file
     REFUSE_FIELD(cpus, 0);
     REFUSE_FIELD(cpus, 17);
+    REFUSE_FIELD(root, 1); // no directory of templates was given
+    refuse(sock,
+           &(struct launch_request){.magic = LAUNCH_MAGIC,
+                                    .version = LAUNCH_VERSION,
+                                    .op = LAUNCH_OP_KILL,
+                                    .serial = 1,
+                                    .id = 1,
+                                    .root = 1},
+           sizeof(q), NULL, 0, "a root where none belongs");
     refuse(sock, &q, sizeof(q) - 1, v.fds, LAUNCH_FD_COUNT, "a short request");
     refuse(sock, &q, 1, NULL, 0, "one byte");
     refuse(sock, big, sizeof(big), NULL, 0, "a long request");
