@@ -26,7 +26,7 @@ from tap import Tap  # noqa: E402
 
 DEATHS = int(os.environ.get("CSB_TEST_DEATHS", 200))
 JOBS_PER_DEATH, SANDBOXES_MAX = 4, 3
-SETTLE_S = 60
+SETTLE_S = 200
 UIDS = 1 << 23  # more than all that a few sandboxes have
 UID_BASE = int(os.environ.get("CSB_TEST_UID_BASE", 1500000000))
 OVER = ("succeeded", "failed", "cancelled", "may_have_run")

@@ -18,7 +18,7 @@ from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
 
 PROGRAMS = ("src/daemon/codesandboxd", "src/launch/csb-launch", "src/agent/csb-agent")
-SOON_S = 60
+SOON_S = 200
 
 
 def install(directory, number):
