@@ -147,7 +147,10 @@ chmod 755 "$tmp"
 id=$(printf '%s %s' "$key" "$(date +%s%N)" | sha256sum | cut -c 1-16)
 LOG=$out/build.log
 : >"$LOG"
-"$IMAGE_DIR/options.sh" >"$tmp/apt.conf"
+{
+    echo 'Acquire::Retries "5";' # unless the host has its own number
+    "$IMAGE_DIR/options.sh"
+} >"$tmp/apt.conf"
 printf '%s\n' "$sources" >"$tmp/sources.list"
 
 start=$(now_ms)
