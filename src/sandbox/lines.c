@@ -84,10 +84,14 @@ bool lines_is_greedy(const struct lines *l, const struct line *line, uint32_t mo
 
 bool lines_spares_somebody(const struct lines *l)
 {
+    bool spared = false, greedy = false;
+
     for (const struct line *at = l->seen; at != NULL; at = at->next_seen)
-        if (at->young > 0 && count_others(l, at) > 0 && !lines_is_greedy(l, at, 0))
-            return true;
-    return false;
+        if (lines_is_greedy(l, at, 0))
+            greedy = true;
+        else
+            spared = spared || at->young > 0;
+    return spared && greedy;
 }
 
 void lines_note(struct lines *l, struct line *line)

@@ -80,7 +80,7 @@ void lines_settle(struct lines *l, struct line *line);
 // active. `more`: those that do not wait yet, but are counted.
 bool lines_is_greedy(const struct lines *l, const struct line *line, uint32_t more);
 
-// Whether somebody who is active is not greedy, and has a young run.
+// Whether somebody who is active is greedy, and somebody who is not has a young run.
 bool lines_spares_somebody(const struct lines *l);
 
 // Whether one more of it may begin: it does not hold as many as it may, and if it is greedy, there

@@ -68,7 +68,7 @@ static bool must_wait(const struct pool *p, const struct bucket *b)
     // A fork is cheap, but a lone program has more of two processors without, and so has that of a
     // tenant who sends little beside one who sends much.
     if (pool_is_shared(p) && b->runtime->zygote)
-        return p->running == 1 ? b->ready_count > 0 : lines_spares_somebody(&p->lines);
+        return b->ready_count > 0 && (p->running == 1 || lines_spares_somebody(&p->lines));
     if (pool_is_shared(p))
         return now - b->hungry_ns < HUNGER_MAX_NS;
     return p->config.origin.warm && b->runtime->warm_clone;

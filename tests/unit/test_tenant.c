@@ -172,6 +172,7 @@ static void test_paces(void)
     for (size_t i = 0; i < 3; i++)
         lines_settle(&l, &flood);
     CHECK(lines_has_room(&l, &flood, 0)); // the other has one slot and uses none
+    CHECK(!lines_spares_somebody(&l));
     lines_begin(&l, &polite);
     lines_set_now(&l, now);
     CHECK(lines_spares_somebody(&l) && !lines_has_room(&l, &flood, 0));
@@ -232,6 +233,7 @@ static void test_parts(void)
     lines_note(&none, &lines[0]);
     lines_note(&none, &lines[1]);
     lines_set_now(&none, NS_PER_S);
+    CHECK(!lines_spares_somebody(&none));
     CHECK(!lines_is_greedy(&none, &lines[0], 0) && lines_has_room(&none, &lines[0], 0));
 }
 
