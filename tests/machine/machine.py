@@ -215,6 +215,14 @@ class Machine:
         for _ in range(count):
             at = self._pump_until(text.encode(), timeout * PATIENCE, f"wait for {count} times {text!r}", at)
 
+    def drain(self):
+        """Takes what the script has written and nobody has read yet, until nothing comes for a moment."""
+        while select.select([self._channel], [], [], 0.3)[0]:
+            data = self._channel.recv(1 << 16)
+            if not data:
+                return
+            self._take(data)
+
     def wait(self, timeout=120):
         """Returns the Result when the script has ended."""
         mark = self._token + b" exit "

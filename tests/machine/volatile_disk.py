@@ -27,6 +27,9 @@ class VolatileDisk:
         self._unflushed = []  # (offset, bytes), in order
         self._dice = dice
         self._lock = threading.Lock()
+        self._requests_left = None  # until it stands still
+        self.standing = threading.Event()
+        self._cut = threading.Event()
         self.flushes = self.kept = self.lost = self.torn = 0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -37,9 +40,18 @@ class VolatileDisk:
     def close(self):
         self._listener.close()
 
+    def stand_still(self, requests):
+        """So many writes and flushes from now, not answering the last: the moment for a cut. `standing` is set
+        then, and something is not flushed."""
+        with self._lock:
+            self._requests_left = requests
+
     def cut(self):
         """The power is gone: call it when the machine is."""
+        self._cut.set()
         with self._lock:
+            self._requests_left = None
+            self.standing.clear()
             for offset, data in self._unflushed:
                 part = self._dice.choice((0, len(data), self._dice.randrange(0, len(data) // SECTOR + 1) * SECTOR))
                 self._durable[offset:offset + part] = data[:part]
@@ -56,6 +68,7 @@ class VolatileDisk:
             except OSError:
                 return
             with peer:
+                self._cut.clear()
                 try:
                     self._negotiate(peer)
                     while self._serve(peer):
@@ -87,25 +100,40 @@ class VolatileDisk:
         peer.sendall(struct.pack(">QH", len(self._now), HAS_FLAGS | SEND_FLUSH) +
                      (b"" if flags & NO_ZEROES else bytes(124)))
 
+    def _counts_down(self):
+        if self._requests_left is None:
+            return False
+        self._requests_left -= 1
+        return self._requests_left <= 0
+
     def _serve(self, peer):
         magic, _, kind, handle, offset, length = struct.unpack(">IHHQQI", self._read(peer, 28))
         if magic != REQUEST or kind == DISCONNECT:
             return False
         data = self._read(peer, length) if kind == WRITE else b""
-        answer, error = b"", 0
+        answer, error, stands = b"", 0, False
         with self._lock:
             if kind == FLUSH:
+                stands = bool(self._unflushed) and self._counts_down()
+            if kind == FLUSH and not stands:
                 for at, part in self._unflushed:
                     self._durable[at:at + len(part)] = part
                 self._unflushed.clear()
                 self.flushes += 1
+            elif kind == FLUSH:
+                pass
             elif offset + length > len(self._now) or kind not in (READ, WRITE):
                 error = EINVAL
             elif kind == WRITE:
                 self._now[offset:offset + length] = data
                 self._unflushed.append((offset, data))
+                stands = self._counts_down()
             else:
                 answer = bytes(self._now[offset:offset + length])
+        if stands:
+            self.standing.set()
+            self._cut.wait()
+            return False
         peer.sendall(struct.pack(">IIQ", REPLY, error, handle) + answer)
         return True
 
