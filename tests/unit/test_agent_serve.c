@@ -431,7 +431,8 @@ static void test_nothing_left(void)
     CHECK_INT(after.processes, before.processes);
     CHECK(after.groups <= GROUPS_KEPT);
     CHECK_INT(after.spaces, 0);
-    CHECK_INT(after.mounts, before.mounts);
+    // Mounts of others on this host come and go in its sight.
+    CHECK_MSG(after.mounts <= before.mounts, "mounts: %d, before %d", after.mounts, before.mounts);
     // A kept group has up to five.
     CHECK_MSG(after.descriptors - 5 * after.groups <= before.descriptors + 5 &&
                   after.descriptors >= before.descriptors - 5 - 5 * before.groups,
