@@ -113,6 +113,7 @@ def _csb_hold(fd):
             null = os.open(os.devnull, os.O_RDWR)
             for target in (0, 1, 2):
                 os.dup2(null, target)
+            _csb_importer(os.path.abspath(sys.argv[0]), sys.path_hooks)
 
         def serve():
             os.unlink(sys.argv[0])
