@@ -54,7 +54,7 @@ def killed_part(rig, name):
          f"{name} killed: a typed error", (pending.status, pending.answer))
     run = rig.run("python", "print(6*7)", timeout=60)
     want(run.out == "42\n", f"{name} killed: the next run works", run.answer)
-    wait_until(rig.at_rest, 150, 0.2)
+    wait_until(rig.at_rest, 60, 0.2)
 
 
 def killed_service(rig, pid_of, what):
@@ -69,7 +69,7 @@ def killed_service(rig, pid_of, what):
     want(left, f"{what} killed: no process is left", survivors(family))
     rig.service.start()
     want(rig.run("python", "print(6*7)").out == "42\n", f"{what} killed: the next start works")
-    wait_until(rig.at_rest, 150, 0.2)
+    wait_until(rig.at_rest, 60, 0.2)
 
 
 def faults(rig):
