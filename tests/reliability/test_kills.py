@@ -5,7 +5,7 @@ no job that was acknowledged is lost, none runs more often than it may; a sandbo
 to be lost, never both and never neither; and nothing is left behind.
 
 What dies is random: the server, the supervisor, the launcher, an agent, all at once, or a service that is just
-starting. 200 deaths. CSB_TEST_SEED repeats a run as far as the kernel's scheduling lets it.
+starting. 100 deaths, or 200 with CSB_TEST_FULL=1. CSB_TEST_SEED repeats a run as far as the kernel's scheduling lets it.
 """
 import http.client
 import json
@@ -21,10 +21,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "service"))
 from census import Census, Notes, after_the_end  # noqa: E402
 from service import STATE, Service, processes, small_table, survivors, wait_until  # noqa: E402
+from full import FULL  # noqa: E402
 from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
 
-DEATHS = int(os.environ.get("CSB_TEST_DEATHS", 200))
+DEATHS = int(os.environ.get("CSB_TEST_DEATHS", 200 if FULL else 100))
 JOBS_PER_DEATH, SANDBOXES_MAX = 4, 3
 SETTLE_S = 200
 UIDS = 1 << 23  # more than all that a few sandboxes have
