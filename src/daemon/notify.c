@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ static uint64_t watchdog_beat_ns(void)
 void notify_open(struct notify *n)
 {
     const char *path = getenv("NOTIFY_SOCKET");
+    const struct timeval send_wait = {.tv_sec = 1};
 
     *n = (struct notify){.fd = -1};
     if (path != NULL && (path[0] == '/' || path[0] == '@') && strlen(path) < sizeof(n->address)) {
@@ -44,6 +46,7 @@ void notify_open(struct notify *n)
             n->address[0] = '\0';
         n->address_len = (uint32_t)(offsetof(struct sockaddr_un, sun_path) + len);
         n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        (void)setsockopt(n->fd, SOL_SOCKET, SO_SNDTIMEO, &send_wait, sizeof(send_wait));
         n->beat_ns = n->fd >= 0 ? watchdog_beat_ns() : 0;
     }
     (void)unsetenv("NOTIFY_SOCKET");
@@ -60,7 +63,7 @@ void notify_send(const struct notify *n, const char *state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char text[256];
-    int len;
+    int flags = MSG_NOSIGNAL, len;
 
     if (n->fd < 0)
         return;
@@ -71,6 +74,9 @@ void notify_send(const struct notify *n, const char *state)
                        clock_mono_ns() / 1000);
     else
         len = snprintf(text, sizeof(text), "%s", state);
-    (void)sendto(n->fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL,
-                 (const struct sockaddr *)(const void *)&address, n->address_len);
+    // A sign of life is followed by another; any other state is told once, so it waits for room.
+    if (strcmp(state, "WATCHDOG=1") == 0)
+        flags |= MSG_DONTWAIT;
+    (void)sendto(n->fd, text, (size_t)len, flags, (const struct sockaddr *)(const void *)&address,
+                 n->address_len);
 }

@@ -19,7 +19,8 @@ struct notify {
 void notify_open(struct notify *n);
 void notify_close(struct notify *n);
 
-// Sends e.g. "READY=1". Does not block; a manager that does not listen misses it.
+// Sends e.g. "READY=1". A manager that does not listen misses it: "WATCHDOG=1" at once, any other
+// state after a second.
 void notify_send(const struct notify *n, const char *state);
 
 #endif
