@@ -262,7 +262,6 @@ static struct stream *stream_new(const struct api *api, const struct http_reques
                                  const struct execute_request *x)
 {
     struct stream *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
 
     if (s == NULL)
         return NULL;
@@ -274,10 +273,7 @@ static struct stream *stream_new(const struct api *api, const struct http_reques
     s->room_bytes = x->run.limits.output_bytes + ROOM_SLACK;
     s->compile_room_bytes = RUN_COMPILE_OUTPUT_BYTES + ROOM_SLACK;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&s->changed);
     return s;
 }
 

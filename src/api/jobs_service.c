@@ -42,17 +42,13 @@ static int open_queue(struct jobs *j, int dir_fd, struct err *err)
 int jobs_new(const struct api *api, int dir_fd, struct jobs **ret, struct err *err)
 {
     struct jobs *j = calloc(1, sizeof(*j));
-    pthread_condattr_t attr;
 
     if (j == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     (void)curl_global_init(CURL_GLOBAL_DEFAULT); // a failure shows when a callback is told
     j->api = api;
     (void)pthread_mutex_init(&j->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&j->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&j->changed);
     if (open_queue(j, dir_fd, err) < 0) {
         jobs_free(j);
         return -1;

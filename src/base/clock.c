@@ -49,6 +49,17 @@ struct timespec clock_to_timespec(uint64_t ns)
     };
 }
 
+void clock_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    // These fail for a clock that there is not, and for nothing else.
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
 void clock_format_utc(uint64_t real_ns, char ret[CLOCK_UTC_BYTES])
 {
     struct timespec ts = clock_to_timespec(real_ns);

@@ -5,6 +5,7 @@
 #ifndef CSB_BASE_CLOCK_H
 #define CSB_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -24,6 +25,10 @@ uint64_t clock_deadline_ms(uint64_t ms);
 int clock_poll_ms(uint64_t deadline_ns);
 
 struct timespec clock_to_timespec(uint64_t ns);
+
+// Makes a condition variable on which pthread_cond_timedwait() waits for clock_to_timespec() of a
+// deadline. It is ended with pthread_cond_destroy().
+void clock_cond_init(pthread_cond_t *cond);
 
 // Bytes of clock_format_utc()'s text, its NUL among them; years beyond 9999 have room as well.
 #define CLOCK_UTC_BYTES 40

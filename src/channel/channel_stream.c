@@ -13,7 +13,6 @@
 static struct channel_stream *stream_new(const struct channel_request *req)
 {
     struct channel_stream *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
 
     if (s == NULL)
         return NULL;
@@ -21,10 +20,7 @@ static struct channel_stream *stream_new(const struct channel_request *req)
         free(s);
         return NULL;
     }
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&s->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&s->changed);
     return s;
 }
 

@@ -72,7 +72,6 @@ int http_conns_new(const uint64_t limits_ms[HTTP_CONN_STATES], struct http_conns
                    struct err *err)
 {
     struct http_conns *c = calloc(1, sizeof(*c));
-    pthread_condattr_t attr;
     int r;
 
     if (c == NULL)
@@ -81,10 +80,7 @@ int http_conns_new(const uint64_t limits_ms[HTTP_CONN_STATES], struct http_conns
     for (int i = 0; i < HTTP_CONN_STATES; i++)
         c->limits_ms[i] = limits_ms[i];
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&c->wake);
     r = pthread_create(&c->reaper, NULL, reaper_main, c);
     if (r != 0) {
         pthread_cond_destroy(&c->wake);

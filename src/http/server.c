@@ -418,11 +418,7 @@ int http_server_new(const struct http_options *options, struct http_server **ret
         return err_set(err, ERR_INTERNAL, "out of memory");
     s->options = *options;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->idle, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&s->idle);
     s->quiesced = true; // nothing listens yet
     if (http_conns_new(limits_ms, &s->conns, err) < 0 || start(s, err) < 0) {
         http_server_free(s);

@@ -62,7 +62,6 @@ struct launch_client {
 int launch_client_new(int sock, struct launch_client **ret, struct err *err)
 {
     struct launch_client *c = calloc(1, sizeof(*c));
-    pthread_condattr_t attr;
 
     if (c == NULL) {
         fd_close(&sock);
@@ -70,10 +69,7 @@ int launch_client_new(int sock, struct launch_client **ret, struct err *err)
     }
     (void)pthread_mutex_init(&c->send_lock, NULL);
     (void)pthread_mutex_init(&c->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&c->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&c->changed);
     c->sock = sock;
     *ret = c;
     return 0;

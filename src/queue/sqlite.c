@@ -334,7 +334,6 @@ static void sq_close(struct queue *queue)
 static int sq_open(const struct queue_config *config, struct queue **ret, struct err *err)
 {
     struct sq *q = calloc(1, sizeof(*q));
-    pthread_condattr_t attr;
 
     if (q == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
@@ -347,10 +346,7 @@ static int sq_open(const struct queue_config *config, struct queue **ret, struct
     (void)pthread_mutex_init(&q->lease_lock, NULL);
     (void)pthread_mutex_init(&q->wait_lock, NULL);
     (void)pthread_cond_init(&q->written, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&q->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&q->changed);
     if (open_database(q, err) < 0) {
         (void)err_wrap(err, "the queue of jobs");
         sq_close(&q->queue);

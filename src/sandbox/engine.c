@@ -188,16 +188,12 @@ static void close_parts(struct engine *e)
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err)
 {
     struct engine *e = calloc(1, sizeof(*e));
-    pthread_condattr_t attr;
 
     if (e == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     e->config = *config;
     (void)pthread_mutex_init(&e->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&e->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&e->changed);
     if (open_parts(e, err) < 0) {
         close_parts(e);
         return -1;

@@ -490,17 +490,13 @@ static void *table_main(void *arg)
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err)
 {
     struct live_table *t = calloc(1, sizeof(*t));
-    pthread_condattr_t attr;
 
     if (t == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     t->config = *config;
     (void)pthread_mutex_init(&t->lock, NULL);
     (void)pthread_mutex_init(&t->snapshot_lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&t->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&t->changed);
     if (live_recover(t, err) < 0) {
         live_table_free(t);
         return -1;

@@ -46,18 +46,6 @@ int pool_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadli
     return pthread_cond_timedwait(cond, lock, &ts);
 }
 
-static int init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-    int r;
-
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    r = pthread_cond_init(cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
-    return -r;
-}
-
 // Buckets.
 
 void pool_push_ready(struct bucket *b, struct sandbox *s)
@@ -325,9 +313,9 @@ int pool_new(const struct pool_config *config, struct pool **ret, struct err *er
     if (p->config.workers > WORKERS_MAX)
         p->config.workers = WORKERS_MAX;
     (void)pthread_mutex_init(&p->lock, NULL);
-    (void)init_cond(&p->work);
-    (void)init_cond(&p->dead);
-    (void)init_cond(&p->tick);
+    clock_cond_init(&p->work);
+    clock_cond_init(&p->dead);
+    clock_cond_init(&p->tick);
     make_buckets(p);
     share_out(p);
     r = start_threads(p);
@@ -464,7 +452,7 @@ static int queue_up(struct pool *p, struct waiter *w, const struct pool_wait *wa
 
     if (make_room(p, w->at.line, err) < 0)
         return -1;
-    (void)init_cond(&w->cond);
+    clock_cond_init(&w->cond);
     lines_add(&p->lines, &w->at);
     pool_serve_waiters(p);
     (void)pthread_cond_signal(&p->work);

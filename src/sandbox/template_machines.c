@@ -69,17 +69,13 @@ struct template_machines *template_machines_new(struct engine *e)
 static struct maker *maker_new(struct engine *e, const struct template *is)
 {
     struct maker *i = calloc(1, sizeof(*i));
-    pthread_condattr_t attr;
 
     if (i == NULL)
         return NULL;
     i->engine = e;
     i->is = *is;
     (void)pthread_mutex_init(&i->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&i->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&i->changed);
     return i;
 }
 
