@@ -16,8 +16,6 @@
 #define BOOST_DECAY_NS (10 * NS_PER_S)
 #define KEEPER_TICK_MS 500
 #define HUNGER_MAX_NS  (NS_PER_S / 2)
-#define BACKOFF_MIN_MS 100u
-#define BACKOFF_MAX_MS 5000
 
 // Workers.
 
@@ -100,12 +98,10 @@ static bool pick(struct pool *p, size_t *ret)
 
 static void note_failure(struct pool *p, const struct err *err)
 {
-    uint64_t wait_ms = BACKOFF_MIN_MS << (p->fail_streak < 6 ? p->fail_streak : 6);
-
+    p->next_try_ns = clock_deadline_ms(sandbox_retry_ms(p->fail_streak));
     p->failed++;
     if (p->fail_streak++ == 0 && !p->closed) // once, not with every try
         log_error("cannot make a sandbox, trying again: %s", err->message);
-    p->next_try_ns = clock_deadline_ms(wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS);
     (void)snprintf(p->last_error, sizeof(p->last_error), "%s", err->message);
 }
 

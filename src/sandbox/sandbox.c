@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define RETRY_MIN_MS 100ull
+#define RETRY_MAX_MS 5000ull
+
 // For sandbox_totals().
 static atomic_uint_fast64_t restored, ended, life_ns;
 
@@ -99,6 +102,13 @@ bool sandbox_is_alive(struct sandbox *s)
     if (channel_is_dead(s->channel))
         return false;
     return fd < 0 || fd_wait(fd, POLLIN, 0) == 0;
+}
+
+uint64_t sandbox_retry_ms(uint32_t failures)
+{
+    uint64_t ms = RETRY_MIN_MS << (failures < 6 ? failures : 6);
+
+    return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
 }
 
 void sandbox_born(struct sandbox *s)

@@ -62,6 +62,10 @@ int sandbox_resync(struct sandbox *s, uint64_t deadline_ns, struct err *err);
 
 bool sandbox_is_alive(struct sandbox *s);
 
+// How long to wait before the next try to make one, after so many that failed in a row before the
+// last: 100 ms, doubled each time, at most 5 s.
+uint64_t sandbox_retry_ms(uint32_t failures);
+
 // Of all machines since the process began. Any thread.
 struct sandbox_totals {
     uint64_t restored, ended;

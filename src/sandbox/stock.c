@@ -25,13 +25,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define HEALTH_MS      10000
-#define WARM_MS        240000
-#define TICK_MS        500
-#define CHECK_NS       (20 * NS_PER_S)
-#define IDLE_NS        (600 * NS_PER_S)
-#define BACKOFF_MIN_MS 100u
-#define BACKOFF_MAX_MS 5000u
+#define HEALTH_MS 10000
+#define WARM_MS   240000
+#define TICK_MS   500
+#define CHECK_NS  (20 * NS_PER_S)
+#define IDLE_NS   (600 * NS_PER_S)
 
 // How long making another waits after one was taken, and at most where they are taken all the time.
 static const struct {
@@ -210,9 +208,7 @@ static int make(struct shelf *f, struct sandbox **ret, struct err *err)
 
 static void note_failure(struct shelf *f, const struct err *err)
 {
-    uint64_t wait_ms = BACKOFF_MIN_MS << (f->fail_streak < 6 ? f->fail_streak : 6);
-
-    f->next_try_ns = clock_deadline_ms(wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS);
+    f->next_try_ns = clock_deadline_ms(sandbox_retry_ms(f->fail_streak));
     if (f->stock->stopping) // which is why it failed
         return;
     if (err->code == ERR_UNSUPPORTED) { // nor will it ever be
@@ -322,17 +318,13 @@ static void *shelf_main(void *arg)
 int stock_new(struct engine *e, uint32_t ready, struct stock **ret, struct err *err)
 {
     struct stock *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
 
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     s->engine = e;
     s->size = ready;
     (void)pthread_mutex_init(&s->lock, NULL);
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&s->changed, &attr);
-    (void)pthread_condattr_destroy(&attr);
+    clock_cond_init(&s->changed);
     for (int i = 0; i < STOCK_KIND_COUNT; i++) {
         struct shelf *f = &s->shelves[i];
 
