@@ -75,58 +75,42 @@ static int create(struct store *s, const struct new_key *k)
     return 0;
 }
 
-struct own_limits {
-    const char *tenant;
-    char text[512];
-};
-
-static int add_limit(void *arg, const struct store_tenant_limit *limit)
+static int on_limit(void *arg, const struct store_tenant_limit *limit)
 {
-    struct own_limits *own = arg;
-    size_t used = strlen(own->text);
-
-    if (strcmp(limit->tenant, own->tenant) == 0)
-        (void)snprintf(own->text + used, sizeof(own->text) - used, "  %s=%" PRIu64,
-                       store_limit_name(limit->limit), limit->value);
-    return 0;
+    return buf_append(arg, limit, sizeof(*limit)) < 0 ? -1 : 0;
 }
 
-static int on_key(void *arg, const struct store_key *key)
+static int print_key(void *arg, const struct store_key *key)
 {
-    return buf_append(arg, key, sizeof(*key)) < 0 ? -1 : 0;
-}
-
-static int print_key(struct store *s, const struct store_key *key, struct err *err)
-{
-    struct own_limits own = {.tenant = key->tenant};
+    const struct buf *limits = arg;
     time_t made = (time_t)(key->created_ms / 1000);
     struct tm tm;
     char date[32];
 
-    if (store_tenant_each(s, add_limit, &own, err) < 0)
-        return -1;
     (void)gmtime_r(&made, &tm);
     (void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
-    printf("%-15s %s...  %s  %-8s %-6s %-15s %s%s\n", key->id, key->hint, date,
+    printf("%-15s %s...  %s  %-8s %-6s %-15s %s", key->id, key->hint, date,
            key->revoked_ms != 0 ? "revoked" : "good", key->admin ? "admin" : "run", key->tenant,
-           key->name, own.text);
+           key->name);
+    for (size_t at = 0; at < limits->len; at += sizeof(struct store_tenant_limit)) {
+        struct store_tenant_limit limit;
+
+        memcpy(&limit, limits->data + at, sizeof(limit));
+        if (strcmp(limit.tenant, key->tenant) == 0)
+            printf("  %s=%" PRIu64, store_limit_name(limit.limit), limit.value);
+    }
+    printf("\n");
     return 0;
 }
 
 static int list(struct store *s)
 {
-    _cleanup_buf_ struct buf keys = BUF_INIT;
+    _cleanup_buf_ struct buf limits = BUF_INIT;
     struct err err = ERR_INIT;
 
-    if (store_key_each(s, on_key, &keys, &err) != 0)
+    if (store_tenant_each(s, on_limit, &limits, &err) != 0 ||
+        store_key_each(s, print_key, &limits, &err) != 0)
         return fail(&err);
-    for (size_t at = 0; at < keys.len; at += sizeof(struct store_key)) {
-        struct store_key key;
-
-        memcpy(&key, keys.data + at, sizeof(key));
-        if (print_key(s, &key, &err) < 0)
-            return fail(&err);
-    }
     return 0;
 }
 

@@ -102,16 +102,6 @@ static int add_parts(struct arguments *a, const char *recipe_path, const struct 
     return 0;
 }
 
-static int load_config(struct config *c, struct err *err)
-{
-    config_init(c);
-    if ((access(CONFIG_DEFAULT_FILE, R_OK) == 0 &&
-         config_load_file(c, CONFIG_DEFAULT_FILE, err) < 0) ||
-        config_load_env(c, environ, err) < 0)
-        return -1;
-    return config_finish(c, err);
-}
-
 // Of the installation this program is of, else of the source tree we are in.
 static void find_script(char ret[PATH_MAX])
 {
@@ -171,7 +161,8 @@ static int prepare(const struct options *o, struct arguments *a, struct err *err
     static struct recipe recipe; // likewise
     char script[PATH_MAX], image[PATH_MAX];
 
-    if (read_recipe(o->recipe, &recipe, err) < 0 || load_config(&config, err) < 0)
+    if (read_recipe(o->recipe, &recipe, err) < 0 || config_load_here(&config, environ, err) < 0 ||
+        config_finish(&config, err) < 0)
         return -1;
     find_script(script);
     directory_of(config.rootfs_path, image);

@@ -29,10 +29,7 @@ int operator_store_open(struct store **ret, struct err *err)
     char path[PATH_MAX];
     int dir; // the store's, until the process ends
 
-    config_init(&config);
-    if ((access(CONFIG_DEFAULT_FILE, R_OK) == 0 &&
-         config_load_file(&config, CONFIG_DEFAULT_FILE, err) < 0) ||
-        config_load_env(&config, environ, err) < 0)
+    if (config_load_here(&config, environ, err) < 0)
         return -1;
     (void)snprintf(path, sizeof(path), "%s/store", config.state_dir);
     if (access(path, F_OK) < 0 && errno == ENOENT && make_dir(&config, path, err) < 0)

@@ -25,6 +25,12 @@ static bool consists_of(const char *text, const char *first, const char *rest, s
     return len > 0 && len <= max && strchr(first, text[0]) != NULL && strspn(text, rest) == len;
 }
 
+// Of the service's own templates.
+static bool is_own(const char *name)
+{
+    return strcmp(name, "base") == 0 || strcmp(name, "code-interpreter-v1") == 0;
+}
+
 static int take_name(struct recipe *r, const char *value, struct err *err)
 {
     if (!consists_of(value, LOWER DIGITS, LOWER DIGITS "._-", RECIPE_NAME_MAX))
@@ -32,7 +38,7 @@ static int take_name(struct recipe *r, const char *value, struct err *err)
     // Directories of templates have such names, too.
     if (strlen(value) == 16 && strspn(value, DIGITS "abcdef") == 16)
         return bad(err, "name", value, "is no name of a template: 16 hexadecimal digits");
-    if (strcmp(value, "base") == 0 || strcmp(value, "code-interpreter-v1") == 0)
+    if (is_own(value))
         return bad(err, "name", value, "is a template of the service's own");
     (void)snprintf(r->name, sizeof(r->name), "%s", value);
     return 0;
@@ -40,7 +46,7 @@ static int take_name(struct recipe *r, const char *value, struct err *err)
 
 static int take_base(struct recipe *r, const char *value, struct err *err)
 {
-    if (strcmp(value, "base") != 0 && strcmp(value, "code-interpreter-v1") != 0)
+    if (!is_own(value))
         return bad(err, "base", value, "is neither base nor code-interpreter-v1");
     (void)snprintf(r->base, sizeof(r->base), "%s", value);
     return 0;

@@ -146,6 +146,10 @@ int config_load_file(struct config *c, const char *path, struct err *err);
 // Takes every variable of `environ_list` that the table names; an empty value counts as unset.
 int config_load_env(struct config *c, char *const *environ_list, struct err *err);
 
+// Defaults, then CONFIG_DEFAULT_FILE if it can be read, then the environment: what a program beside
+// the service goes by. Stops at the first problem; config_finish() is still to be called.
+int config_load_here(struct config *c, char *const *environ_list, struct err *err);
+
 // Takes one option "--api-port=9000".
 int config_load_option(struct config *c, const char *option, struct err *err);
 

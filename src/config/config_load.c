@@ -56,6 +56,14 @@ int config_load_env(struct config *c, char *const *environ_list, struct err *err
     return 0;
 }
 
+int config_load_here(struct config *c, char *const *environ_list, struct err *err)
+{
+    config_init(c);
+    if (access(CONFIG_DEFAULT_FILE, R_OK) == 0 && config_load_file(c, CONFIG_DEFAULT_FILE, err) < 0)
+        return -1;
+    return config_load_env(c, environ_list, err);
+}
+
 int config_load_option(struct config *c, const char *option, struct err *err)
 {
     const char *eq = strchr(option, '=');

@@ -59,15 +59,23 @@ static void test_names(void)
     refuses("\nstart = x", "r:2: start: 'x' is of no field");
 }
 
+// Each as the last word of such a line.
+static void refuses_each(const char *before, const char *const *bad, size_t count,
+                         const char *message)
+{
+    char text[128];
+
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(text, sizeof(text), "%s%s", before, bad[i]);
+        refuses(text, message);
+    }
+}
+
 static void test_packages(void)
 {
     static const char *const bad[] = {"a", "-y", "Cowsay", "a_b", "cow;say", "cow=1", "a/b", "+x"};
-    char text[128];
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        (void)snprintf(text, sizeof(text), "packages = ok %s", bad[i]);
-        refuses(text, "r:1: packages: ");
-    }
+    refuses_each("packages = ok ", bad, sizeof(bad) / sizeof(bad[0]), "r:1: packages: ");
     refuses("packages = ", "r:1: packages: '' is empty");
     refuses("packages = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
             "r:1: packages: ");
@@ -80,12 +88,8 @@ static void test_npm(void)
         "@a/b/c",  "a/b",       "a@",       "a@1",         "a@latest",  "a@^1.0.0",
         "a@1.2.x", "a@1.2.3.4", "a@file:x", "git+ssh://x", "a@1.2.3;b", "@",
     };
-    char text[128];
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        (void)snprintf(text, sizeof(text), "npm = %s", bad[i]);
-        refuses(text, "r:1: npm: ");
-    }
+    refuses_each("npm = ", bad, sizeof(bad) / sizeof(bad[0]), "r:1: npm: ");
 }
 
 static void test_files(void)
@@ -97,10 +101,7 @@ static void test_files(void)
     };
     char text[1024];
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        (void)snprintf(text, sizeof(text), "file = %s", bad[i]);
-        refuses(text, "r:1: file: ");
-    }
+    refuses_each("file = ", bad, sizeof(bad) / sizeof(bad[0]), "r:1: file: ");
     (void)snprintf(text, sizeof(text), "file = a /%0300d", 1);
     refuses(text, "r:1: file: ");
     CHECK(parse("name = a\nfile = a /b..c/..d\nfile = a /tmpfile 600") == 0);
