@@ -28,6 +28,29 @@ def timed(function):
     return (time.perf_counter() - start) * 1000
 
 
+def hello_body(language="python"):
+    return json.dumps({"language": language, "code": HELLO[language]}).encode()
+
+
+def timed_hello(connection, body, headers):
+    """Milliseconds of one run of hello_body() over a connection that is kept."""
+    start = time.perf_counter()
+    connection.request("POST", "/execute", body, headers)
+    answer = connection.getresponse()
+    data = answer.read()
+    took = (time.perf_counter() - start) * 1000
+    if answer.status != 200 or json.loads(data)["output"] != "hello\n":
+        raise RuntimeError(f"HTTP {answer.status} {data[:300]}")
+    return took
+
+
+def create_key(service, *arguments):
+    from service import CSB
+
+    return subprocess.run([str(CSB), "key", "create", *arguments], check=True, capture_output=True, text=True,
+                          env={**os.environ, **service.settings}).stdout.strip()
+
+
 class Report:
     def __init__(self):
         self.samples = {}

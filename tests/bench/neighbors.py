@@ -4,15 +4,13 @@ alone and beside another that keeps 64 requests under way, in one service with i
 The flood's client has the lowest priority: a client of its own machine would not take processor time
 of the service's at all."""
 import http.client
-import json
 import math
-import os
 import pathlib
 import shutil
 import subprocess
 import time
 
-from measure import HELLO, WRK_SCRIPT, quantile
+from measure import WRK_SCRIPT, create_key, hello_body, quantile, timed_hello
 
 ROUNDS = 6
 SECONDS = 1.5  # of each half of a round
@@ -20,14 +18,7 @@ WARM = 0.5     # of the flood, before its half is measured
 GAP_S = 0.01   # between the polite tenant's requests
 FLOOD = 64     # connections
 AIM = 1.5
-BODY = json.dumps({"language": "python", "code": HELLO["python"]}).encode()
-
-
-def create_key(service, tenant):
-    from service import CSB
-
-    return subprocess.run([str(CSB), "key", "create", f"--tenant={tenant}"], check=True, text=True,
-                          capture_output=True, env={**os.environ, **service.settings}).stdout.strip()
+BODY = hello_body()
 
 
 class Polite:
@@ -37,14 +28,7 @@ class Polite:
 
     def run(self):
         """Milliseconds of one run."""
-        start = time.perf_counter()
-        self.connection.request("POST", "/execute", BODY, self.headers)
-        answer = self.connection.getresponse()
-        data = answer.read()
-        took = (time.perf_counter() - start) * 1000
-        if answer.status != 200 or json.loads(data)["output"] != "hello\n":
-            raise RuntimeError(f"HTTP {answer.status} {data[:300]}")
-        return took
+        return timed_hello(self.connection, BODY, self.headers)
 
     def half(self, seconds):
         """Samples of so long."""
@@ -65,7 +49,7 @@ def flood(service, key, work, seconds):
 
 
 def rounds(service, work):
-    polite, key = Polite(service, create_key(service, "polite")), create_key(service, "flood")
+    polite, key = Polite(service, create_key(service, "--tenant=polite")), create_key(service, "--tenant=flood")
     alone, beside, rates = [], [], []
     polite.half(SECONDS)
     for _ in range(ROUNDS):

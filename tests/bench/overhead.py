@@ -8,10 +8,9 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import time
 
-from measure import HELLO, quantile
+from measure import create_key, hello_body, quantile, timed_hello
 
 PAIRS = 600  # of each of the two orders
 WARM = 30
@@ -19,7 +18,7 @@ SCRAPE = 20  # pairs between two requests for /metrics
 AIM_MS = 0.1
 LIMITS = {"TENANT_REQUESTS_PER_MINUTE": 6000000, "TENANT_REQUESTS_BURST": 1000000, "TENANT_RUNS": 64,
           "TENANT_QUEUE": 1000, "TENANT_CPU_SECONDS_PER_HOUR": 10000000}
-BODY = json.dumps({"language": "python", "code": HELLO["python"]}).encode()
+BODY = hello_body()
 
 
 class Side:
@@ -40,13 +39,8 @@ class Side:
         self.connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=60)
 
     def take_keys(self):
-        from service import CSB
-
-        def create(*arguments):
-            return subprocess.run([str(CSB), "key", "create", *arguments], check=True, capture_output=True,
-                                  text=True, env={**os.environ, **self.service.settings}).stdout.strip()
-
-        self.key, self.admin = create("--tenant=bench"), create("--role=admin")
+        self.key = create_key(self.service, "--tenant=bench")
+        self.admin = create_key(self.service, "--role=admin")
 
     def get(self, path, key):
         self.connection.request("GET", path, None, {"X-API-KEY": key} if key else {})
@@ -66,14 +60,7 @@ class Side:
     def run(self):
         """Milliseconds of one run."""
         headers = {"Content-Type": "application/json", **({"X-API-KEY": self.key} if self.key else {})}
-        start = time.perf_counter()
-        self.connection.request("POST", "/execute", BODY, headers)
-        answer = self.connection.getresponse()
-        data = answer.read()
-        took = (time.perf_counter() - start) * 1000
-        if answer.status != 200 or json.loads(data)["output"] != "hello\n":
-            raise RuntimeError(f"HTTP {answer.status} {data[:300]}")
-        return took
+        return timed_hello(self.connection, BODY, headers)
 
     def stop(self):
         self.connection.close()

@@ -19,6 +19,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from daemon import BUILD, Daemon, ended  # noqa: E402
+from small_disk import small_disk  # noqa: E402
 from tap import Tap  # noqa: E402
 
 CSB = BUILD / "src/cli/csb"
@@ -283,30 +284,26 @@ def full(t):
     if os.geteuid() != 0:
         print("# not root: no small disk can be mounted", flush=True)
         return
-    with tempfile.TemporaryDirectory(prefix="csb-full-") as top:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs", top], check=True)
-        try:
-            with Daemon(state=top, JOB_WORKERS=1, CSB_FAKE_NOTES=make_notes(top)) as d:
-                blocker = put(d, SLEEP, timeout=300)
-                wait_for(d, blocker, "running")
-                taken, answer = [], None
-                for i in range(200):
-                    answer = ask(d, "POST", "/jobs", job(f"note {i}\nout {'x' * 60000}", idempotency_key=f"f{i}"))
-                    if answer[0] != 202:
-                        break
-                    taken.append(answer[2]["id"])
-                t.check(answer[0] == 503 and answer[2]["error"] == "queue_failed" and len(taken) > 3,
-                        "a full disk: 503", (answer, len(taken)))
-                t.check(d.get("/health")[0] == 200 and d.execute()[0] == 200, "programs run")
-                d.stop(signal.SIGKILL)
-            subprocess.run(["mount", "-o", "remount,size=64m", top], check=True)
-            with Daemon(state=top, CSB_FAKE_NOTES=make_notes(top)) as d:
-                states = [wait_for(d, name, *OVER)["state"] for name in taken]
-                t.check(set(states) == {"succeeded"}, "with room again, all that were taken run", states)
-                ran = pathlib.Path(top, "notes").read_text().split()
-                t.check(sorted(map(int, ran)) == list(range(len(taken))), "once each, and no other", ran)
-        finally:
-            subprocess.run(["umount", "-l", top], check=True)
+    with small_disk() as top:
+        with Daemon(state=top, JOB_WORKERS=1, CSB_FAKE_NOTES=make_notes(top)) as d:
+            blocker = put(d, SLEEP, timeout=300)
+            wait_for(d, blocker, "running")
+            taken, answer = [], None
+            for i in range(200):
+                answer = ask(d, "POST", "/jobs", job(f"note {i}\nout {'x' * 60000}", idempotency_key=f"f{i}"))
+                if answer[0] != 202:
+                    break
+                taken.append(answer[2]["id"])
+            t.check(answer[0] == 503 and answer[2]["error"] == "queue_failed" and len(taken) > 3,
+                    "a full disk: 503", (answer, len(taken)))
+            t.check(d.get("/health")[0] == 200 and d.execute()[0] == 200, "programs run")
+            d.stop(signal.SIGKILL)
+        subprocess.run(["mount", "-o", "remount,size=64m", top], check=True)
+        with Daemon(state=top, CSB_FAKE_NOTES=make_notes(top)) as d:
+            states = [wait_for(d, name, *OVER)["state"] for name in taken]
+            t.check(set(states) == {"succeeded"}, "with room again, all that were taken run", states)
+            ran = pathlib.Path(top, "notes").read_text().split()
+            t.check(sorted(map(int, ran)) == list(range(len(taken))), "once each, and no other", ran)
 
 
 class Receiver:

@@ -20,6 +20,7 @@ from collections import Counter
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from daemon import Daemon, children  # noqa: E402
 from full import FULL  # noqa: E402
+from jobs import all_jobs  # noqa: E402
 from tap import Tap  # noqa: E402
 
 JOBS, DEATHS, BATCH = (10000, 20, 50) if FULL else (300, 6, 10)
@@ -91,15 +92,7 @@ def start(settings):
 
 def everything(d):
     """{id: record} of all jobs."""
-    found, after = {}, ""
-    while True:
-        status, _, page = d.get(f"/jobs?limit=100{after}")
-        if status != 200:
-            raise RuntimeError(f"{status} {page}")
-        found.update((j["id"], j) for j in page["jobs"])
-        if page["next"] is None:
-            return found
-        after = "&after=" + page["next"]
+    return all_jobs(lambda path: d.get(path)[::2])
 
 
 def problems(d, putter, notes):

@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE.parent / "service"))
 from census import Census, Notes, after_the_end  # noqa: E402
 from service import STATE, Service, processes, small_table, survivors, wait_until  # noqa: E402
 from full import FULL  # noqa: E402
+from jobs import all_jobs  # noqa: E402
 from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
 
@@ -203,22 +204,9 @@ def die(world, kind):
 
 # What must hold.
 
-def records(world):
-    """{id: record} of all jobs."""
-    found, after = {}, ""
-    while True:
-        status, page = world.ask("GET", f"/jobs?limit=100{after}")
-        if status != 200:
-            raise RuntimeError(f"{status} {page}")
-        found.update((j["id"], j) for j in page["jobs"])
-        if page["next"] is None:
-            return found
-        after = "&after=" + page["next"]
-
-
 def job_problems(world):
     before = world.notes.ran()
-    jobs = records(world)
+    jobs = all_jobs(lambda path: world.ask("GET", path))
     after = world.notes.ran()
     for name, (n, most) in list(world.taken.items()):
         record = jobs.get(name)
@@ -338,7 +326,7 @@ def end(t, world, died):
     work.join(SETTLE_S)
     t.check(work.error is None and not world.unsure, "every job is taken in the end", (work.error, world.unsure))
     wait_until(lambda: is_idle(world), SETTLE_S)
-    jobs, ran = records(world), world.notes.ran()
+    jobs, ran = all_jobs(lambda path: world.ask("GET", path)), world.notes.ran()
     states = {}
     for record in jobs.values():
         states[record["state"]] = states.get(record["state"], 0) + 1

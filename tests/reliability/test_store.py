@@ -8,13 +8,12 @@ import os
 import pathlib
 import signal
 import sqlite3
-import subprocess
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "integration"), str(HERE.parent / "lib")]
 from daemon import Daemon  # noqa: E402
+from small_disk import small_disk  # noqa: E402
 from tap import Tap  # noqa: E402
 
 
@@ -59,35 +58,31 @@ def full(t):
     if os.geteuid() != 0:
         print("# not root: no small disk can be mounted", flush=True)
         return
-    with tempfile.TemporaryDirectory(prefix="csb-full-") as top:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs", top], check=True)
-        try:
-            with Daemon(state=top) as d:
-                kept = make(d)[2]["sandboxID"]
-                room = pathlib.Path(top, "room")
-                with open(room, "wb", buffering=0) as file:
-                    try:
-                        while True:
-                            file.write(bytes(4096))
-                    except OSError:
-                        pass
-                for _ in range(200):  # until what was allotted ahead is used up, too
-                    status, _, made = make(d)
-                    if status != 201:
-                        break
-                    ask(d, "DELETE", f"/sandboxes/{made['sandboxID']}")
-                d.wait(lambda: listed(d) == {kept}, "ended")
-                goes_on(t, d, kept, "a full disk")
-                room.unlink()
+    with small_disk() as top:
+        with Daemon(state=top) as d:
+            kept = make(d)[2]["sandboxID"]
+            room = pathlib.Path(top, "room")
+            with open(room, "wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(4096))
+                except OSError:
+                    pass
+            for _ in range(200):  # until what was allotted ahead is used up, too
                 status, _, made = make(d)
-                t.check(status == 201, "with room again: one can be made", made)
-                d.stop(signal.SIGKILL)
-            with Daemon(state=top) as d:
-                lost = [line for line in d.log if "is lost" in line]
-                t.check(sum(kept in line for line in lost) == 1 and sum(made["sandboxID"] in line for line in lost) == 1
-                        and len(lost) == 2, "and after a death each is told to be lost", lost)
-        finally:
-            subprocess.run(["umount", "-l", top], check=True)
+                if status != 201:
+                    break
+                ask(d, "DELETE", f"/sandboxes/{made['sandboxID']}")
+            d.wait(lambda: listed(d) == {kept}, "ended")
+            goes_on(t, d, kept, "a full disk")
+            room.unlink()
+            status, _, made = make(d)
+            t.check(status == 201, "with room again: one can be made", made)
+            d.stop(signal.SIGKILL)
+        with Daemon(state=top) as d:
+            lost = [line for line in d.log if "is lost" in line]
+            t.check(sum(kept in line for line in lost) == 1 and sum(made["sandboxID"] in line for line in lost) == 1
+                    and len(lost) == 2, "and after a death each is told to be lost", lost)
 
 
 def main():
