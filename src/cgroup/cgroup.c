@@ -69,6 +69,15 @@ uint64_t cgroup_read_key(int dir, const char *file, const char *key)
     return 0;
 }
 
+void cgroup_read_pids(int dir, unsigned parts, struct cgroup_usage *ret)
+{
+    if (parts & CGROUP_NOW)
+        ret->processes = cgroup_read_number(dir, "pids.current");
+    if (parts & CGROUP_PEAKS)
+        ret->processes_peak = cgroup_read_number(dir, "pids.peak");
+    ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
+}
+
 int cgroup_write_number(int dir, const char *file, uint64_t value)
 {
     char text[32];
@@ -379,9 +388,22 @@ int cgroup_usage(struct cgroup *cg, unsigned parts, struct cgroup_usage *ret)
     return 0;
 }
 
+static bool counts_processes(const struct cgroup *cg)
+{
+    for (size_t i = 0; i < cg->root->hier_count; i++)
+        if (cg->root->hiers[i].kinds & CGROUP_PIDS)
+            return true;
+    return false;
+}
+
 int cgroup_reset(struct cgroup *cg)
 {
-    if (!cgroup_is_empty(cg))
+    struct cgroup_usage now;
+
+    read_counters(cg, CGROUP_NOW, &now);
+    // The count has the dead that nobody reaped as well. Lists say less, and v1 makes them anew for
+    // each reader and keeps them for a second.
+    if (counts_processes(cg) ? now.processes > 0 : !cgroup_is_empty(cg))
         return -EBUSY;
     for (size_t i = 0; i < cg->root->hier_count; i++) {
         int r = 0;
@@ -391,7 +413,7 @@ int cgroup_reset(struct cgroup *cg)
         if (r < 0)
             return r;
     }
-    read_counters(cg, CGROUP_NOW, &cg->base);
+    cg->base = now;
     cg->was_reset = true;
     return 0;
 }
@@ -495,7 +517,7 @@ static bool keep_spare(struct cgroup *cg)
     struct cgroup_root *root = cg->root;
 
     if (root->spare_count == root->spare_max || cgroup_reset(cg) < 0 ||
-        cg->base.memory_bytes > SPARE_BYTES || cg->base.processes > 0)
+        cg->base.memory_bytes > SPARE_BYTES)
         return false;
     root->spares[root->spare_count++] = cg;
     return true;

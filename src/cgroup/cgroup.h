@@ -18,7 +18,8 @@ struct cgroup;      // one group
 enum cgroup_version { CGROUP_NONE = 0, CGROUP_V1 = 1, CGROUP_V2 = 2 };
 
 struct cgroup_limits {
-    uint64_t memory_bytes; // 0: unlimited; swap is always off where it is accounted
+    uint64_t memory_bytes; // 0: unlimited; swap is always off where it is accounted. Of version 1,
+                           // which counts buffers of sockets apart, an eighth again for those
     uint64_t processes;    // 0: unlimited
     uint64_t cpu_quota_us; // per 100000 us; 0: unlimited
 };
@@ -72,7 +73,8 @@ enum cgroup_part {
 int cgroup_usage(struct cgroup *cg, unsigned parts, struct cgroup_usage *ret);
 
 // Starts the counting afresh, so that an empty group can serve again. 0; -EBUSY while processes are
-// in it; -EOPNOTSUPP where the kernel cannot forget a peak (v2 before Linux 6.12): make a new one.
+// in it, dead ones that nobody reaped among them; -EOPNOTSUPP where the kernel cannot forget a peak
+// (v2 before Linux 6.12): make a new one.
 int cgroup_reset(struct cgroup *cg);
 
 // Stops or continues all processes inside; blocks until it is so, at most a second. 0, -ETIMEDOUT,

@@ -78,6 +78,9 @@ uint64_t cgroup_read_number(int dir, const char *file);
 uint64_t cgroup_read_key(int dir, const char *file, const char *key);
 int cgroup_write_number(int dir, const char *file, uint64_t value);
 
+// Counts of processes, of which both versions have the same files.
+void cgroup_read_pids(int dir, unsigned parts, struct cgroup_usage *ret);
+
 // Adds the directory `path` (made if need be) as a hierarchy. 0 or -errno.
 int cgroup_add_hier(struct cgroup_root *root, const char *path, unsigned kinds);
 

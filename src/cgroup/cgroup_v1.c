@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SOCKETS_PART 8 // of a group's memory, again for sockets
+
 static const struct {
     const char *name;
     unsigned kind;
@@ -54,6 +56,17 @@ int cgroup_v1_open(struct cgroup_root *root, const char *mount, const char *name
     return 0;
 }
 
+// Buffers of sockets are counted apart here, and not at all without a limit; and TCP has so much
+// for the whole host (tcp_mem), loopbacks in network namespaces included.
+static void set_sockets(int dir, uint64_t bytes)
+{
+    char text[32] = "-1";
+
+    if (bytes != 0)
+        (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)(bytes / SOCKETS_PART));
+    (void)fd_write_file(dir, "memory.kmem.tcp.limit_in_bytes", text); // newer kernels may lack it
+}
+
 // The limit of memory plus swap may never be below that of memory, so which of the two comes first
 // depends on the direction of the change: the second round mends what the first could not.
 static int set_memory(int dir, uint64_t bytes)
@@ -71,6 +84,7 @@ static int set_memory(int dir, uint64_t bytes)
             break;
     }
     (void)fd_write_file(dir, "memory.swappiness", "0");
+    set_sockets(dir, bytes);
     return r;
 }
 
@@ -119,13 +133,8 @@ static void v1_read_usage(int dir, unsigned kinds, unsigned parts, int peak_fd,
             ret->memory_bytes = cgroup_read_number(dir, "memory.usage_in_bytes");
         ret->oom_kills = cgroup_read_key(dir, "memory.oom_control", "oom_kill");
     }
-    if (kinds & CGROUP_PIDS) {
-        if (parts & CGROUP_NOW)
-            ret->processes = cgroup_read_number(dir, "pids.current");
-        if (parts & CGROUP_PEAKS)
-            ret->processes_peak = cgroup_read_number(dir, "pids.peak");
-        ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
-    }
+    if (kinds & CGROUP_PIDS)
+        cgroup_read_pids(dir, parts, ret);
     if (kinds & CGROUP_CPUACCT)
         read_cpu(dir, ret);
 }

@@ -196,13 +196,8 @@ static void v2_read_usage(int dir, unsigned kinds, unsigned parts, int peak_fd,
                 peak_fd >= 0 ? read_open_number(peak_fd) : cgroup_read_number(dir, "memory.peak");
         ret->oom_kills = cgroup_read_key(dir, "memory.events", "oom_kill");
     }
-    if (kinds & CGROUP_PIDS) {
-        if (parts & CGROUP_NOW)
-            ret->processes = cgroup_read_number(dir, "pids.current");
-        if (parts & CGROUP_PEAKS)
-            ret->processes_peak = cgroup_read_number(dir, "pids.peak");
-        ret->pids_refused = cgroup_read_key(dir, "pids.events", "max");
-    }
+    if (kinds & CGROUP_PIDS)
+        cgroup_read_pids(dir, parts, ret);
     ret->cpu_user_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "user_usec");
     ret->cpu_system_ns = 1000u * cgroup_read_key(dir, "cpu.stat", "system_usec");
 }
