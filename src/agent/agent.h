@@ -59,6 +59,7 @@ struct agent_config {
 struct agent {
     struct loop loop;
     struct agent_config config;
+    uint64_t cpus; // of the machine when the agent began: to ask costs a run more than to write it
     struct cgroup_root *cgroups;
     uint64_t groups_made; // for their names
     struct session *sessions;

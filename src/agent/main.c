@@ -144,7 +144,8 @@ static int set_up(const char *cgroup_name, struct err *err)
     if (make_spaces(agent.config.spaces, err) < 0 || open_cgroups(cgroup_name, err) < 0)
         return -1;
     agent.can_zygote = enter_work_dir();
-    (void)jail_prepare(JAIL_SECCOMP_RUN);
+    (void)jail_prepare(agent.config.jailed ? JAIL_SECCOMP_SESSION : JAIL_SECCOMP_RUN);
+    agent.cpus = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
     slots_init(&agent.slots, agent.config.vm, AGENT_UID);
     if (makes_networks() && netns_pool_init(&agent.netns, &net_err) < 0)
         log_warn("every jail makes its own network: %s", net_err.message);

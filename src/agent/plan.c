@@ -24,6 +24,11 @@ static const struct jail_rlimit rlimits[] = {
     {RLIMIT_NOFILE, 1024},
     {RLIMIT_STACK, 8u << 20},
     {RLIMIT_MEMLOCK, 8u << 20},
+    // Signals that wait and bytes of message queues count for the launcher's user, too: one run
+    // must not have all that there are. Queues are refused by Landlock anyway.
+    {RLIMIT_SIGPENDING, 512},
+    {RLIMIT_MSGQUEUE, 0},
+    {RLIMIT_NICE, 0},
 };
 
 _Static_assert(sizeof(rlimits) / sizeof(rlimits[0]) + FALLBACK_RLIMITS <= PLAN_RLIMITS_MAX,

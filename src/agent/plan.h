@@ -10,7 +10,7 @@
 #include "jail/jail.h"
 
 #define PLAN_MOUNTS_MAX  24
-#define PLAN_RLIMITS_MAX 8
+#define PLAN_RLIMITS_MAX 10
 
 // A jail plan with the arrays it points into; do not copy it once it was made.
 struct step_plan {

@@ -449,7 +449,7 @@ int step_arm(struct step *s, const struct spec_limits *limits, const uint8_t *in
     s->armed = true;
     loop_timer_set(&s->agent->loop, &s->wall, s->started_ns + limits->wall_ms * NS_PER_MS,
                    on_wall_limit, s);
-    if (limits->cpu_ms < limits->wall_ms * (uint64_t)sysconf(_SC_NPROCESSORS_ONLN))
+    if (limits->cpu_ms < limits->wall_ms * s->agent->cpus)
         arm_cpu_poll(s, limits->cpu_ms * NS_PER_MS);
     feed_input(s, 0);
     return 0;

@@ -18,7 +18,8 @@
 #include "base/err.h"
 #include "jail/jail.h"
 
-#define ZYGOTE_FORKS        256
+// To start one takes as much processor as some ten runs, and beside it these are slow.
+#define ZYGOTE_FORKS        4096
 #define ZYGOTE_AGE_MS       10000
 #define ZYGOTE_FAMILIES_MAX 8
 

@@ -37,6 +37,10 @@
 //                  /envd/init is the daemon's own: {"envVars": {name: value}, "defaultUser": name,
 //                  "defaultWorkdir": path}, each optional; 204.
 //
+//                  AGENT_HEADER_APART on a request of the daemon's own for root says that root is
+//                  only to be somebody else than the programs' user: where all are one
+//                  (agent/envd/user.h), the request is for that user.
+//
 //   CONNECT        where there is /envd: a TCP connection to what listens on a port in the sandbox
 //                  (agent/connect.h). :authority is "localhost:PORT". 200, then DATA both ways;
 //                  END_STREAM is the end of either's sending, RST_STREAM breaks it off. 502 when
@@ -119,6 +123,7 @@
 #define AGENT_ENVD_HEADERS                                                                         \
     "content-type", "content-encoding", "accept-encoding", "range", "authorization",               \
         "connect-timeout-ms", "keepalive-ping-interval"
+#define AGENT_HEADER_APART "csb-apart"
 
 enum agent_frame {
     AGENT_FRAME_STDOUT = 1,

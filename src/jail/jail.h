@@ -73,9 +73,11 @@ struct jail_rlimit {
 
 enum jail_seccomp {
     JAIL_SECCOMP_NONE,
-    JAIL_SECCOMP_RUN,   // deny-list for user programs
-    JAIL_SECCOMP_VMM,   // deny-list for a VMM (on top of its own)
-    JAIL_SECCOMP_AGENT, // deny-list for a program that itself makes jails
+    JAIL_SECCOMP_RUN,     // deny-list for user programs
+    JAIL_SECCOMP_VMM,     // deny-list for a VMM (on top of its own)
+    JAIL_SECCOMP_AGENT,   // deny-list for a program that itself makes jails
+    JAIL_SECCOMP_SESSION, // as RUN, for programs whose files are their sandbox's own: may watch
+                          // them
 };
 
 // `count` ids from `inside` on are those from `outside` on in the caller's user namespace.

@@ -30,6 +30,7 @@ static const char *const proc_masked[] = {
     "sysrq-trigger",             // reboots the machine
     "timer_list",                // kernel addresses
     "sched_debug",               // processes of other namespaces, on old kernels
+    "locks",                     // those of open files, which have no pid to be left out by
     "cmdline",                   // how the machine was started, with what an operator wrote there
     "sys/kernel/random/boot_id", // a name of the machine until it starts again
 };

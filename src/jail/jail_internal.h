@@ -64,6 +64,12 @@ int jail_enter_root(struct jail_ctx *c);
 // with c->what set.
 int jail_overlay_root(struct jail_ctx *c);
 
+// Fills the overlay's upper directory for a jail that is nobody to the files below, with
+// JAIL_SEED_MAX directories and files at most: the directories of larger trees cannot all be filled
+// by programs. Both are directories. 0 or -errno with c->what set.
+#define JAIL_SEED_MAX 8192
+int jail_seed(struct jail_ctx *c, int lower, int upper);
+
 // The /proc and /dev of the jail, attached at `target` (an O_PATH directory). 0 or -errno with
 // c->what set.
 int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked);

@@ -11,6 +11,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -19,6 +20,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,15 +31,18 @@
 #define NR_OPEN_TREE_ATTR 467
 
 // The last call that was looked at: file_setattr, of Linux 6.17.
-#define NR_LAST      469
+#define NR_LAST          469
 
-#define KIND_RUN     1u
-#define KIND_VMM     2u
-#define KIND_AGENT   4u
-#define KIND_ALL     7u
-#define KIND_PROGRAM (KIND_RUN | KIND_VMM) // whoever makes no jails
+#define KIND_RUN         1u
+#define KIND_VMM         2u
+#define KIND_AGENT       4u
+#define KIND_SESSION     8u
+#define KIND_ALL         15u
+#define KIND_PROGRAM     (KIND_RUN | KIND_SESSION | KIND_VMM) // whoever makes no jails
 
-#define FILTER_INIT  (JAIL_SECCOMP_AGENT + 1)
+#define SOCKET_TYPE_MASK 0xf // of a socket's type; above it are flags
+
+#define FILTER_INIT      (JAIL_SECCOMP_SESSION + 1)
 
 struct deny {
     int nr;
@@ -87,6 +92,11 @@ static const struct deny deny_list[] = {
     {SCMP_SYS(name_to_handle_at), EPERM, KIND_ALL},
     // Watching file systems as a whole.
     {SCMP_SYS(fanotify_init), EPERM, KIND_ALL},
+    // Watching files: the image's are the same for all runs, and so each would see which programs
+    // and modules others use. Besides, a user may have but 128 instances, and those of all jails
+    // count as the launcher's too. See also add_watch_rules().
+    {SCMP_SYS(inotify_init), ENOSYS, KIND_RUN | KIND_VMM},
+    {SCMP_SYS(inotify_init1), ENOSYS, KIND_RUN | KIND_VMM},
     {SCMP_SYS(lookup_dcookie), EPERM, KIND_ALL},
     // Administration of the machine.
     {SCMP_SYS(quotactl), EPERM, KIND_ALL},
@@ -144,10 +154,12 @@ static int add_clone_rules(scmp_filter_ctx ctx)
 }
 
 // Protocols that the kernel would load a module for: of IP all but TCP, UDP and ICMP, of netlink
-// all but the one by which the C library lists interfaces. Each family's whole range is small.
+// all but the one by which the C library lists interfaces. Each family's whole range is small. Some
+// types of sockets bring a protocol, and SOCK_PACKET another family.
 static int add_protocol_rules(scmp_filter_ctx ctx)
 {
     static const unsigned ip[] = {AF_INET, AF_INET6};
+    static const unsigned types[] = {SOCK_RDM, SOCK_SEQPACKET, SOCK_DCCP, SOCK_PACKET};
     int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
                              SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE));
 
@@ -157,20 +169,40 @@ static int add_protocol_rules(scmp_filter_ctx ctx)
         if (r == 0)
             r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), 2,
                                  SCMP_A0(SCMP_CMP_EQ, ip[i]), SCMP_A2(SCMP_CMP_GT, IPPROTO_ICMPV6));
+        for (size_t t = 0; r == 0 && t < sizeof(types) / sizeof(types[0]); t++)
+            r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
+                                 SCMP_A0(SCMP_CMP_EQ, ip[i]),
+                                 SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPE_MASK, types[t]));
     }
+    return r;
+}
+
+// Signals that tell of what others do in a directory, or that another opens a file (who has to wait
+// then): as inotify, and nothing but file servers uses them. EINVAL is what a kernel without them
+// says.
+static int add_watch_rules(scmp_filter_ctx ctx)
+{
+    static const unsigned commands[] = {F_NOTIFY, F_SETLEASE};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(commands) / sizeof(commands[0]); i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(fcntl), 1,
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, commands[i]));
     return r;
 }
 
 // A run may have unix, IPv4, IPv6 and netlink sockets (the C library lists interfaces through
 // netlink); everything else, such as packet, vsock, crypto and bluetooth sockets, is kernel surface
 // without a use. A VMM gets its sockets handed in. Comparing all 64 bits of the argument also
-// refuses a family hidden under high bits.
+// refuses a family hidden under high bits. A pair makes sockets of its family before it finds that
+// this has no pairs, so it gets unix ones only.
 static int add_socket_rules(scmp_filter_ctx ctx, enum jail_seccomp kind)
 {
     static const unsigned allowed[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
-    int r = 0;
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socketpair), 1,
+                             SCMP_A0(SCMP_CMP_NE, AF_UNIX));
 
-    if (kind == JAIL_SECCOMP_VMM)
+    if (r == 0 && kind == JAIL_SECCOMP_VMM)
         return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 0);
     for (unsigned family = 0; r == 0 && family <= AF_NETLINK; family++) {
         bool ok = false;
@@ -184,7 +216,7 @@ static int add_socket_rules(scmp_filter_ctx ctx, enum jail_seccomp kind)
     if (r == 0)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
                              SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
-    return r == 0 && kind == JAIL_SECCOMP_RUN ? add_protocol_rules(ctx) : r;
+    return r == 0 && kind != JAIL_SECCOMP_AGENT ? add_protocol_rules(ctx) : r;
 }
 
 // The limit of core dumps stays what it is (see jail_set_rlimits). Setting it succeeds without a
@@ -205,15 +237,30 @@ static int add_core_rules(scmp_filter_ctx ctx)
     return r;
 }
 
-// Typing into a terminal that is shared with somebody outside.
+// Typing into a terminal that is shared with somebody outside; and line disciplines, protocols over
+// serial lines that the kernel loads a module for.
 static int add_ioctl_rules(scmp_filter_ctx ctx)
 {
-    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, TIOCSTI));
+    static const unsigned commands[] = {TIOCSTI, TIOCLINUX, TIOCSETD};
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(commands) / sizeof(commands[0]); i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, commands[i]));
+    return r;
+}
+
+// What would be felt beside the jail: memory that is merged with that of others, who learn by time
+// what it holds, or it theirs; and a core that runs nobody else on its other thread. EINVAL is what
+// a kernel without them says.
+static int add_neighbour_rules(scmp_filter_ctx ctx)
+{
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(madvise), 1,
+                             SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, MADV_MERGEABLE));
 
     if (r == 0)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, TIOCLINUX));
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SCHED_CORE));
     return r;
 }
 
@@ -226,6 +273,8 @@ static unsigned kind_bit(enum jail_seccomp kind)
         return KIND_VMM;
     case JAIL_SECCOMP_AGENT:
         return KIND_AGENT;
+    case JAIL_SECCOMP_SESSION:
+        return KIND_SESSION;
     case JAIL_SECCOMP_NONE:
         break;
     }
@@ -257,6 +306,10 @@ static int add_rules(scmp_filter_ctx ctx, enum jail_seccomp kind)
         r = add_ioctl_rules(ctx);
     if (r == 0 && kind != JAIL_SECCOMP_AGENT)
         r = add_core_rules(ctx);
+    if (r == 0 && kind != JAIL_SECCOMP_AGENT)
+        r = add_neighbour_rules(ctx);
+    if (r == 0 && kind == JAIL_SECCOMP_RUN)
+        r = add_watch_rules(ctx);
     return r;
 }
 

@@ -28,11 +28,8 @@ const struct plan_word plan_kind_words[] = {
 };
 
 const struct plan_word plan_seccomp_words[] = {
-    {"none", JAIL_SECCOMP_NONE},
-    {"run", JAIL_SECCOMP_RUN},
-    {"vmm", JAIL_SECCOMP_VMM},
-    {"agent", JAIL_SECCOMP_AGENT},
-    {NULL, 0},
+    {"none", JAIL_SECCOMP_NONE}, {"run", JAIL_SECCOMP_RUN},     {"session", JAIL_SECCOMP_SESSION},
+    {"vmm", JAIL_SECCOMP_VMM},   {"agent", JAIL_SECCOMP_AGENT}, {NULL, 0},
 };
 
 const struct plan_word plan_rlimit_words[] = {

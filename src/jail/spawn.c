@@ -15,12 +15,14 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -74,12 +76,41 @@ static void raise_open_files(void)
     (void)setrlimit(RLIMIT_NOFILE, &l); // an ordinary user may not, and keeps what he has
 }
 
+static void map_id(const char *file, unsigned inside)
+{
+    char line[32];
+    int r;
+
+    (void)snprintf(line, sizeof(line), "%u 0 1", inside);
+    r = fd_write_file(AT_FDCWD, file, line);
+    if (r < 0)
+        fail("show as the user", -r, EXIT_NOT_RUN);
+}
+
+// The files of /proc are its own only where it may be traced. Privileges over the namespace, which
+// owns nothing, end with execve().
+static void show_as_user(const struct spawn_plan *p)
+{
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 || unshare(CLONE_NEWUSER) < 0)
+        fail("make the user's namespace", errno, EXIT_NOT_RUN);
+    (void)fd_write_file(AT_FDCWD, "/proc/self/setgroups", "deny"); // it may be so already
+    map_id("/proc/self/uid_map", p->uid);
+    map_id("/proc/self/gid_map", p->gid);
+    if (geteuid() != p->uid || getegid() != p->gid)
+        fail("show as the user", EPERM, EXIT_NOT_RUN);
+}
+
 static void become_user(const struct spawn_plan *p)
 {
     uid_t u[3];
 
     if (geteuid() != 0)
         return;
+    if (p->view) {
+        if (p->uid != 0)
+            show_as_user(p);
+        return;
+    }
     if (setgroups(p->group_count, p->groups) < 0 || setresgid(p->gid, p->gid, p->gid) < 0 ||
         setresuid(p->uid, p->uid, p->uid) < 0)
         fail("become the user", errno, EXIT_NOT_RUN);
@@ -180,7 +211,7 @@ int spawn_program(const struct spawn_plan *plan, pid_t *ret_pid, int *ret_pidfd)
     };
     struct sock_fprog filter;
     long pid;
-    int r = jail_seccomp_get(plan->filtered ? JAIL_SECCOMP_RUN : JAIL_SECCOMP_NONE, &filter);
+    int r = jail_seccomp_get(plan->filtered ? JAIL_SECCOMP_SESSION : JAIL_SECCOMP_NONE, &filter);
 
     if (r < 0)
         return r;

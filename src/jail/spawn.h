@@ -17,6 +17,9 @@ struct spawn_plan {
     const char *cwd;
     uid_t uid;
     gid_t gid;
+    // The caller has one id, 0: uid and gid are what it shows as in a user namespace of the
+    // program's own. Groups are none then.
+    bool view;
     const gid_t *groups;
     size_t group_count;
     int stdio[3];  // what becomes 0, 1 and 2; borrowed. Nothing else is open in the program

@@ -32,7 +32,7 @@ int jail_zygote_receive(int zygote_fd, struct jail_child *ret, struct err *err);
 
 // Zygote's side, what zygote.so exports. `fd` is its end of the socket. In the zygote it serves
 // requests and returns -1 when the agent closed its end or broke the protocol: the process must
-// then _exit(). In a jail it returns AGENT_CONTROL_FD (3) when the plan has a descriptor of that
+// then _exit(). In a jail it returns JAIL_CONTROL_FD when the plan has a descriptor of that
 // number, else 0; every descriptor but the plan's is closed, `fd` too.
 //
 // Only from a single-threaded process. An interpreter that is to know of the fork must be told by

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define EXPORT     __attribute__((visibility("default")))
@@ -33,6 +35,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#define PIDFD_OF_SELF (-10000) // Linux 6.14
+
 // Of /proc/PID/pagemap.
 #define PAGE_PRESENT   (1ull << 63)
 #define PAGE_EXCLUSIVE (1ull << 56)
@@ -40,17 +44,16 @@
 EXPORT void csb_zygote_learn(void);
 EXPORT _Noreturn void csb_zygote_leave(int status);
 
-struct range {
-    uintptr_t start;
-    size_t pages;
-    int advice; // MADV_POPULATE_*
+struct ranges {
+    size_t count;
+    struct iovec at[RANGES_MAX];
 };
 
 // Shared between the zygote and the child that it learns from.
 struct table {
-    size_t count;
     size_t pages;
-    struct range ranges[RANGES_MAX];
+    struct ranges written;
+    struct ranges read;
 };
 
 static struct table *table;
@@ -58,25 +61,24 @@ static bool learning; // in the child too
 static uintptr_t page_size;
 static unsigned long long libraries; // that were ever loaded
 
-static void add_page(uintptr_t at, int advice)
+static void add_page(struct ranges *ranges, uintptr_t at)
 {
-    struct range *last = table->count > 0 ? &table->ranges[table->count - 1] : NULL;
+    struct iovec *last = ranges->count > 0 ? &ranges->at[ranges->count - 1] : NULL;
 
     if (table->pages == PAGES_MAX)
         return;
     table->pages++;
-    if (last != NULL && last->advice == advice && at == last->start + last->pages * page_size) {
-        last->pages++;
+    if (last != NULL && at == (uintptr_t)last->iov_base + last->iov_len) {
+        last->iov_len += page_size;
         return;
     }
-    if (table->count < RANGES_MAX)
-        table->ranges[table->count++] = (struct range){at, 1, advice};
+    if (ranges->count < RANGES_MAX)
+        ranges->at[ranges->count++] = (struct iovec){.iov_base = (void *)at, .iov_len = page_size};
 }
 
-static void look_at(int pagemap, uintptr_t start, uintptr_t end, int advice)
+static void look_at(int pagemap, uintptr_t start, uintptr_t end, bool writable)
 {
-    const uint64_t used =
-        advice == MADV_POPULATE_WRITE ? PAGE_PRESENT | PAGE_EXCLUSIVE : PAGE_PRESENT;
+    const uint64_t used = writable ? PAGE_PRESENT | PAGE_EXCLUSIVE : PAGE_PRESENT;
     uint64_t entries[BATCH];
     uintptr_t mapped = start; // up to where a page that is only read brings the others along
 
@@ -91,8 +93,8 @@ static void look_at(int pagemap, uintptr_t start, uintptr_t end, int advice)
         for (ssize_t i = 0; i < n; i++, start += page_size) {
             if ((entries[i] & used) != used || start < mapped)
                 continue;
-            add_page(start, advice);
-            if (advice == MADV_POPULATE_READ)
+            add_page(writable ? &table->written : &table->read, start);
+            if (!writable)
                 mapped = (start / AROUND + 1) * AROUND;
         }
     }
@@ -131,7 +133,7 @@ __attribute__((destructor)) static void record(void)
         p += *p == '-';
         end = hex(&p);
         if (p[0] == ' ' && p[1] == 'r' && p[4] == 'p')
-            look_at(pagemap, start, end, p[2] == 'w' ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+            look_at(pagemap, start, end, p[2] == 'w');
         p += strcspn(p, "\n");
         p += *p == '\n';
     }
@@ -178,14 +180,25 @@ void zygote_pages_learned(void)
     learning = false;
 }
 
-// A range that is not mapped here, or a kernel that cannot do this, costs nothing but the call.
+// All in one call where the kernel does that of a process for itself. It stops at a range that is
+// not mapped here; that one, or a kernel that cannot do this at all, costs nothing but the call.
+static void advise(const struct ranges *ranges, int advice)
+{
+    long done = syscall(SYS_process_madvise, PIDFD_OF_SELF, ranges->at, ranges->count, advice, 0u);
+    size_t next = 0;
+
+    for (; done > 0 && next < ranges->count; next++)
+        done -= (long)ranges->at[next].iov_len;
+    for (; next < ranges->count; next++)
+        (void)madvise(ranges->at[next].iov_base, ranges->at[next].iov_len, advice);
+}
+
 void zygote_pages_copy(void)
 {
     if (table == NULL)
         return;
-    for (size_t i = 0; i < table->count; i++)
-        (void)madvise((void *)table->ranges[i].start, table->ranges[i].pages * page_size,
-                      table->ranges[i].advice);
+    advise(&table->written, MADV_POPULATE_WRITE);
+    advise(&table->read, MADV_POPULATE_READ);
     (void)munmap(table, sizeof(*table));
     table = NULL;
 }

@@ -25,18 +25,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define STAGE        "/mnt" // there on every host; covered in our own mount namespace
-#define NOFILE       65536
-#define RUN_BYTES    (16ull << 20) // directories of the runs, which are file systems of their own
-#define TMP_BYTES    (64ull << 20)
-#define INODES       65536
+#define STAGE         "/mnt" // there on every host; covered in our own mount namespace
+#define NOFILE        65536
+#define RUN_BYTES     (16ull << 20) // directories of the runs, which are file systems of their own
+#define TMP_BYTES     (64ull << 20)
+#define INODES        65536
 
-#define LASTING_TREE STAGE "/lasting-%u"
-#define INODE_BYTES  4096u // of disk for each file
-#define INODES_LEAST 4096u
-#define LOCK_BYTES   (1ull << 20)
+#define LASTING_TREE  STAGE "/lasting-%u"
+#define INODE_BYTES   4096u // of disk for each file
+#define INODES_LEAST  4096u
+#define LOCK_BYTES    (1ull << 20)
+#define SIGNALS       4096 // that wait, of each of a sandbox's users
+#define RESERVE_BYTES (1ull << 30)
+#define TRY_BYTES     (1ull << 20)
+#define TRY_PROCESSES 8
 
-#define CAP(name)    (1ull << CAP_##name)
+#define CAP(name)     (1ull << CAP_##name)
 
 // What the agent does with them: moves into and makes namespaces and mounts (SYS_ADMIN,
 // SYS_CHROOT), gives programs their ids and files (SETUID, SETGID, SETFCAP, CHOWN, FOWNER,
@@ -148,8 +152,23 @@ void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
     p->envp = envp;
 }
 
+// What the kernel counts by user and by process. The namespace's processes are counted for
+// themselves; of memory it is the address space that can be written to, of which programs reserve
+// more than they use.
+static void plan_rlimits(const struct agent_limits *limits, struct agent_jail *j)
+{
+    j->rlimits[j->plan.rlimit_count++] = (struct jail_rlimit){RLIMIT_NPROC, limits->processes};
+    j->rlimits[j->plan.rlimit_count++] =
+        (struct jail_rlimit){RLIMIT_DATA, limits->memory_bytes + RESERVE_BYTES};
+}
+
+static bool has_limits(const struct cgroup *cgroup)
+{
+    return cgroup != NULL && (cgroup_dirfd(cgroup) >= 0 || cgroup_procs_paths(cgroup) != NULL);
+}
+
 void agent_jail_plan_lasting(const struct agent_host *host, const struct agent_range *range,
-                             const struct cgroup *cgroup, uint64_t disk_bytes,
+                             const struct cgroup *cgroup, const struct agent_limits *limits,
                              struct agent_jail *ret)
 {
     static const char *const argv[] = {"/csb/csb-agent", "--fd",     "3", "--envd",
@@ -159,8 +178,8 @@ void agent_jail_plan_lasting(const struct agent_host *host, const struct agent_r
 
     agent_jail_plan(host, cgroup, ret);
     p->root = range->tree;
-    p->overlay_bytes = disk_bytes;
-    p->overlay_inodes = disk_bytes / INODE_BYTES + INODES_LEAST;
+    p->overlay_bytes = limits->disk_bytes;
+    p->overlay_inodes = limits->disk_bytes / INODE_BYTES + INODES_LEAST;
     for (size_t i = 0; i < p->mount_count; i++) {
         // What is written to /tmp counts as the rest does, and is no file system of its own.
         if (strcmp(ret->mounts[i].target, "/tmp") == 0)
@@ -173,8 +192,12 @@ void agent_jail_plan_lasting(const struct agent_host *host, const struct agent_r
     m->mode = 01777;
     m->optional = 1;
     p->uid_map = p->gid_map = &range->ids;
-    p->keep_caps = LASTING_CAPS;
+    if (!has_limits(cgroup))
+        plan_rlimits(limits, ret);
+    // The kernel wants this of who makes a user namespace in which root shows as somebody.
+    p->keep_caps = LASTING_CAPS | (host->root ? 0 : CAP(SETFCAP));
     p->loopback_up = 1;
+    ret->rlimits[p->rlimit_count++] = (struct jail_rlimit){RLIMIT_SIGPENDING, SIGNALS};
     p->argv = argv;
 }
 
@@ -192,13 +215,15 @@ static int try_jail(struct agent_host *host, const struct agent_range *lasting, 
     struct jail_fd fds[] = {
         {null_fd, STDIN_FILENO}, {null_fd, STDOUT_FILENO}, {null_fd, STDERR_FILENO}};
     struct jail_child child = JAIL_CHILD_INIT;
+    const struct agent_limits limits = {
+        .memory_bytes = TRY_BYTES, .processes = TRY_PROCESSES, .disk_bytes = TRY_BYTES};
     struct agent_jail j;
     int r;
 
     if (null_fd < 0)
         return err_sys(err, errno, "open /dev/null");
     if (lasting != NULL)
-        agent_jail_plan_lasting(host, lasting, NULL, 1u << 20, &j);
+        agent_jail_plan_lasting(host, lasting, NULL, &limits, &j);
     else
         agent_jail_plan(host, NULL, &j);
     j.plan.fds = fds;
@@ -256,6 +281,23 @@ static int bind_mapped(int tree, const struct agent_range *range, struct err *er
     return 0;
 }
 
+// An ordinary user's: the tree as it is, by a path, since the jail has mounts of its own.
+static int open_shared(const struct agent_host *host, uint64_t root, int tree,
+                       struct agent_range *ret, struct err *err)
+{
+    char link[64];
+    ssize_t len;
+
+    *ret = (struct agent_range){.ids = {0, geteuid(), 1}};
+    if (root == 0) {
+        memcpy(ret->tree, host->tree, sizeof(ret->tree));
+        return 0;
+    }
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", tree);
+    len = readlink(link, ret->tree, sizeof(ret->tree) - 1);
+    return len < 0 ? err_sys(err, errno, "find the template's root tree") : 0;
+}
+
 int agent_range_open(struct agent_host *host, uint32_t index, uint64_t root, int tree,
                      struct agent_range *ret, struct err *err)
 {
@@ -264,6 +306,8 @@ int agent_range_open(struct agent_host *host, uint32_t index, uint64_t root, int
     uint32_t first = host->uids.outside + AGENT_IDS * (index + 1); // above those of all runs
     int r;
 
+    if (!host->root)
+        return open_shared(host, root, tree, ret, err);
     *ret = (struct agent_range){.ids = {0, first, AGENT_IDS}};
     (void)snprintf(ret->tree, sizeof(ret->tree), LASTING_TREE, index);
     if (m->mounted && m->root == root)
@@ -289,10 +333,7 @@ static void open_lasting(struct agent_host *host)
     struct agent_range range;
     struct err why = ERR_INIT;
 
-    if (!host->root)
-        (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
-                       "without root a long-lived sandbox would have one user only");
-    else if (agent_range_open(host, 0, 0, -1, &range, &why) < 0 || try_jail(host, &range, &why) < 0)
+    if (agent_range_open(host, 0, 0, -1, &range, &why) < 0 || try_jail(host, &range, &why) < 0)
         (void)snprintf(host->lasting_note, sizeof(host->lasting_note),
                        "no long-lived sandbox can be made: %.120s", why.message);
     else
@@ -354,6 +395,8 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
         return err_sys(err, errno, "the root tree %.150s (`make` makes it)", config->tree);
     if (agent_files_copy(config, host->files, err) < 0)
         return -1;
+    if (!host->root && config->templates != NULL)
+        host->templates_fd = open(config->templates, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if ((host->root && stage(host, config->templates, &why) < 0) ||
         try_jail(host, NULL, &why) < 0) {
         (void)snprintf(host->note, sizeof(host->note), "no agent can be started: %.120s",
@@ -364,6 +407,7 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
     open_lasting(host);
     if (!host->root)
         (void)snprintf(host->note, sizeof(host->note),
-                       "not started as root: all runs share one uid of the host");
+                       "not started as root: all programs share one uid of the host%s",
+                       host->lasting ? ", root and user of a long-lived sandbox, too" : "");
     return 0;
 }

@@ -50,14 +50,14 @@ int agent_host_open(struct agent_host *host, const struct agent_host_config *con
 
 // The ids of one lasting agent and the root tree as it sees it.
 struct agent_range {
-    struct jail_id_map ids; // users and groups alike
-    char tree[64];
+    struct jail_id_map ids; // users and groups alike; of an ordinary user one, which all share
+    char tree[PATH_MAX];
 };
 
 // The range of that index, below AGENT_RANGES_MAX, with those of all others apart and no agent in
-// it. The first time, or when it had another root, it mounts the tree with its ids, which stays.
-// Blocks some 100 us then. `tree` is the directory (O_PATH, borrowed) of the root of that id; of
-// root 0 it is the host's own and not looked at.
+// it. As root, the first time or when it had another root, it mounts the tree with its ids, which
+// stays; that blocks some 100 us. `tree` is the directory (O_PATH, borrowed) of the root of that
+// id; of root 0 it is the host's own and not looked at.
 int agent_range_open(struct agent_host *host, uint32_t index, uint64_t root, int tree,
                      struct agent_range *ret, struct err *err);
 
@@ -66,7 +66,7 @@ struct agent_jail {
     struct jail_mount mounts[AGENT_MOUNTS_MAX];
     char sources[4][PATH_MAX]; // of control groups version 1
     char targets[4][64];
-    struct jail_rlimit rlimits[2];
+    struct jail_rlimit rlimits[5];
     struct jail_plan plan;
 };
 
@@ -74,10 +74,18 @@ struct agent_jail {
 void agent_jail_plan(const struct agent_host *host, const struct cgroup *cgroup,
                      struct agent_jail *ret);
 
-// The same for a lasting agent, whose root can be written to, up to `disk_bytes`; its session is 3.
-// `range` is borrowed by the plan.
+// What a lasting agent and its programs may use. Memory and processes are those of its control
+// group; where there is none, memory is bounded process by process, and processes all the same.
+struct agent_limits {
+    uint64_t memory_bytes;
+    uint64_t processes;
+    uint64_t disk_bytes;
+};
+
+// The same for a lasting agent, whose root can be written to; its session is 3. `range` is borrowed
+// by the plan.
 void agent_jail_plan_lasting(const struct agent_host *host, const struct agent_range *range,
-                             const struct cgroup *cgroup, uint64_t disk_bytes,
+                             const struct cgroup *cgroup, const struct agent_limits *limits,
                              struct agent_jail *ret);
 
 #endif

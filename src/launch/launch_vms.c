@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,11 +42,11 @@ enum slot_state { SLOT_FREE, SLOT_LIVE, SLOT_DYING };
 
 struct slot {
     enum slot_state state;
-    bool agent;               // not a VMM
-    bool lasting;             // an agent with ids of its own,
-    struct agent_range range; // these
-    uint32_t range_index;
+    bool agent;           // not a VMM
+    bool lasting;         // an agent with ids of its own,
+    uint32_t range_index; // of this range
     uint64_t id;
+    int root_fd; // its template's directory, locked: whoever cleans up leaves it; -1: the image's
     struct jail_child child;
     struct cgroup *cgroup;
     uint64_t retry_ns; // DYING: when to try again to remove the group
@@ -99,7 +100,7 @@ static int claim(struct launch_vms *vms, uint64_t id, struct slot **ret, struct 
     s = find_free(vms);
     if (s == NULL)
         return err_set(err, ERR_BUSY, "%d VMMs are running", LAUNCH_VMS_MAX);
-    *s = (struct slot){.state = SLOT_LIVE, .id = id, .child = JAIL_CHILD_INIT};
+    *s = (struct slot){.state = SLOT_LIVE, .id = id, .root_fd = -1, .child = JAIL_CHILD_INIT};
     *ret = s;
     return 0;
 }
@@ -141,6 +142,7 @@ static void end_step(struct slot *s, uint64_t now)
         return;
     }
     cgroup_free(s->cgroup);
+    fd_close(&s->root_fd);
     *s = (struct slot){.state = SLOT_FREE};
 }
 
@@ -218,16 +220,23 @@ static int make_cgroup(struct launch_vms *vms, const struct launch_request *req,
     return cgroup_new(vms->config.cgroups, name, &limits, ret, err);
 }
 
-// A template's root file system: the file or directory `what` of the one with that id.
-static int open_root(int templates_fd, uint64_t id, const char *what, int flags, int *ret,
-                     struct err *err)
+// A template's root file system: the file or directory `what` of the one with that id. The slot
+// holds a lock on the template's directory until nothing of it runs any more.
+static int open_root(struct slot *s, int templates_fd, uint64_t id, const char *what, int flags,
+                     int *ret, struct err *err)
 {
-    char path[64];
+    char name[24];
 
     if (templates_fd < 0)
         return err_field(err, ERR_INVALID, "root", "TEMPLATES_DIR was not there at the start");
-    (void)snprintf(path, sizeof(path), "%016llx/%s", (unsigned long long)id, what);
-    *ret = openat(templates_fd, path, flags | O_NOFOLLOW | O_CLOEXEC);
+    (void)snprintf(name, sizeof(name), "%016llx", (unsigned long long)id);
+    s->root_fd = openat(templates_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (s->root_fd < 0)
+        return err_sys(err, errno, "open the template's directory");
+    // Where a file system has no locks, its templates are removed by hand alone.
+    if (flock(s->root_fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+        return err_set(err, ERR_GONE, "the template is being removed");
+    *ret = openat(s->root_fd, what, flags | O_NOFOLLOW | O_CLOEXEC);
     if (*ret < 0)
         return err_sys(err, errno, "open the template's %s", what);
     return 0;
@@ -275,7 +284,7 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
     };
 
     if (req->root != 0 &&
-        open_root(c->templates_fd, req->root, "rootfs.erofs", O_RDONLY, &root_fd, err) < 0)
+        open_root(s, c->templates_fd, req->root, "rootfs.erofs", O_RDONLY, &root_fd, err) < 0)
         return -1;
     (void)snprintf(name, sizeof(name), "%.40s-%llx", c->label, (unsigned long long)req->id);
     if (qemu_argv_build(&machine, &argv) < 0)
@@ -293,13 +302,14 @@ static int start(struct launch_vms *vms, struct slot *s, const struct launch_req
 }
 
 // The lowest range that no other has until its slot is free: no process is left of it then.
-static int take_range(struct launch_vms *vms, struct slot *s, uint64_t root, struct err *err)
+static int take_range(struct launch_vms *vms, struct slot *s, uint64_t root,
+                      struct agent_range *ret, struct err *err)
 {
     bool taken[AGENT_RANGES_MAX] = {false};
     _cleanup_fd_ int tree = -1;
     uint32_t index = 0;
 
-    if (root != 0 && open_root(vms->config.agents->templates_fd, root, "rootfs",
+    if (root != 0 && open_root(s, vms->config.agents->templates_fd, root, "rootfs",
                                O_PATH | O_DIRECTORY, &tree, err) < 0)
         return -1;
     for (size_t i = 0; i < LAUNCH_VMS_MAX; i++)
@@ -307,7 +317,7 @@ static int take_range(struct launch_vms *vms, struct slot *s, uint64_t root, str
             taken[vms->slots[i].range_index] = true;
     while (taken[index])
         index++;
-    if (agent_range_open(vms->config.agents, index, root, tree, &s->range, err) < 0)
+    if (agent_range_open(vms->config.agents, index, root, tree, ret, err) < 0)
         return -1;
     s->range_index = index;
     s->lasting = true;
@@ -315,11 +325,13 @@ static int take_range(struct launch_vms *vms, struct slot *s, uint64_t root, str
 }
 
 static int make_agent_cgroup(struct launch_vms *vms, struct slot *s,
-                             const struct launch_request *req, struct err *err)
+                             const struct launch_request *req, const struct agent_range *range,
+                             struct err *err)
 {
     const struct agent_host *host = vms->config.agents;
-    const struct jail_id_map *uids = s->lasting ? &s->range.ids : &host->uids;
-    const struct jail_id_map *gids = s->lasting ? &s->range.ids : &host->gids;
+    bool own = s->lasting && host->root;
+    const struct jail_id_map *uids = own ? &range->ids : &host->uids;
+    const struct jail_id_map *gids = own ? &range->ids : &host->gids;
     struct cgroup_limits limits = {
         .memory_bytes = (uint64_t)req->memory_mib << 20,
         .processes = s->lasting ? req->processes : AGENT_PROCESSES,
@@ -336,9 +348,14 @@ static int make_agent_cgroup(struct launch_vms *vms, struct slot *s,
 }
 
 static int start_agent(struct launch_vms *vms, struct slot *s, const struct launch_request *req,
-                       const int *fds, struct err *err)
+                       const struct agent_range *range, const int *fds, struct err *err)
 {
     const struct launch_vms_config *c = &vms->config;
+    const struct agent_limits limits = {
+        .memory_bytes = (uint64_t)req->memory_mib << 20,
+        .processes = req->processes,
+        .disk_bytes = (uint64_t)req->disk_mib << 20,
+    };
     struct jail_fd jail_fds[] = {
         {c->null_fd, STDIN_FILENO},
         {fds[LAUNCH_AGENT_FD_LOG], STDOUT_FILENO},
@@ -348,7 +365,7 @@ static int start_agent(struct launch_vms *vms, struct slot *s, const struct laun
     struct agent_jail j;
 
     if (s->lasting)
-        agent_jail_plan_lasting(c->agents, &s->range, s->cgroup, (uint64_t)req->disk_mib << 20, &j);
+        agent_jail_plan_lasting(c->agents, range, s->cgroup, &limits, &j);
     else
         agent_jail_plan(c->agents, s->cgroup, &j);
     j.plan.fds = jail_fds;
@@ -387,6 +404,7 @@ int launch_vms_spawn(struct launch_vms *vms, const struct launch_request *req, c
 int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *req, const int *fds,
                            int32_t *ret_pid, int *ret_pidfd, struct err *err)
 {
+    struct agent_range range;
     struct slot *s;
     int r;
 
@@ -397,11 +415,11 @@ int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *
     if (claim(vms, req->id, &s, err) < 0)
         return -1;
     s->agent = true;
-    r = req->mode == LAUNCH_AGENT_LASTING ? take_range(vms, s, req->root, err) : 0;
+    r = req->mode == LAUNCH_AGENT_LASTING ? take_range(vms, s, req->root, &range, err) : 0;
     if (r == 0)
-        r = make_agent_cgroup(vms, s, req, err);
+        r = make_agent_cgroup(vms, s, req, &range, err);
     if (r == 0)
-        r = start_agent(vms, s, req, fds, err);
+        r = start_agent(vms, s, req, &range, fds, err);
     return started(s, r, ret_pid, ret_pidfd);
 }
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -156,6 +157,24 @@ static void hide_arguments(int argc, char **argv)
     (void)snprintf(line, size, "%s", NAME);
 }
 
+// What the service has because it serves is not for what runs in it. A unit may spare the service
+// when memory runs out (OOMScoreAdjust=): jails would inherit that, and could go back to it unless
+// root says otherwise. And signals that wait in a jail count for our user as well, up to our own
+// limit when the jail is made: half of it stays the host's.
+static void give_up_favours(void)
+{
+    static const char path[] = "/proc/self/oom_score_adj";
+    _cleanup_free_ char *now = NULL;
+    struct rlimit l;
+
+    if (fd_read_file(AT_FDCWD, path, 64, &now, NULL) == 0 && now[0] == '-')
+        (void)fd_write_file(AT_FDCWD, path, "0"); // upwards everybody may
+    if (getrlimit(RLIMIT_SIGPENDING, &l) == 0) {
+        l.rlim_cur = l.rlim_max / 2;
+        (void)setrlimit(RLIMIT_SIGPENDING, &l);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *values[OPT_COUNT] = {NULL};
@@ -170,6 +189,7 @@ int main(int argc, char **argv)
     if (getenv("LOG_FORMAT") != NULL && strcmp(getenv("LOG_FORMAT"), "json") == 0)
         log_set_format(LOG_FORMAT_JSON);
     (void)umask(077);
+    give_up_favours();
     // Ends in order when the supervisor is gone, whoever else may hold the socket's other end.
     if (prctl(PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0) < 0)
         log_warn("no parent death signal: %s", strerror(errno));

@@ -19,7 +19,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -79,6 +81,8 @@ static long try_clone_newuser(void)
 
 static void probe_denied(void)
 {
+    int pair[2];
+
     TRY("io_uring_setup", ENOSYS, syscall(SYS_io_uring_setup, 1, NULL));
     TRY("io_uring_enter", ENOSYS, syscall(SYS_io_uring_enter, -1, 0, 0, 0, NULL));
     TRY("keyctl", EPERM, syscall(SYS_keyctl, 0, 0, 0, 0, 0));
@@ -118,6 +122,17 @@ static void probe_denied(void)
     TRY("vsock", EPERM, socket(AF_VSOCK, SOCK_STREAM, 0));
     TRY("packet", EPERM, socket(AF_PACKET, SOCK_RAW, 0));
     TRY("alg", EPERM, socket(AF_ALG, SOCK_SEQPACKET, 0));
+    TRY("pair of vsock", EPERM, socketpair(AF_VSOCK, SOCK_STREAM, 0, pair));
+    TRY("pair of netlink", EPERM, socketpair(AF_NETLINK, SOCK_RAW, 0, pair));
+    TRY("inotify_init", ENOSYS, syscall(SYS_inotify_init));
+    TRY("inotify_init1", ENOSYS, syscall(SYS_inotify_init1, -1));
+    TRY("F_NOTIFY", EINVAL, fcntl(-1, F_NOTIFY, DN_ACCESS));
+    TRY("F_SETLEASE", EINVAL, fcntl(-1, F_SETLEASE, F_UNLCK));
+    TRY("socket DCCP", EPERM, socket(AF_INET, SOCK_DCCP | SOCK_CLOEXEC, 0));
+    TRY("socket packet of IP", EPERM, socket(AF_INET, SOCK_PACKET, 0));
+    TRY("ioctl TIOCSETD", EPERM, syscall(SYS_ioctl, -1, 0x5423, NULL));
+    TRY("MADV_MERGEABLE", EINVAL, madvise((void *)4096, 4096, MADV_MERGEABLE));
+    TRY("PR_SCHED_CORE", EINVAL, prctl(62, 1, -1, 0, 0));
     TRY("high bits", EPERM, syscall(SYS_socket, 0x100000000ul | AF_VSOCK, SOCK_STREAM, 0));
     TRY("ioctl TIOCSTI", EPERM, syscall(SYS_ioctl, -1, 0x5412, NULL));
     TRY("open_tree_attr", EPERM, syscall(467, -1, "/nonexistent", 0, NULL, 0));

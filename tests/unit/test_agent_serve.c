@@ -4,6 +4,8 @@
 // over: nothing. Needs root and python3. Arguments: the agent, the directory that is /csb to it.
 #include "agent_harness.h"
 
+#include "agent/zygote.h"
+
 #include <dirent.h>
 #include <limits.h>
 
@@ -321,17 +323,19 @@ static void test_fork_limits(void)
     CHECK(goes("601.12[5]"));
 }
 
-// The seed is the zygote's; after 256 forks at the latest there is another.
+// The seed is the zygote's; there is another after ZYGOTE_FORKS or ZYGOTE_AGE_MS, whichever is first.
 static void test_replacement(void)
 {
     _cleanup_free_ char *first = prepared_run(hash_code);
+    uint64_t end = clock_deadline_ms(ZYGOTE_AGE_MS + DEADLINE_MS);
     int i = 0;
+    bool same;
 
-    for (bool same = true; same && i < 600; i++) {
+    do {
         _cleanup_free_ char *now = prepared_run(hash_code);
         same = strcmp(now, first) == 0;
-    }
-    CHECK_MSG(i > 1 && i < 600, "another hash seed after %d forks", i);
+    } while (++i < 2 * ZYGOTE_FORKS && same && clock_mono_ns() < end);
+    CHECK_MSG(i > 1 && !same, "another hash seed after %d forks", i);
 }
 
 struct world {

@@ -18,8 +18,8 @@ static int make_dir(const char *path, const struct user *user, bool *ret_made)
 
     *ret_made = mkdir(path, 0755) == 0;
     if (*ret_made) {
-        // An agent that is not root makes everything its own.
-        if (chown(path, user->uid, user->gid) < 0 && errno != EPERM)
+        // An agent that is not root, or has one id, makes everything its own.
+        if (!user_one_id() && chown(path, user->uid, user->gid) < 0 && errno != EPERM)
             return -errno;
         return 0;
     }
@@ -75,7 +75,7 @@ int fs_path(const struct call *c, const struct json_in *in, const char *key, str
     return rc < 0 ? rpc_set(e, RPC_INVALID_ARGUMENT, "invalid path '%s'", path) : 0;
 }
 
-static void reply_entry(struct call *c, const char *path)
+static void reply_entry(struct call *c, const struct user *user, const char *path)
 {
     _cleanup_buf_ struct buf text = BUF_INIT;
     struct json_out out = {.buf = &text};
@@ -83,6 +83,7 @@ static void reply_entry(struct call *c, const char *path)
     struct rpc_error e = RPC_ERROR_INIT;
     int rc;
 
+    user_names_for(&names, user);
     json_open(&out, NULL, '{');
     rc = entry_put_path(&out, "entry", path, &names);
     json_close(&out, '}');
@@ -107,7 +108,7 @@ void fs_stat(struct call *c, const struct json_in *in)
     if (fs_path(c, in, "path", &user, path, &e) < 0)
         rpc_fail(c, &e);
     else
-        reply_entry(c, path);
+        reply_entry(c, &user, path);
 }
 
 static int make_new_dir(const char *path, const struct user *user, struct rpc_error *e)
@@ -133,7 +134,7 @@ void fs_make_dir(struct call *c, const struct json_in *in)
     if (fs_path(c, in, "path", &user, path, &e) < 0 || make_new_dir(path, &user, &e) < 0)
         rpc_fail(c, &e);
     else
-        reply_entry(c, path);
+        reply_entry(c, &user, path);
 }
 
 static int move(const char *from, const char *to, const struct user *user, struct rpc_error *e)
@@ -164,5 +165,5 @@ void fs_move(struct call *c, const struct json_in *in)
         fs_path(c, in, "destination", &user, to, &e) < 0 || move(from, to, &user, &e) < 0)
         rpc_fail(c, &e);
     else
-        reply_entry(c, to);
+        reply_entry(c, &user, to);
 }

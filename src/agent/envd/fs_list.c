@@ -202,6 +202,7 @@ static int start(struct listing *l, const struct json_in *in)
 
     if (fs_path(l->call, in, "path", &user, path, e) < 0 || rpc_get_u32(in, "depth", &depth, e) < 0)
         return -1;
+    user_names_for(&l->names, &user);
     l->max_depth = depth == 0 ? 1 : depth;
     rc = enter(l, path, true);
     if (rc == -ENOENT)

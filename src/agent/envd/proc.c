@@ -101,8 +101,8 @@ static int make_terminal(struct proc *p, const struct proc_spec *spec, int their
     theirs[0] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (theirs[0] < 0)
         return -errno;
-    // An agent that is not root has it as its own already.
-    if (geteuid() == 0 &&
+    // An agent that is not root, or has one id, has it as its own already.
+    if (geteuid() == 0 && !user_one_id() &&
         (fchown(theirs[0], spec->user->uid, TTY_GROUP) < 0 || fchmod(theirs[0], 0620) < 0))
         return -errno;
     for (int i = 1; i < 3; i++) {
@@ -122,6 +122,7 @@ static int spawn(struct proc *p, const struct proc_spec *spec)
         .cwd = spec->cwd,
         .uid = spec->user->uid,
         .gid = spec->user->gid,
+        .view = user_one_id(),
         .groups = spec->user->groups,
         .group_count = spec->user->group_count,
         .stdio = {-1, -1, -1},

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/parse.h"
+#include "channel/agent_wire.h"
 #include "json/base64.h"
 #include "json/write.h"
 
@@ -278,6 +279,8 @@ int rpc_user(const struct call *c, struct user *ret, struct rpc_error *e)
 
     if (basic_name(server_stream_header(c->stream, "authorization"), name) < 0)
         return rpc_set(e, RPC_UNAUTHENTICATED, "invalid authorization");
+    if (user_one_id() && server_stream_header(c->stream, AGENT_HEADER_APART) != NULL)
+        name[0] = '\0';
     if (user_find(name[0] != '\0' ? name : c->envd->user, ret) < 0)
         return rpc_set(e, RPC_UNAUTHENTICATED, "invalid username: '%s'",
                        name[0] != '\0' ? name : c->envd->user);

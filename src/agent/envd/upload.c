@@ -70,8 +70,8 @@ static int fail_sys(struct upload *u, int error, const char *path)
     if (error == ENOSPC || error == EDQUOT)
         status = 507;
     else if (error == EISDIR || error == ENOTDIR || error == ENXIO || error == ENAMETOOLONG ||
-             error == ELOOP)
-        status = 400;
+             error == ELOOP || error == ENOENT || error == EEXIST)
+        status = 400; // the last two: programs moved a directory of the path meanwhile
     call_fail(u->call, status, "write '%s': %s", path, strerror(error));
     return -1;
 }
@@ -144,8 +144,8 @@ static int open_file(struct upload *u, const char *path)
     }
     if (ftruncate(u->fd, 0) < 0)
         return fail_sys(u, errno, path);
-    // An agent that is not root makes everything its own.
-    if (fchown(u->fd, u->user.uid, u->user.gid) < 0 && errno != EPERM)
+    // An agent that is not root, or has one id, makes everything its own.
+    if (!user_one_id() && fchown(u->fd, u->user.uid, u->user.gid) < 0 && errno != EPERM)
         return fail_sys(u, errno, path);
     rc = entry_set_metadata(u->fd, &u->metadata);
     return rc < 0 ? fail_sys(u, rc, path) : 0;

@@ -150,8 +150,29 @@ static void name_of(char **text, const char *path, uint32_t id, char ret[USER_NA
     (void)snprintf(ret, USER_NAME_MAX + 1, "%u", id);
 }
 
+bool user_one_id(void)
+{
+    static int one = -1;
+    _cleanup_free_ char *text = NULL;
+    unsigned inside, outside, count;
+
+    if (one < 0)
+        one = fd_read_file(AT_FDCWD, "/proc/self/uid_map", 4096, &text, NULL) == 0 &&
+              sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
+              count == 1 && strchr(text, '\n') == text + strlen(text) - 1;
+    return one == 1;
+}
+
+void user_names_for(struct user_names *names, const struct user *viewer)
+{
+    names->viewer_uid = viewer->uid;
+    names->viewer_gid = viewer->gid;
+}
+
 const char *user_name(struct user_names *names, uid_t uid)
 {
+    if (uid == 0 && user_one_id())
+        uid = names->viewer_uid;
     if (names->user_text[0] == '\0' || names->uid != uid)
         name_of(&names->passwd, "/etc/passwd", uid, names->user_text);
     names->uid = uid;
@@ -160,6 +181,8 @@ const char *user_name(struct user_names *names, uid_t uid)
 
 const char *user_group_name(struct user_names *names, gid_t gid)
 {
+    if (gid == 0 && user_one_id())
+        gid = names->viewer_gid;
     if (names->group_text[0] == '\0' || names->gid != gid)
         name_of(&names->group, "/etc/group", gid, names->group_text);
     names->gid = gid;

@@ -6,6 +6,7 @@
 #define CSB_AGENT_ENVD_USER_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -22,6 +23,11 @@ struct user {
     size_t group_count;
 };
 
+// Whether the machine has one id only, 0, of an ordinary user of the host: whoever else's programs
+// show their user in a namespace of their own (spawn_plan.view), all make the same user's files,
+// and each sees them as its own.
+bool user_one_id(void);
+
 // 0, -ENOENT when there is no such user, or another -errno.
 int user_find(const char *name, struct user *ret);
 
@@ -31,10 +37,14 @@ struct user_names {
     char *group;
     uid_t uid; // the last answers
     gid_t gid;
+    uid_t viewer_uid; // who asks, see user_one_id()
+    gid_t viewer_gid;
     char user_text[USER_NAME_MAX + 1];
     char group_text[USER_NAME_MAX + 1];
 };
 
+// Who asks; before that it is root.
+void user_names_for(struct user_names *names, const struct user *viewer);
 void user_names_release(struct user_names *names);
 
 // The name, or the number as text when there is none. Borrowed until the next call.

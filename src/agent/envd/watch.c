@@ -107,7 +107,7 @@ static void tell(struct watcher *w, const char *name, const char *type, bool has
     json_put_str(&out, "name", name[0] == '\0' ? "." : name);
     json_put_str(&out, "type", type);
     if (has_entry && w->with_entry && full_path(w, name, path)) {
-        struct user_names names = {0};
+        struct user_names names = {.viewer_uid = w->viewer_uid, .viewer_gid = w->viewer_gid};
         (void)entry_put_path(&out, "entry", path, &names);
         user_names_release(&names);
     }
@@ -332,6 +332,8 @@ int watch_new(struct envd *e, const struct watch_spec *spec, struct watcher **re
     w->envd = e;
     w->recursive = spec->recursive;
     w->with_entry = spec->with_entry;
+    w->viewer_uid = spec->viewer_uid;
+    w->viewer_gid = spec->viewer_gid;
     w->event = ignore_event;
     memcpy(w->path, spec->path, sizeof(w->path));
     w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);

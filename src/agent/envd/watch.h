@@ -31,6 +31,8 @@ struct watcher {
     struct loop_source source;
     bool recursive;
     bool with_entry;
+    uid_t viewer_uid; // who asked, for user_names
+    gid_t viewer_gid;
     char path[PATH_MAX];
     struct watched *dirs; // in the order of wd
     size_t dir_count, dir_alloc;
@@ -48,6 +50,8 @@ struct watch_spec {
     char path[PATH_MAX];
     bool recursive;
     bool with_entry;
+    uid_t viewer_uid;
+    gid_t viewer_gid;
     bool network; // network file systems are allowed, though they do not tell of others' changes
 };
 

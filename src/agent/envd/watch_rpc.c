@@ -29,8 +29,11 @@ static int read_spec(const struct call *c, const struct json_in *in, struct watc
     struct user user;
 
     *ret = (struct watch_spec){0};
-    if (fs_path(c, in, "path", &user, ret->path, e) < 0 ||
-        rpc_get_bool(in, "recursive", NULL, &ret->recursive, e) < 0 ||
+    if (fs_path(c, in, "path", &user, ret->path, e) < 0)
+        return -1;
+    ret->viewer_uid = user.uid;
+    ret->viewer_gid = user.gid;
+    if (rpc_get_bool(in, "recursive", NULL, &ret->recursive, e) < 0 ||
         rpc_get_bool(in, "includeEntry", "include_entry", &ret->with_entry, e) < 0)
         return -1;
     return rpc_get_bool(in, "allowNetworkMounts", "allow_network_mounts", &ret->network, e);
