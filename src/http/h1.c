@@ -37,6 +37,22 @@ static bool is_text(unsigned char c)
     return c == '\t' || (c >= 0x20 && c != 0x7f);
 }
 
+bool h1_is_name(const char *text)
+{
+    const char *at = text;
+
+    while (is_token((unsigned char)*at))
+        at++;
+    return at > text && *at == '\0';
+}
+
+bool h1_is_value(const char *text)
+{
+    while (*text != '\0' && is_text((unsigned char)*text))
+        text++;
+    return *text == '\0';
+}
+
 bool h1_list_has(const char *list, const char *word)
 {
     size_t len = strlen(word);

@@ -71,6 +71,10 @@ const char *h1_header(const struct h1_answer *a, const char *name);
 // Whether `list` (comma-separated, as of Connection) has `word`, in any case. For requests too.
 bool h1_list_has(const char *list, const char *word);
 
+// Whether a header may have this name (or a request this method), and this value. For requests too.
+bool h1_is_name(const char *text);
+bool h1_is_value(const char *text);
+
 // Whether `name` is of those that are about one connection only. For requests too.
 bool h1_is_hop(const char *name);
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "http/head.h"
 #include "http/origin.h"
 #include "http/router.h"
 #include "http/server_internal.h"
@@ -273,14 +274,27 @@ static enum MHD_Result on_end(struct http_exchange *ex)
     return http_answer(ex, &res);
 }
 
+// Where nobody can say what of it is the body, nothing that follows is read.
+static enum MHD_Result refuse_head(struct http_exchange *ex, const struct head_fault *fault)
+{
+    struct http_response res = {0};
+
+    http_fail(&ex->req, &res, 400, "invalid", fault->header, fault->why);
+    http_set_header(&res, "Connection", "close");
+    return http_answer(ex, &res);
+}
+
 // With the head: answer at once only where reading the body first is wrong (a client that asked
 // whether to send it) or too much.
 static enum MHD_Result on_head(struct http_exchange *ex)
 {
+    const struct head_fault *fault = head_check(&ex->req);
     const char *length = http_header(&ex->req, "Content-Length");
     uint64_t announced = length == NULL ? 0 : strtoull(length, NULL, 10); // checked by the library
     struct http_response res = {0};
 
+    if (fault != NULL)
+        return refuse_head(ex, fault);
     if (taken(ex)) {
         http_conn_enter(ex->conn, HTTP_CONN_BODY);
         if (ex->sink.push == NULL &&

@@ -27,7 +27,10 @@ def is_error(answer, code, word):
 def read_all(sock):
     data = b""
     while True:
-        piece = sock.recv(65536)
+        try:
+            piece = sock.recv(65536)
+        except ConnectionResetError:  # by who did not read all we sent
+            return data
         if not piece:
             return data
         data += piece
@@ -182,6 +185,36 @@ def names(t, d):
     t.check(answer[0] == 415, "a compressed body is 415", answer)
 
 
+def framing(t, d):
+    """What another server might read otherwise is refused, and nothing behind it is read."""
+    head = b"POST /execute HTTP/1.1\r\nHost: localhost\r\n"
+    behind = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    chunked = b"Transfer-Encoding: chunked\r\n"
+    for what, raw, field in (
+            ("two kinds of length", b"Content-Length: 5\r\n" + chunked + b"\r\n0\r\n\r\n", "Content-Length"),
+            ("two lengths", b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "Content-Length"),
+            ("a length twice", b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "Content-Length"),
+            ("chunked twice", 2 * chunked + b"\r\n0\r\n\r\n", "Transfer-Encoding"),
+            ("another coding", b"Transfer-Encoding: gzip\r\n\r\n", "Transfer-Encoding"),
+            ("a list of codings", b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding"),
+            ("no coding", b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", "Transfer-Encoding"),
+            ("a space before the colon", b"Content-Length : 5\r\n\r\nhello", "headers"),
+            ("a line end that is none", b"X: a\rContent-Length: 5\r\n\r\nhello", "headers")):
+        for sandbox in (b"", b"E2b-Sandbox-Id: abc\r\nE2b-Sandbox-Port: 80\r\n"):
+            with d.socket() as sock:
+                sock.sendall(head + sandbox + raw + behind)
+                answer = read_all(sock)
+            body = answer.partition(b"\r\n\r\n")[2]
+            t.check(answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1
+                    and json.loads(body)["field"] == field, f"{what} is refused" + (" for a sandbox" if sandbox else ""),
+                    answer[-300:])
+    with d.socket() as sock:
+        body = json.dumps({"language": "python", "code": "out hi\n"}).encode()
+        sock.sendall(head + b"transfer-encoding: Chunked\r\nConnection: close\r\n\r\n%x\r\n" % len(body) + body
+                     + b"\r\n0\r\n\r\n")
+        t.check(read_all(sock).startswith(b"HTTP/1.1 200 "), "a body in chunks is taken")
+
+
 def allowed_names(t):
     with Daemon(ALLOWED_HOSTS="box.example, other.example") as d:
         t.check(d.get("/health", Host="box.example:8000")[0] == 200
@@ -303,7 +336,7 @@ def crowded(t):
 def main():
     t = Tap()
     with Daemon() as d:
-        for part in (routes, connections, sizes, names):
+        for part in (routes, connections, sizes, framing, names):
             t.group(lambda tap, part=part: part(tap, d))
     t.group(allowed_names)
     t.group(many_connections)
