@@ -38,7 +38,10 @@ static void fail_queue(const struct http_request *req, struct http_response *res
     if (err->code == ERR_GONE) {
         http_fail(req, res, 404, "not_found", NULL, "There is no such job.");
     } else if (err->code == ERR_BUSY) {
-        http_fail(req, res, 429, "busy", NULL, err->message);
+        bool own = strcmp(err->field, "owner") == 0;
+
+        http_fail(req, res, 429, own ? "limit" : "busy", own ? "JOB_MAX_PER_KEY" : NULL,
+                  err->message);
         http_set_header(res, "Retry-After", "5");
     } else if (err->code == ERR_SYSTEM) {
         http_fail(req, res, 503, "queue_failed", NULL, err->message);
@@ -54,7 +57,8 @@ static struct jobs_parse parse_for(const struct api *api, const struct http_requ
     struct jobs_parse p = {.config = api->config,
                            .runtimes = engine_runtimes(api->engine),
                            .rules = &api->jobs->rules,
-                           .owner = owner};
+                           .owner = owner,
+                           .owner_jobs_max = tenant_limit(api->tenants, owner, STORE_LIMIT_JOBS)};
 
     static_assert(sizeof(p.trace) == TRACE_PARENT_LEN + 1, "room for a traceparent");
     if (req->trace.trace_id[0] != '\0')
@@ -79,6 +83,31 @@ static void answer_job(const struct api *api, const struct http_request *req,
     res->status = status;
     jobs_put_record(&out, NULL, &record, true);
     buf_release(&record.result);
+    if (out.failed)
+        http_fail(req, res, 500, "internal", NULL, "out of memory for the answer");
+}
+
+static void copy_text(char *ret, size_t size, const char *text)
+{
+    (void)snprintf(ret, size, "%s", text == NULL ? "" : text);
+}
+
+// A new one, as it was put. It is not read for this: it is taken whether it can be read or not.
+static void answer_new(const struct http_request *req, struct http_response *res,
+                       const struct queue_job *job, const struct queue_put *put)
+{
+    struct json_out out = {.buf = &res->body};
+    struct queue_record record = {.state = QUEUE_QUEUED,
+                                  .priority = job->priority,
+                                  .max_attempts = job->max_attempts,
+                                  .created_ms = put->created_ms};
+
+    copy_text(record.id, sizeof(record.id), put->id);
+    copy_text(record.label, sizeof(record.label), job->label);
+    copy_text(record.idempotency_key, sizeof(record.idempotency_key), job->idempotency_key);
+    copy_text(record.hook_url, sizeof(record.hook_url), job->hook_url);
+    res->status = 202;
+    jobs_put_record(&out, NULL, &record, true);
     if (out.failed)
         http_fail(req, res, 500, "internal", NULL, "out of memory for the answer");
 }
@@ -114,7 +143,6 @@ void api_jobs_create(void *app, const struct http_request *req, struct http_resp
         return;
     }
     rc = q->ops->put(q, &r.job, 1, &put, &err);
-    jobs_request_release(&r);
     if (rc < 0 && err.code == ERR_INVALID) {
         fail_key(req, res, "idempotency_key");
     } else if (rc < 0) {
@@ -122,8 +150,12 @@ void api_jobs_create(void *app, const struct http_request *req, struct http_resp
     } else {
         (void)snprintf(location, sizeof(location), "/jobs/%s", put.id);
         http_set_header(res, "Location", location);
-        answer_job(api, req, res, owner, put.id, put.kind == QUEUE_PUT_NEW ? 202 : 200);
+        if (put.kind == QUEUE_PUT_NEW)
+            answer_new(req, res, &r.job, &put);
+        else
+            answer_job(api, req, res, owner, put.id, 200);
     }
+    jobs_request_release(&r);
 }
 
 // Several jobs of one request.

@@ -62,6 +62,7 @@ static int parse_fields(const struct jobs_parse *p, const struct json_in *in, st
         json_get_u64(in, "max_attempts", 1, QUEUE_ATTEMPTS_MAX, &attempts, err) < 0)
         return -1;
     job->owner = p->owner;
+    job->owner_jobs_max = p->owner_jobs_max;
     job->trace = p->trace[0] == '\0' ? NULL : p->trace;
     job->priority = (uint32_t)priority;
     job->max_attempts = (uint32_t)attempts;

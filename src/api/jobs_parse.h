@@ -27,6 +27,7 @@ struct jobs_parse {
     const struct runtime_table *runtimes;
     const struct address_rules *rules;
     const char *owner;           // borrowed by the jobs
+    uint64_t owner_jobs_max;     // JOB_MAX_PER_KEY, or the owner's own
     char trace[QUEUE_TRACE_MAX]; // "" for none; borrowed by the jobs
 };
 

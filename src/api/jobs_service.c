@@ -21,7 +21,6 @@ static int open_queue(struct jobs *j, int dir_fd, struct err *err)
     struct queue_config config = {
         .dir_fd = dir_fd,
         .jobs_max = c->job_max,
-        .jobs_per_owner = c->job_max_per_key,
         .retention_ms = c->job_retention_s * 1000,
         .store_max_bytes = c->job_store_max_bytes,
     };

@@ -68,7 +68,6 @@ struct queue {
 struct queue_config {
     int dir_fd;               // borrowed for the queue's life
     uint64_t jobs_max;        // that are not over
-    uint64_t jobs_per_owner;  // likewise, of one owner
     uint64_t retention_ms;    // how long a job that is over is kept
     uint64_t store_max_bytes; // on disk, results among them
 };
@@ -78,7 +77,8 @@ struct queue_config {
 // A job to be put; all is borrowed for the call.
 struct queue_job {
     const char *owner;
-    const char *label;                  // for people; not read
+    uint64_t owner_jobs_max; // of its owner, that are not over; a put's first job says it for all
+    const char *label;       // for people; not read
     const char *idempotency_key;        // or NULL
     uint8_t digest[QUEUE_DIGEST_BYTES]; // of what the job is: tells a repeated put from another job
     uint32_t priority;                  // 0..QUEUE_PRIORITY_MAX, higher ones go first
@@ -98,6 +98,7 @@ enum queue_put_kind {
 struct queue_put {
     enum queue_put_kind kind;
     char id[QUEUE_ID_MAX];
+    uint64_t created_ms; // of a new one; wall clock
 };
 
 // A job that was taken. `body` is the caller's.

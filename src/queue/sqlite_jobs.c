@@ -50,6 +50,7 @@ static int insert(struct sq *q, const struct queue_job *job, struct queue_put *r
 
     ret->id[0] = 'j';
     id_hex(ret->id + 1, ID_BYTES);
+    ret->created_ms = sq_now_ms(q);
     st =
         sql_begin(q->writer, "INSERT INTO jobs(id, owner, label, idempotency_key, digest, priority,"
                              " max_attempts, created_ms, hook_url, trace, body) VALUES(?, ?, ?, ?, "
@@ -61,7 +62,7 @@ static int insert(struct sq *q, const struct queue_job *job, struct queue_put *r
     sql_bind_blob(&st, job->digest, sizeof(job->digest));
     sql_bind_u64(&st, job->priority);
     sql_bind_u64(&st, job->max_attempts);
-    sql_bind_u64(&st, sq_now_ms(q));
+    sql_bind_u64(&st, ret->created_ms);
     sql_bind_text(&st, job->hook_url);
     sql_bind_text(&st, job->trace);
     sql_bind_blob(&st, job->body, job->body_len);
@@ -93,7 +94,7 @@ static int check_room(struct sq *q, const struct put *put, struct err *err)
 }
 
 // The limits hold at the end of the transaction's part, which else is undone.
-static int check_counts(struct sq *q, const char *owner, struct err *err)
+static int check_counts(struct sq *q, const struct queue_job *job, struct err *err)
 {
     struct sql_statement st =
         sql_begin(q->writer, "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state <= 1 LIMIT ?)");
@@ -108,14 +109,15 @@ static int check_counts(struct sq *q, const char *owner, struct err *err)
                          q->config.jobs_max);
     st = sql_begin(q->writer, "SELECT count(*) FROM"
                               " (SELECT 1 FROM jobs WHERE owner = ? AND state <= 1 LIMIT ?)");
-    sql_bind_text(&st, owner);
-    sql_bind_u64(&st, q->config.jobs_per_owner + 1);
+    sql_bind_text(&st, job->owner);
+    sql_bind_u64(&st, job->owner_jobs_max + 1);
     own = sql_step(&st) ? sql_u64(&st, 0) : 0;
     if (sql_end(&st, NULL, err) < 0)
         return -1;
-    if (own > q->config.jobs_per_owner)
-        return err_field(err, ERR_BUSY, "owner", "you have %" PRIu64 " jobs waiting, the limit",
-                         q->config.jobs_per_owner);
+    if (own > job->owner_jobs_max)
+        return err_field(err, ERR_BUSY, "owner",
+                         "these keys may have %" PRIu64 " jobs that are not over",
+                         job->owner_jobs_max);
     return 0;
 }
 
@@ -139,7 +141,7 @@ static int apply_put(struct sq *q, void *arg, struct err *err)
     }
     if (other)
         return err_set(err, ERR_INVALID, "the idempotency key stands for another job");
-    return any ? check_counts(q, put->jobs[0].owner, err) : 0;
+    return any ? check_counts(q, &put->jobs[0], err) : 0;
 }
 
 int sq_put(struct queue *queue, const struct queue_job *jobs, size_t count, struct queue_put *ret,
@@ -441,14 +443,16 @@ int sq_finish(struct queue *queue, const struct queue_lease *lease,
 {
     struct sq *q = (struct sq *)queue;
     struct step step = {.lease = lease, .outcome = outcome};
+    int r;
 
     if (!hold(q, lease))
         return lost(err);
-    if (sq_commit(q, apply_finish, &step, err) < 0)
-        return -1;
-    atomic_fetch_add(&q->finished, 1);
-    sq_drop(queue, lease);
-    return 0;
+    r = sq_commit(q, apply_finish, &step, err);
+    if (r == 0)
+        atomic_fetch_add(&q->finished, 1);
+    if (r == 0 || err->code == ERR_CANCELLED)
+        sq_drop(queue, lease);
+    return r;
 }
 
 // Cancelling.

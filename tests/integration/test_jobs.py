@@ -75,6 +75,9 @@ def life(t, d):
             and done["result"]["stdout"] == "hi\n" and done["result"]["stderr"] == "no\n"
             and done["result"]["status"] == "ok" and len(done["result"]["request_id"]) == 36,
             "its result is that of /execute", done)
+    t.check(list(made) == list(done) and all(made[k] == done[k] for k in made if k not in
+                                             ("state", "attempts", "started_at", "finished_at", "expires_at", "result")),
+            "what was taken is what is there", (made, done))
     t.check(done["created_at"] <= done["started_at"] <= done["finished_at"] < done["expires_at"],
             "and it says when", done)
     done = wait_for(d, put(d, "out a\nexit 3"), *OVER)
@@ -113,6 +116,16 @@ def refused(t, d):
                         ({"jobs": [job(), job(priority=99)]}, "jobs[1].priority")):
         answer = ask(d, "POST", "/jobs/batch", body)
         t.check(is_error(answer, 400, "invalid", field), f"a batch: {field}", answer)
+    for fits in (job(priority=0), job(priority=9), job(max_attempts=10), job(idempotency_key="x" * 128)):
+        answer = ask(d, "POST", "/jobs", fits)
+        t.check(answer[0] == 202, f"the most is taken: {json.dumps(fits)[-40:]}", answer)
+    answer = ask(d, "POST", "/jobs/batch", {"jobs": [job()] * 100})
+    t.check(answer[0] == 202 and len(answer[2]["jobs"]) == 100, "a batch of 100")
+    t.check(ask(d, "GET", "/jobs?limit=100")[0] == 200, "and a page of as many")
+    edge = {"language": "python", "code": "", "priority": 9}
+    room = 20480 - len(json.dumps({"language": "python", "code": ""}, separators=(",", ":")))
+    got = [ask(d, "POST", "/jobs", {**edge, "code": "#" * n})[0] for n in (room, room + 1)]
+    t.check(got == [202, 413], "a program of JOB_BODY_MAX_BYTES, and no more", got)
     answer = ask(d, "POST", "/jobs", job("out " + "x" * 30000))
     t.check(is_error(answer, 413, "too_large", "body"), "a body that is too large", answer)
     for query, field in (("state=x", "state"), ("limit=0", "limit"), ("limit=101", "limit"), ("after=jx", "after"),
@@ -205,7 +218,7 @@ def limits(t):
         t.check(ask(d, "POST", "/jobs", job())[0] == 401, "a key is needed")
         put(d, key=keys[0])
         answer = ask(d, "POST", "/jobs", job(), keys[0])
-        t.check(is_error(answer, 429, "busy") and answer[1]["Retry-After"], "an owner's limit", answer)
+        t.check(is_error(answer, 429, "limit", "JOB_MAX_PER_KEY") and answer[1]["Retry-After"], "an owner's limit", answer)
         put(d, key=keys[1])
         t.check(ask(d, "POST", "/jobs", job(), keys[2])[0] == 429, "the limit of all")
         for method in ("GET", "DELETE"):
@@ -414,6 +427,10 @@ def not_called(t):
                          "[fe80::1]", "10.0.0.1", "[64:ff9b::7f00:1]"):
                 answer = ask(d, "POST", "/jobs", job(callback_url=f"http://{host}:{port}/"))
                 t.check(is_error(answer, 400, "invalid", "callback_url"), f"refused at once: {host}", answer)
+            base = "http://192.0.2.1/"
+            got = [ask(d, "POST", "/jobs", job(callback_url=base + "x" * (n - len(base)))) for n in (1024, 1025)]
+            t.check(all(is_error(g, 400, "invalid", "callback_url") for g in got) and "not public" in got[0][2]["message"]
+                    and "1024 bytes" in got[1][2]["message"], "a URL has at most 1024 bytes", got)
             for url in (f"ftp://example.org:{port}/", f"http://u:p@example.org:{port}/", "file:///etc/passwd", "x",
                         "http://example.org/" + "x" * 1100):
                 answer = ask(d, "POST", "/jobs", job(callback_url=url))

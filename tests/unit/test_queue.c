@@ -23,11 +23,8 @@ static struct err err;
 
 static struct queue_config limits(void)
 {
-    return (struct queue_config){.dir_fd = dir_fd,
-                                 .jobs_max = 100,
-                                 .jobs_per_owner = 60,
-                                 .retention_ms = 3600000,
-                                 .store_max_bytes = 64 << 20};
+    return (struct queue_config){
+        .dir_fd = dir_fd, .jobs_max = 100, .retention_ms = 3600000, .store_max_bytes = 64 << 20};
 }
 
 static struct queue *open_with(const struct queue_config *config)
@@ -66,6 +63,7 @@ static struct queue *reopen(struct queue *q)
 static struct queue_job a_job(const char *owner, const char *body)
 {
     return (struct queue_job){.owner = owner,
+                              .owner_jobs_max = 60,
                               .label = "python",
                               .priority = 5,
                               .max_attempts = 1,
@@ -128,10 +126,13 @@ static void test_life(void)
 {
     struct queue *q = open_fresh();
     struct queue_lease lease, none;
+    struct queue_job job = a_job("me", "work");
+    struct queue_put put = {0};
     struct queue_record r;
     char id[QUEUE_ID_MAX];
 
-    CHECK_INT(put_one(q, "me", "work", id), QUEUE_PUT_NEW);
+    CHECK(q->ops->put(q, &job, 1, &put, &err) == 0 && put.kind == QUEUE_PUT_NEW);
+    memcpy(id, put.id, sizeof(id));
     CHECK(id[0] == 'j' && strlen(id) == 25);
     CHECK_INT(state_of(q, "me", id), QUEUE_QUEUED);
     CHECK_INT(state_of(q, "you", id), QUEUE_STATE_COUNT);
@@ -146,6 +147,7 @@ static void test_life(void)
     CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, "{\"status\":\"ok\"}"), 0);
     CHECK_INT(q->ops->get(q, "me", id, &r, &err), 0);
     CHECK_STR(buf_cstr(&r.result), "{\"status\":\"ok\"}");
+    CHECK_INT(r.created_ms, put.created_ms);
     CHECK(r.state == QUEUE_SUCCEEDED && r.attempts == 1 && r.started_ms >= r.created_ms &&
           r.finished_ms >= r.started_ms && r.expires_ms == r.finished_ms + 3600000);
     buf_release(&r.result);
@@ -339,6 +341,42 @@ static void test_cancel(void)
     q->ops->close(q);
 }
 
+// The end of a job that its owner cancelled first leaves no lease behind.
+static void test_cancelled_first(void)
+{
+    enum { HALF = QUEUE_LEASES_MAX / 2 };
+    struct queue_config config = limits();
+    struct queue_job jobs[HALF];
+    struct queue_put put[HALF];
+    struct queue_lease lease;
+    enum queue_state state;
+    struct queue *q;
+    int taken = 0;
+
+    config.jobs_max = QUEUE_LEASES_MAX + 1;
+    remove_files();
+    q = open_with(&config);
+    for (int i = 0; i < HALF; i++) {
+        jobs[i] = a_job("me", "work");
+        jobs[i].owner_jobs_max = QUEUE_LEASES_MAX + 1;
+    }
+    CHECK(q->ops->put(q, jobs, HALF, put, &err) == 0 && q->ops->put(q, jobs, HALF, put, &err) == 0);
+    for (int i = 0; i < QUEUE_LEASES_MAX; i++) {
+        taken += strcmp(take(q, &lease), "work") == 0;
+        buf_release(&lease.body);
+    }
+    CHECK_INT(taken, QUEUE_LEASES_MAX);
+    CHECK(q->ops->cancel(q, "me", lease.id, &state, &err) == 0 && state == QUEUE_CANCELLED);
+    CHECK_INT(finish(q, &lease, QUEUE_FAILED, ""), -1);
+    CHECK_INT(err.code, ERR_CANCELLED);
+    jobs[0].body = "more";
+    jobs[0].body_len = strlen("more");
+    CHECK_INT(put_job(q, &jobs[0], NULL), QUEUE_PUT_NEW);
+    CHECK_STR(take(q, &lease), "more");
+    buf_release(&lease.body);
+    q->ops->close(q);
+}
+
 static int add_body(void *arg, const struct queue_record *r)
 {
     char *text = arg;
@@ -431,9 +469,12 @@ static void test_limits(void)
     CHECK_STR(err.field, "owner");
     CHECK(q->ops->status(q, &status, &err) == 0 && status.queued == 0);
     CHECK_INT(q->ops->put(q, jobs, 60, put, &err), 0);
+    jobs[0].owner_jobs_max = 61; // the next put may say another
+    CHECK_INT(q->ops->put(q, jobs, 2, put, &err), -1);
+    CHECK_INT(q->ops->put(q, jobs, 1, put, &err), 0);
     for (int i = 0; i < 40; i++)
         jobs[i].owner = "you";
-    CHECK_INT(q->ops->put(q, jobs, 40, put, &err), 0);
+    CHECK_INT(q->ops->put(q, jobs, 39, put, &err), 0);
     jobs[0].owner = "third";
     CHECK(q->ops->put(q, jobs, 1, put, &err) < 0 && err.code == ERR_BUSY);
     CHECK_STR(err.field, "queue");
@@ -582,6 +623,7 @@ int main(void)
     test_lease_ends_meanwhile();
     test_death();
     test_cancel();
+    test_cancelled_first();
     test_list();
     test_hooks();
     test_limits();

@@ -33,7 +33,6 @@ static struct queue *open_fresh(void)
 {
     const struct queue_config config = {.dir_fd = dir_fd,
                                         .jobs_max = 100,
-                                        .jobs_per_owner = 100,
                                         .retention_ms = RETENTION_MS,
                                         .store_max_bytes = 64 << 20};
     struct queue *q = NULL;
@@ -49,6 +48,7 @@ static struct queue *open_fresh(void)
 static void put(struct queue *q, const char *body, char id[QUEUE_ID_MAX])
 {
     const struct queue_job job = {.owner = "me",
+                                  .owner_jobs_max = 100,
                                   .label = "python",
                                   .max_attempts = 1,
                                   .body = body,
