@@ -51,7 +51,7 @@ static const char *const steps[] = {
     " PRIMARY KEY(tenant, name)) STRICT;",
 };
 
-static int name_store(struct err *err)
+int store_wrap(struct err *err)
 {
     return err_wrap(err, "the store " STORE_FILE);
 }
@@ -67,7 +67,7 @@ int store_end(struct store *s, struct sql_statement *st, int *ret_changed, struc
     int r = sql_end(st, ret_changed, err);
 
     (void)pthread_mutex_unlock(&s->lock);
-    return r < 0 ? name_store(err) : 0;
+    return r < 0 ? store_wrap(err) : 0;
 }
 
 static int open_database(struct store *s, int dir_fd, enum store_sync sync, struct err *err)
@@ -78,7 +78,7 @@ static int open_database(struct store *s, int dir_fd, enum store_sync sync, stru
     if (sql_open(dir_fd, STORE_FILE, STORE_BUSY_MS, &s->db, err) < 0 ||
         sql_run(s->db, how, err) < 0 ||
         sql_upgrade(s->db, steps, sizeof(steps) / sizeof(steps[0]), err) < 0)
-        return name_store(err);
+        return store_wrap(err);
     return 0;
 }
 
@@ -117,6 +117,7 @@ int store_open(int dir_fd, enum store_sync sync, struct store **ret, struct err 
 
     if (s == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
+    s->sync = sync;
     (void)pthread_mutex_init(&s->lock, NULL);
     if (open_database(s, dir_fd, sync, err) < 0 || map_generation(s, dir_fd, err) < 0) {
         store_close(s);

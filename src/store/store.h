@@ -75,6 +75,7 @@ enum store_limit {
     STORE_LIMIT_QUEUE,
     STORE_LIMIT_CPU_SECONDS_PER_HOUR,
     STORE_LIMIT_SANDBOXES,
+    STORE_LIMIT_JOBS,
     STORE_LIMIT_COUNT
 };
 
@@ -120,8 +121,8 @@ int store_sandbox_put(struct store *s, const struct store_sandbox *sandbox, stru
 // One that is not there is no error.
 int store_sandbox_set_end(struct store *s, const char *id, uint64_t end_ms, struct err *err);
 int store_sandbox_remove(struct store *s, const char *id, struct err *err);
-// Removes all that are not in this state.
-int store_sandbox_keep(struct store *s, const char *state, struct err *err);
+// Removes all that are in neither of these states.
+int store_sandbox_keep(struct store *s, const char *state, const char *other, struct err *err);
 // What was written so far survives a power cut, too.
 int store_sync(struct store *s, struct err *err);
 

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 struct store {
+    enum store_sync sync; // fixed
     pthread_mutex_t lock; // guards the connection
     sqlite3 *db;
     _Atomic uint64_t *key_generation; // shared with all processes that have the store open
@@ -24,6 +25,9 @@ void store_note_change(struct store *s);
 
 // ERR_INVALID naming the field.
 int store_check_tenant(const char *tenant, struct err *err);
+
+// Says of an error that it is the store's; returns -1.
+int store_wrap(struct err *err);
 
 // 0, or -1 with ERR_SYSTEM. *ret_changed may be NULL.
 int store_end(struct store *s, struct sql_statement *st, int *ret_changed, struct err *err);

@@ -40,19 +40,29 @@ int store_sandbox_remove(struct store *s, const char *id, struct err *err)
     return store_end(s, &st, NULL, err);
 }
 
-int store_sandbox_keep(struct store *s, const char *state, struct err *err)
+int store_sandbox_keep(struct store *s, const char *state, const char *other, struct err *err)
 {
-    struct sql_statement st = store_begin(s, "DELETE FROM sandboxes WHERE state <> ?");
+    struct sql_statement st = store_begin(s, "DELETE FROM sandboxes WHERE state NOT IN (?, ?)");
 
     sql_bind_text(&st, state);
+    sql_bind_text(&st, other);
     return store_end(s, &st, NULL, err);
 }
 
+// A write that waits for the disk takes along what is before it in the log. A checkpoint would not
+// do: it ends early, without an error, where another process reads.
 int store_sync(struct store *s, struct err *err)
 {
-    struct sql_statement st = store_begin(s, "PRAGMA wal_checkpoint(FULL)");
+    int r;
 
-    return store_end(s, &st, NULL, err);
+    (void)pthread_mutex_lock(&s->lock);
+    r = sql_run(s->db, "PRAGMA synchronous = FULL", err);
+    if (r == 0)
+        r = sql_run(s->db, "PRAGMA application_id = 0", err); // what is there is written, too
+    if (s->sync == STORE_SYNC_PROCESS)
+        (void)sql_run(s->db, "PRAGMA synchronous = NORMAL", NULL); // else it is slower only
+    (void)pthread_mutex_unlock(&s->lock);
+    return r < 0 ? store_wrap(err) : 0;
 }
 
 static const char *or_null(const char *text)

@@ -15,6 +15,7 @@ static const char *const names[] = {
     [STORE_LIMIT_QUEUE] = "TENANT_QUEUE",
     [STORE_LIMIT_CPU_SECONDS_PER_HOUR] = "TENANT_CPU_SECONDS_PER_HOUR",
     [STORE_LIMIT_SANDBOXES] = "SANDBOX_MAX_PER_KEY",
+    [STORE_LIMIT_JOBS] = "JOB_MAX_PER_KEY",
 };
 
 static_assert(sizeof(names) / sizeof(names[0]) == STORE_LIMIT_COUNT, "every limit has a name");

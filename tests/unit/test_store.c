@@ -6,13 +6,36 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/csb-store-XXXXXX";
 static int dir_fd = -1;
 static struct err err;
+
+// Times that the log of the database was waited for until the disk had it.
+static atomic_int log_syncs;
+
+// In place of the C library's, for SQLite too.
+int fdatasync(int fd)
+{
+    char name[64], path[256];
+    ssize_t n;
+
+    (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    n = readlink(name, path, sizeof(path) - 1);
+    path[n < 0 ? 0 : n] = '\0';
+    log_syncs += strstr(path, "-wal") != NULL;
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    return fdatasync(fd);
+}
 
 static struct store *open_store(enum store_sync sync)
 {
@@ -158,6 +181,33 @@ static void test_sandboxes(struct store *s)
     CHECK(store_sandbox_remove(s, "ib", &err) == 0);
     CHECK(store_sandbox_remove(s, "ib", &err) == 0);
     check_sandboxes(s, "ia base {} t paused 0 0 78;");
+}
+
+// Whoever reads meanwhile keeps nothing from the disk.
+static void test_sync(struct store *s)
+{
+    struct store_sandbox b = {.id = "is",
+                              .key = "k1",
+                              .template = "base",
+                              .metadata = "{}",
+                              .env = "{}",
+                              .state = "paused"};
+    sqlite3 *reader = NULL;
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "%s/codesandbox.db", dir);
+    if (!CHECK(sqlite3_open(path, &reader) == SQLITE_OK) ||
+        !CHECK(sqlite3_exec(reader, "PRAGMA wal_checkpoint(RESTART); BEGIN; SELECT * FROM keys",
+                            NULL, NULL, NULL) == SQLITE_OK))
+        return;
+    CHECK(store_sandbox_put(s, &b, &err) == 0);
+    log_syncs = 0;
+    CHECK(store_sync(s, &err) == 0);
+    CHECK_MSG(log_syncs > 0, "what was written is on the disk");
+    log_syncs = 0;
+    CHECK(store_sandbox_remove(s, "is", &err) == 0);
+    CHECK_MSG(log_syncs == 0, "what follows does not wait for it");
+    (void)sqlite3_close(reader);
 }
 
 // What a second process writes is there for the first at once, and outlives a process that is
@@ -374,6 +424,7 @@ int main(void)
         return 1;
     test_keys(s);
     test_sandboxes(s);
+    test_sync(s);
     test_snapshots(s);
     test_tenants(s);
     test_two_processes(s);
@@ -381,9 +432,9 @@ int main(void)
     s = open_store(STORE_SYNC_POWER);
     check_sandboxes(s, "ia base {} t paused 0 0 78;");
     CHECK(store_sync(s, &err) == 0);
-    CHECK(store_sandbox_keep(s, "paused", &err) == 0);
+    CHECK(store_sandbox_keep(s, "paused", "other", &err) == 0);
     check_sandboxes(s, "ia base {} t paused 0 0 78;");
-    CHECK(store_sandbox_keep(s, "running", &err) == 0);
+    CHECK(store_sandbox_keep(s, "running", "", &err) == 0);
     check_sandboxes(s, "");
     store_close(s);
     store_close(NULL);
