@@ -85,6 +85,7 @@ struct config {
     uint64_t sandbox_max;
     uint64_t sandbox_max_per_key;
     uint64_t sandbox_life_max_s;
+    uint64_t sandbox_keep_ms;
     uint64_t sandbox_ready;
     uint64_t snapshot_max_per_key;
     uint64_t snapshot_max_bytes;

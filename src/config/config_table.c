@@ -115,6 +115,10 @@ const struct config_key config_keys[] = {
      "The same, of one tenant: of all keys that belong to it."},
     {"Sandboxes", "SANDBOX_MAX_LIFE", CONFIG_COUNT, AT(sandbox_life_max_s), "86400", 1, 31536000, NULL,
      "Seconds that a sandbox lives at most, counted from its creation, whatever its owner asks for."},
+    {"Sandboxes", "SANDBOX_KEEP_MS", CONFIG_COUNT, AT(sandbox_keep_ms), "30000", 0, 3600000, NULL,
+     "After SIGTERM, the time in which the sandboxes that run are stored on disk; the next start "
+     "resumes them. One that is not stored by then ends with the service, and with 0 all do, as "
+     "they do with ISOLATION=process.", .flags = CONFIG_RELOAD},
     {"Sandboxes", "SANDBOX_READY", CONFIG_COUNT, AT(sandbox_ready), "1", 0, 64, NULL,
      "Ready machines to keep for sandboxes to come, beside those of the pool. With ISOLATION=process "
      "as many of each template of the service's own, but of code-interpreter-v1 only once it was "

@@ -28,6 +28,31 @@ struct confinement {
     struct api_confinement last;
 };
 
+// What follows for programs, in words: whoever reads it need not know what a missing wall would
+// hold.
+static void describe(const struct confinement *c, const struct launch_info *info,
+                     struct api_confinement *ret)
+{
+    static const char no_group[] =
+        "no control group: memory is bounded process by process and as address space, that of a "
+        "whole program or sandbox is not, and processor time counts only what a program waited for";
+    static const char vmm_no_group[] =
+        "no control group: a virtual machine monitor's own memory and processor time have no limit "
+        "but the size of its guest";
+    static const char vmm_no_uid[] = "virtual machine monitors share this service's uid";
+    const char *given = c->process ? info->agent_note : info->vmm_note;
+    const char *uid = c->process || ret->uid ? "" : vmm_no_uid;
+    const char *group = ret->cgroup ? "" : c->process ? no_group : vmm_no_group;
+    const char *parts[] = {given, uid, group};
+    size_t len = 0;
+
+    ret->note[0] = '\0';
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (parts[i][0] != '\0' && len < sizeof(ret->note))
+            len += (size_t)snprintf(ret->note + len, sizeof(ret->note) - len, "%s%s",
+                                    len == 0 ? "" : "; ", parts[i]);
+}
+
 static void take(const struct confinement *c, const struct launch_info *info,
                  struct api_confinement *ret)
 {
@@ -49,8 +74,7 @@ static void take(const struct confinement *c, const struct launch_info *info,
         .cgroup_version = info->cgroup_version,
     };
     (void)snprintf(ret->cgroup_note, sizeof(ret->cgroup_note), "%s", info->cgroup_note);
-    (void)snprintf(ret->note, sizeof(ret->note), "%s",
-                   c->process ? info->agent_note : info->vmm_note);
+    describe(c, info, ret);
     (void)snprintf(ret->vmm, sizeof(ret->vmm), "%s", info->qemu_version);
 }
 
@@ -129,8 +153,7 @@ void confinement_log(struct confinement *c)
                  now.cgroup ? "" : ")", now.landlock ? "" : ", no Landlock",
                  now.note[0] != '\0' ? "; " : "", now.note);
     else if (!now.cgroup || !now.uid)
-        log_warn("virtual machines are confined less than fully:%s%s%s%s",
-                 now.uid ? "" : " no uid of their own",
-                 now.cgroup ? "" : " no control group: ", now.cgroup ? "" : now.cgroup_note,
-                 now.note);
+        log_warn("virtual machines are confined less than fully%s%s%s: %s",
+                 now.cgroup ? "" : " (NOT limited by cgroups: ", now.cgroup ? "" : now.cgroup_note,
+                 now.cgroup ? "" : ")", now.note);
 }

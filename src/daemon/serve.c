@@ -295,6 +295,7 @@ static int start_auth(struct server *s, struct err *err)
         .queue = (uint32_t)c->tenant_queue,
         .cpu_seconds_per_hour = c->tenant_cpu_s_per_hour,
         .sandboxes = (uint32_t)c->sandbox_max_per_key,
+        .jobs = (uint32_t)c->job_max_per_key,
     };
     struct api_auth_config config = {.loopback = listen_is_loopback(c->api_host),
                                      .allow_unauthenticated = c->allow_unauthenticated};
@@ -415,18 +416,23 @@ static bool await_signal(const sigset_t *set, uint64_t deadline_ns)
     }
 }
 
-// Lets requests end; a second signal or the deadline cuts them.
+// Lets requests end; a second signal or the deadline cuts them. Sandboxes are stored meanwhile, in
+// a time of their own, which a second signal cuts, too.
 static void drain(struct server *s, const sigset_t *set)
 {
-    uint64_t drain_ms = ((const struct config *)s->api.config)->drain_ms;
-    uint64_t deadline = clock_deadline_ms(drain_ms);
+    const struct config *c = s->api.config;
+    uint64_t deadline = clock_deadline_ms(c->drain_ms);
 
-    log_info("stopping: requests under way have %llu ms", (unsigned long long)drain_ms);
+    log_info("stopping: requests under way have %llu ms", (unsigned long long)c->drain_ms);
     http_server_quiesce(s->http);
-    live_table_stop(s->live); // their streams would have no end
+    live_table_stop(s->live, c->sandbox_keep_ms); // their streams would have no end
     jobs_quiesce(s->api.jobs);
     while (!http_server_wait_idle(s->http, clock_deadline_ms(50))) {
-        if (clock_mono_ns() < deadline && !await_signal(set, clock_deadline_ms(1)))
+        bool cut = await_signal(set, clock_deadline_ms(1));
+
+        if (cut)
+            live_table_cut(s->live);
+        else if (clock_mono_ns() < deadline)
             continue;
         log_warn("cutting what still runs");
         http_server_cut(s->http);
@@ -434,6 +440,9 @@ static void drain(struct server *s, const sigset_t *set)
         break;
     }
     jobs_stop(s->api.jobs, deadline);
+    while (!live_table_wait(s->live, clock_deadline_ms(50)))
+        if (await_signal(set, clock_deadline_ms(1)))
+            live_table_cut(s->live);
 }
 
 // Making a sandbox or a template takes long, and the engine waits for both. Taking the launcher

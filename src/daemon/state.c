@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -75,6 +76,43 @@ static int make_private(int dir_fd, const char *name, uid_t uid, struct err *err
     return 0;
 }
 
+// Started as root: what is in a directory of the server's must be the server's, or root's. That of
+// a former one is not handed over: it may be another service's, which is stopped just now.
+static int check_owner(int fd, const char *dir, const char *name, uid_t uid, struct err *err)
+{
+    _cleanup_fd_ int list = openat(fd, ".", DIR_FLAGS);
+    DIR *stream = list < 0 ? NULL : fdopendir(list);
+    uid_t owner = 0;
+    struct stat st;
+
+    if (stream == NULL)
+        return err_sys(err, errno, "STATE_DIR: cannot list %s/%s", dir, name);
+    (void)fd_steal(&list);
+    for (struct dirent *e; owner == 0 && (e = readdir(stream)) != NULL;)
+        if (strcmp(e->d_name, "..") != 0 && // "." is the directory itself
+            fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid != uid)
+            owner = st.st_uid;
+    (void)closedir(stream);
+    if (owner == 0)
+        return 0;
+    return err_field(err, ERR_INVALID, "UID_BASE",
+                     "STATE_DIR: %.80s/%s was used by uid %u, and UID_BASE is %u: set UID_BASE to "
+                     "%u again, or, as root, chown -R %u:%u the directories store and templates "
+                     "there",
+                     dir, name, (unsigned)owner, (unsigned)uid, (unsigned)owner, (unsigned)uid,
+                     (unsigned)uid);
+}
+
+// A directory of the server's own.
+static int make_servers(int dir_fd, const char *dir, const char *name, uid_t uid, struct err *err)
+{
+    _cleanup_fd_ int fd = openat(dir_fd, name, DIR_FLAGS | O_NOFOLLOW);
+
+    if (fd >= 0 && geteuid() == 0 && check_owner(fd, dir, name, uid, err) < 0)
+        return -1;
+    return make_private(dir_fd, name, uid, err);
+}
+
 int state_prepare(const char *dir, uint32_t uid, int *ret_lock, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
@@ -86,8 +124,9 @@ int state_prepare(const char *dir, uint32_t uid, int *ret_lock, struct err *err)
     fd = open(dir, DIR_FLAGS);
     if (fd < 0)
         return err_sys(err, errno, "STATE_DIR: cannot open the directory %s", dir);
-    if (take_lock(fd, dir, &lock, err) < 0 || make_private(fd, "templates", uid, err) < 0 ||
-        make_private(fd, "store", uid, err) < 0 || make_private(fd, "launch", geteuid(), err) < 0)
+    if (take_lock(fd, dir, &lock, err) < 0 || make_servers(fd, dir, "templates", uid, err) < 0 ||
+        make_servers(fd, dir, "store", uid, err) < 0 ||
+        make_private(fd, "launch", geteuid(), err) < 0)
         return -1;
     *ret_lock = fd_steal(&lock);
     return 0;

@@ -40,7 +40,7 @@
 #define PAUSE_MAX_MS   10000
 #define YOUNG_MS       5000  // a launcher that dies before this is failing, not unlucky
 #define LAUNCH_STOP_MS 10000 // time for csb-launch to end its VMs
-#define STOP_GRACE_MS  30000 // beyond DRAIN_MS, for the server to end
+#define STOP_GRACE_MS  30000 // beyond DRAIN_MS and SANDBOX_KEEP_MS, for the server to end
 #define FILES_WANTED   65536
 #define ARGS_MAX       64
 #define LAUNCH_OPTIONS 10 // at most
@@ -290,7 +290,8 @@ static void stop_server(struct supervisor *s)
     s->beat_ns = CLOCK_NEVER;
     (void)kill(s->server, SIGTERM); // our child, not reaped yet: the pid is its
     if (s->kill_ns == CLOCK_NEVER)
-        s->kill_ns = clock_deadline_ms(s->config->drain_ms + STOP_GRACE_MS);
+        s->kill_ns =
+            clock_deadline_ms(s->config->drain_ms + s->config->sandbox_keep_ms + STOP_GRACE_MS);
 }
 
 // The server answers when it is done.

@@ -134,6 +134,7 @@ int contexts_start(struct channel *ch, enum contexts_warm warm, uint64_t deadlin
     static const struct channel_header headers[] = {
         {"content-type", "application/connect+json"},
         {"authorization", "Basic cm9vdDo="}, // "root:"
+        {AGENT_HEADER_APART, "1"},
     };
     _cleanup_buf_ struct buf body = BUF_INIT;
     _cleanup_free_ char *answer = NULL;

@@ -347,6 +347,12 @@ size_t engine_list_templates(const struct engine *e, struct template *ret, size_
     return template_list(e->config.templates_fd, ret, max);
 }
 
+void engine_each_template_part(const struct engine *e, const char *name,
+                               void (*fn)(void *arg, const struct template_part *part), void *arg)
+{
+    template_each_part(e->config.templates_fd, name, fn, arg);
+}
+
 int engine_take(struct engine *e, const struct template *is, bool (*gone)(void *arg),
                 void *gone_arg, struct sandbox **ret, struct err *err)
 {

@@ -93,6 +93,9 @@ int engine_guest_stats(struct engine *e, uint64_t deadline_ns, char **ret_json, 
 struct template;
 bool engine_find_template(const struct engine *e, const char *name, struct template *ret);
 size_t engine_list_templates(const struct engine *e, struct template *ret, size_t max);
+struct template_part;
+void engine_each_template_part(const struct engine *e, const char *name,
+                               void (*fn)(void *arg, const struct template_part *part), void *arg);
 
 // A machine of that template for good, from the pool or made for it, that is ended with
 // sandbox_free() before engine_free(). Waits for one as a run does, or as template_machines_take(),

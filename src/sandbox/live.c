@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS 250
+#define TICK_MS      250
+#define PAUSE_TRY_NS (60 * NS_PER_S)
 
 static size_t slot_of(const char *id)
 {
@@ -97,7 +98,7 @@ struct live *live_match_signature(struct live_table *t, live_match_fn matches, v
     (void)pthread_mutex_lock(&t->lock);
     for (size_t i = 0; i < LIVE_SLOTS && found == NULL; i++)
         for (struct live *l = t->slots[i]; l != NULL && found == NULL; l = l->next)
-            if (l->token[0] != '\0' && (l->state == LIVE_RUNNING || live_auto_resumes(l)) &&
+            if (l->token[0] != '\0' && (l->state == LIVE_RUNNING || live_wakes(l)) &&
                 matches(arg, l->id, l->token))
                 found = live_ref(l);
     (void)pthread_mutex_unlock(&t->lock);
@@ -138,7 +139,7 @@ static uint32_t count_of(const struct live_table *t, const char *key)
     return n;
 }
 
-static void end_locked(struct live_table *t, struct live *l)
+void live_end(struct live_table *t, struct live *l)
 {
     struct live **at = &t->slots[slot_of(l->id)];
     uint64_t now_ms = clock_real_ns() / NS_PER_MS;
@@ -166,11 +167,18 @@ void live_replace(struct live_table *t, struct live *l, struct live *next)
 {
     struct live **slot = &t->slots[slot_of(l->id)];
 
-    t->status.paused_total += l->state == LIVE_RUNNING && next->state == LIVE_PAUSED;
-    t->status.resumed_total += l->state == LIVE_PAUSED && next->state == LIVE_RUNNING;
+    if (l->returning || next->returning) { // its owner may have changed its time meanwhile
+        next->end_ms = l->end_ms;
+        next->end_ns = l->end_ns;
+        next->last_ns = l->last_ns;
+        t->status.returned_total += next->state == LIVE_RUNNING;
+    } else {
+        t->status.paused_total += next->state == LIVE_PAUSED;
+        t->status.resumed_total += next->state == LIVE_RUNNING;
+    }
     l->replaced = true;
     l->busy = false;
-    end_locked(t, l);
+    live_end(t, l);
     next->next = *slot;
     *slot = next;
     t->status.running += next->state == LIVE_RUNNING;
@@ -225,18 +233,38 @@ void live_withdraw(struct live_table *t, struct live_pending *p)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
-void live_insert(struct live_table *t, struct live *l, struct live_pending *p)
+// Its row goes before its owner hears of the end: a service that dies then must neither bring a
+// paused one back nor tell that a running one was lost.
+static void forget_row(struct live_table *t, const struct live *l, bool paused)
+{
+    struct err err = ERR_INIT;
+
+    if (store_sandbox_remove(t->config.store, l->id, &err) < 0 ||
+        (paused && store_sync(t->config.store, &err) < 0))
+        log_error("sandbox %s: %s", l->id, err.message);
+}
+
+int live_insert(struct live_table *t, struct live *l, struct live_pending *p, struct err *err)
 {
     struct live **slot = &t->slots[slot_of(l->id)];
+    int r = live_remember(t, l, err);
+    bool closed;
 
     (void)pthread_mutex_lock(&t->lock);
     drop_pending(t, p);
-    l->next = *slot;
-    *slot = l;
-    t->status.running++;
-    t->status.created++;
-    (void)pthread_cond_broadcast(&t->changed);
+    closed = t->closed;
+    if (r == 0 && !closed) {
+        l->next = *slot;
+        *slot = l;
+        t->status.running++;
+        t->status.created++;
+        (void)pthread_cond_broadcast(&t->changed);
+    }
     (void)pthread_mutex_unlock(&t->lock);
+    if (r < 0 || !closed)
+        return r;
+    forget_row(t, l, false);
+    return err_set(err, ERR_CANCELLED, "the service is shutting down");
 }
 
 void live_add(struct live_table *t, struct live *l)
@@ -255,19 +283,8 @@ void live_put_end(const struct live_table *t, struct live *l, uint64_t ms)
         ms = t->config.life_max_ms;
     l->end_ms = clock_real_ns() / NS_PER_MS + ms;
     l->end_ns = clock_deadline_ms(ms);
-    if (l->since_ns == 0)
-        l->since_ns = clock_mono_ns();
-}
-
-// Its row goes before its owner hears of the end: a service that dies then must neither bring a
-// paused one back nor tell that a running one was lost.
-static void forget_row(struct live_table *t, const struct live *l, bool paused)
-{
-    struct err err = ERR_INIT;
-
-    if (store_sandbox_remove(t->config.store, l->id, &err) < 0 ||
-        (paused && store_sync(t->config.store, &err) < 0))
-        log_error("sandbox %s: %s", l->id, err.message);
+    if (l->last_ns == 0)
+        l->last_ns = clock_deadline_ms(t->config.life_max_ms);
 }
 
 bool live_kill(struct live_table *t, struct live *l)
@@ -280,7 +297,7 @@ bool live_kill(struct live_table *t, struct live *l)
         (void)pthread_cond_wait(&t->changed, &t->lock);
     if (now != NULL) {
         paused = now->state == LIVE_PAUSED;
-        end_locked(t, now);
+        live_end(t, now);
         t->status.killed++;
     }
     (void)pthread_mutex_unlock(&t->lock);
@@ -291,21 +308,25 @@ bool live_kill(struct live_table *t, struct live *l)
 
 bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only)
 {
-    uint64_t now_ms = clock_mono_ns() / NS_PER_MS;
-    uint64_t last_ms = l->since_ns / NS_PER_MS + t->config.life_max_ms;
-    uint64_t end_ms;
+    uint64_t now_ns = clock_mono_ns();
+    uint64_t end_ms = 0;
     struct err err = ERR_INIT;
+    struct live *now;
     bool ended;
 
     if (ms > t->config.life_max_ms)
         ms = t->config.life_max_ms;
-    if (now_ms + ms > last_ms)
-        ms = last_ms > now_ms ? last_ms - now_ms : 0;
     (void)pthread_mutex_lock(&t->lock);
-    ended = l->state != LIVE_RUNNING;
-    if (!ended && (!extend_only || now_ms + ms > l->end_ns / NS_PER_MS))
-        live_put_end(t, l, ms);
-    end_ms = l->end_ms;
+    now = live_current(t, l);
+    ended = now == NULL || (now->state != LIVE_RUNNING && !now->returning);
+    if (!ended) {
+        uint64_t most_ms = now->last_ns > now_ns ? (now->last_ns - now_ns) / NS_PER_MS : 0;
+
+        ms = ms < most_ms ? ms : most_ms;
+        if (!extend_only || now_ns + ms * NS_PER_MS > now->end_ns)
+            live_put_end(t, now, ms);
+        end_ms = now->end_ms;
+    }
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);
     // What the store says matters to the next service only, and this one runs on.
@@ -318,13 +339,15 @@ bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool ex
 
 void live_describe(struct live_table *t, struct live *l, struct live_info *ret)
 {
+    const struct live *now;
+
     *ret = (struct live_info){
         .id = l->id,
         .key = l->key,
         .template = l->template,
         .metadata = l->metadata.list,
         .metadata_count = l->metadata.count,
-        .state = (enum live_state)l->state,
+        .state = LIVE_ENDED,
         .on_timeout = l->on_timeout,
         .auto_resume = live_auto_resumes(l),
         .started_ms = l->started_ms,
@@ -333,7 +356,10 @@ void live_describe(struct live_table *t, struct live *l, struct live_info *ret)
         .disk_mib = l->disk_mib,
     };
     (void)pthread_mutex_lock(&t->lock);
-    ret->end_ms = l->end_ms;
+    now = live_current(t, l);
+    ret->end_ms = (now == NULL ? l : now)->end_ms;
+    if (now != NULL)
+        ret->state = now->returning ? LIVE_RUNNING : (enum live_state)now->state;
     (void)pthread_mutex_unlock(&t->lock);
 }
 
@@ -380,8 +406,10 @@ void live_status(struct live_table *t, struct live_status *ret)
     (void)pthread_mutex_lock(&t->lock);
     *ret = t->status;
     for (size_t i = 0; i < LIVE_SLOTS; i++)
-        for (const struct live *l = t->slots[i]; l != NULL; l = l->next)
-            ret->paused += l->state == LIVE_PAUSED;
+        for (const struct live *l = t->slots[i]; l != NULL; l = l->next) {
+            ret->paused += l->state == LIVE_PAUSED && !l->returning;
+            ret->returning += l->returning;
+        }
     (void)pthread_mutex_unlock(&t->lock);
 }
 
@@ -411,16 +439,16 @@ static void bury_dead(struct live_table *t)
 // Looks at one. True when it is to be paused.
 static bool look_at(struct live_table *t, struct live *l, uint64_t now)
 {
-    if (l->state != LIVE_RUNNING || l->busy)
+    if ((l->state != LIVE_RUNNING && !l->returning) || l->busy)
         return false;
-    if (!sandbox_is_alive(l->machine)) {
-        end_locked(t, l);
+    if (!l->returning && !sandbox_is_alive(l->machine)) {
+        live_end(t, l);
         t->status.lost++;
         log_warn("sandbox %s: its machine died", l->id);
     } else if (now >= l->end_ns && l->on_timeout == LIVE_PAUSE) {
-        return true;
+        return now >= l->retry_ns;
     } else if (now >= l->end_ns) {
-        end_locked(t, l);
+        live_end(t, l);
         t->status.expired++;
         log_info("sandbox %s: its time is over", l->id);
     }
@@ -440,12 +468,34 @@ static struct live *look_after(struct live_table *t, bool *ret_any)
 
         for (struct live *l = t->slots[i]; l != NULL; l = next) {
             next = l->next;
-            *ret_any = *ret_any || l->state == LIVE_RUNNING;
+            *ret_any = *ret_any || l->state == LIVE_RUNNING || l->returning;
             if (look_at(t, l, now) && pause == NULL)
                 pause = live_ref(l);
         }
     }
     return pause;
+}
+
+// One that the disk does not take now may be taken later: what is in it is not given up as long as
+// it might have lived anyway, and for PAUSE_TRY_NS. False: no more.
+static bool put_off(struct live_table *t, const struct live *l, const struct err *why)
+{
+    struct live *now;
+    bool again = true;
+
+    (void)pthread_mutex_lock(&t->lock);
+    now = live_current(t, l);
+    if (now != NULL && now->state == LIVE_RUNNING) {
+        uint64_t at = clock_mono_ns();
+
+        again = why->code == ERR_SYSTEM && (at < now->last_ns || at < now->end_ns + PAUSE_TRY_NS);
+        now->retry_ns = at + sandbox_retry_ms(now->failures) * NS_PER_MS;
+        if (again && now->failures++ == 0)
+            log_error("sandbox %s: its time is over, but it cannot be paused, trying again: %s",
+                      now->id, why->message);
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+    return again;
 }
 
 // Called with the lock held; drops it meanwhile.
@@ -456,8 +506,9 @@ static void pause_expired(struct live_table *t, struct live *l)
     (void)pthread_mutex_unlock(&t->lock);
     if (live_pause(t, l, &err) == 0) {
         log_info("sandbox %s: its time is over, it is paused", l->id);
-    } else if (err.code != ERR_INVALID && err.code != ERR_GONE) {
-        log_error("sandbox %s: its time is over, but it cannot be paused: %s", l->id, err.message);
+    } else if (err.code != ERR_INVALID && err.code != ERR_GONE && !put_off(t, l, &err)) {
+        log_error("sandbox %s: its time is over, but it cannot be paused and ends: %s", l->id,
+                  err.message);
         (void)live_kill(t, l);
     }
     live_unref(l);
@@ -506,37 +557,9 @@ int live_table_new(const struct live_config *config, struct live_table **ret, st
         return err_set(err, ERR_INTERNAL, "cannot start a thread");
     }
     t->thread_runs = true;
+    live_begin_return(t);
     *ret = t;
     return 0;
-}
-
-// One that is just being paused or resumed is left to live_table_free().
-static struct live *find_running(const struct live_table *t)
-{
-    for (size_t i = 0; i < LIVE_SLOTS; i++)
-        for (struct live *l = t->slots[i]; l != NULL; l = l->next)
-            if (l->state == LIVE_RUNNING && !l->busy)
-                return l;
-    return NULL;
-}
-
-void live_table_stop(struct live_table *t)
-{
-    struct live *l;
-
-    (void)pthread_mutex_lock(&t->lock);
-    t->closed = true;
-    while ((l = find_running(t)) != NULL) {
-        l->stopped = true; // before its streams fail
-        log_warn("sandbox %s: it ends with the service", l->id);
-        end_locked(t, l);
-    }
-    (void)pthread_mutex_unlock(&t->lock);
-}
-
-bool live_was_stopped(const struct live *l)
-{
-    return l->stopped;
 }
 
 void live_table_free(struct live_table *t)
@@ -545,12 +568,22 @@ void live_table_free(struct live_table *t)
         return;
     (void)pthread_mutex_lock(&t->lock);
     t->closed = true;
+    t->keep_until_ns = 0;
+    (void)pthread_cond_broadcast(&t->changed);
+    (void)pthread_mutex_unlock(&t->lock);
+    live_threads_join(&t->keepers);
+    live_threads_join(&t->returners);
+    (void)pthread_mutex_lock(&t->lock);
     t->stopping = true;
     for (size_t i = 0; i < LIVE_SLOTS; i++)
         while (t->slots[i] != NULL) {
+            struct live *l = t->slots[i];
+
             // What is on disk is there for the next service.
-            t->slots[i]->replaced = t->slots[i]->state == LIVE_PAUSED && t->slots[i]->image == NULL;
-            end_locked(t, t->slots[i]);
+            l->replaced = l->state == LIVE_PAUSED && l->image == NULL;
+            if (!l->replaced)
+                log_warn("sandbox %s: it ends with the service", l->id);
+            live_end(t, l);
         }
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);

@@ -112,16 +112,25 @@ struct live_config {
     uint32_t memory_mib;
 };
 
-// Starts the thread that ends sandboxes. What the store holds of a former run is gone with it, is
-// removed and logged, but for paused ones.
+// Starts the threads. Of what the store holds of a former run paused ones are there again, and
+// those that live_table_stop() stored: they are resumed by the first request to them, or in the
+// background once the engine is ready, and are told to be running until then. One that cannot be
+// resumed stays paused. The others are gone: they are removed and logged.
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err);
 
-// Ends every sandbox that runs, and begins no more; live_was_stopped() tells who ends by it. Paused
-// ones stay.
-void live_table_stop(struct live_table *t);
+// Begins no more, and has those that run stored for the next service, with what is left of their
+// time, where the driver can; ends the others. Who streams through one is to end that now, which
+// live_was_stopped() tells; machines go as soon as they are stored. Storing goes on in the
+// background for at most `keep_ms` (0: none is stored), or until live_table_cut(); what is not
+// stored by then ends. live_table_wait() is true when it is done, which it waits for until the
+// deadline. Once.
+void live_table_stop(struct live_table *t, uint64_t keep_ms);
+void live_table_cut(struct live_table *t);
+bool live_table_wait(struct live_table *t, uint64_t deadline_ns);
 bool live_was_stopped(const struct live *l);
 
-// Ends every sandbox; references may be held on. Before engine_free(). NULL is allowed.
+// live_table_cut(), and ends every sandbox that runs; references may be held on. Before
+// engine_free(). NULL is allowed.
 void live_table_free(struct live_table *t);
 
 // Takes a ready machine, makes it a sandbox and returns it with a reference. Blocks until then, at
@@ -157,12 +166,15 @@ int live_pause(struct live_table *t, struct live *l, struct err *err);
 int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
                 bool *ret_resumed, struct err *err);
 
-// Whether requests to it wake it while it is paused.
+// Whether requests to it wake it while it is paused, as its owner wishes; live_wakes() also for one
+// that is to return.
 bool live_auto_resumes(const struct live *l);
+bool live_wakes(const struct live *l);
 
 // What a request to such a sandbox does: gives a reference to the one that runs. One that is paused
 // is resumed first, once for all who ask at the same time, for the time that it was made with and
-// at least LIVE_AUTO_RESUME_MS. Blocks as live_resume(); errors as it.
+// at least LIVE_AUTO_RESUME_MS, or where it is to return for what is left of its time. Blocks as
+// live_resume(); errors as it.
 #define LIVE_AUTO_RESUME_MS 300000
 int live_wake(struct live_table *t, struct live *l, struct live **ret, struct err *err);
 
@@ -236,9 +248,11 @@ struct live_status {
     uint64_t expired; // at the end of their time
     uint64_t lost;    // died by themselves
     uint64_t paused_total, resumed_total;
-    uint64_t ended;   // of all these, and paused ones that were killed
-    uint64_t life_ms; // of those that ended, since they were made, in sum
-    uint32_t paused;
+    uint64_t ended;              // of all these, and paused ones that were killed
+    uint64_t life_ms;            // of those that ended, since they were made, in sum
+    uint32_t paused, returning;  // returning: that are to be resumed after a restart of the service
+    uint64_t returned_total;     // of those, that were
+    uint64_t not_returned_total; // that could not be and stay paused
 };
 void live_status(struct live_table *t, struct live_status *ret);
 

@@ -152,7 +152,6 @@ struct live *live_copy(const struct live *l)
         .on_timeout = l->on_timeout,
         .auto_resume_ms = l->auto_resume_ms,
         .started_ms = l->started_ms,
-        .end_ms = l->end_ms,
         .cpus = l->cpus,
         .memory_mib = l->memory_mib,
         .disk_mib = l->disk_mib,
@@ -232,7 +231,9 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
         .template = l->template,
         .token = live_token(l),
         .traffic_token = live_traffic_token(l),
-        .state = l->state == LIVE_PAUSED ? "paused" : "running",
+        .state = l->returning              ? LIVE_ROW_RETURNING
+                 : l->state == LIVE_PAUSED ? LIVE_ROW_PAUSED
+                                           : LIVE_ROW_RUNNING,
         .pause_on_timeout = l->on_timeout == LIVE_PAUSE,
         .auto_resume_ms = l->auto_resume_ms,
         .started_ms = l->started_ms,
@@ -301,12 +302,12 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
     }
     l->started_ms = clock_real_ns() / NS_PER_MS;
     live_put_end(t, l, spec->timeout_ms);
-    if (live_remember(t, l, err) < 0) {
-        live_withdraw(t, &pending);
+    (void)live_ref(l);
+    if (live_insert(t, l, &pending, err) < 0) {
+        live_unref(l);
         live_unref(l);
         return -1;
     }
-    *ret = live_ref(l);
-    live_insert(t, l, &pending);
+    *ret = l;
     return 0;
 }

@@ -49,11 +49,12 @@ static struct live *make_copy(struct live_table *t, const struct live *l,
     copy->state = LIVE_RUNNING;
     copy->started_ms = clock_real_ns() / NS_PER_MS;
     live_put_end(t, copy, timeout_ms);
-    if (live_remember(t, copy, err) < 0)
-        goto fail;
     (void)live_ref(copy);
-    live_insert(t, copy, &pending);
-    return copy;
+    if (live_insert(t, copy, &pending, err) == 0)
+        return copy;
+    live_unref(copy);
+    live_unref(copy);
+    return NULL;
 
 fail:
     live_withdraw(t, &pending);
@@ -97,14 +98,9 @@ int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t tim
 
     if (!(ops->caps & DRIVER_CAP_SNAPSHOT))
         return err_set(err, ERR_UNSUPPORTED, "with this isolation sandboxes cannot be forked");
-    now = live_seize(t, l);
-    if (now == NULL)
-        return err_set(err, ERR_GONE, "the sandbox has ended");
-    if (now->state == LIVE_PAUSED)
-        r = err_set(err, ERR_INVALID, "the sandbox is paused");
-    else
-        r = ops->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), &image,
-                          err);
+    if (live_seize_running(t, l, &now, err) < 0)
+        return -1;
+    r = ops->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), &image, err);
     live_let_go(t, now);
     if (r < 0)
         return -1;

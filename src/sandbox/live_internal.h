@@ -15,6 +15,12 @@
 #define LIVE_FREEZE_MS 60000
 #define LIVE_INIT_MS   10000
 #define LIVE_ENV_MAX   320 // variables of one that began as a snapshot
+#define LIVE_THREADS   4   // that store those that run, as the service ends, or bring them back
+
+// The state of a row, in words. A row of neither is lost when a service finds it.
+#define LIVE_ROW_RUNNING   "running"
+#define LIVE_ROW_PAUSED    "paused"
+#define LIVE_ROW_RETURNING "returning"
 
 // Name and value are one allocation each.
 struct live_pairs {
@@ -41,16 +47,27 @@ struct live {
     struct driver_image *image; // of a paused one, where images cannot be stored; owned
 
     atomic_int state;    // enum live_state; written under the table's lock
-    atomic_bool stopped; // it ends because the service does
+    atomic_bool stopped; // the service ends, and its streams with it
+    atomic_bool
+        returning; // paused since a service ended, it is to run on; not for its owner to see
     // Guarded by the table's lock.
     uint64_t end_ms;        // CLOCK_REALTIME
     uint64_t end_ns;        // the same, CLOCK_MONOTONIC
-    uint64_t since_ns;      // CLOCK_MONOTONIC; from when its longest life counts: made, or resumed
+    uint64_t last_ns;       // CLOCK_MONOTONIC; when its longest life ends: since made, or resumed
     bool busy;              // it is being paused or resumed: who wants to change it waits
     bool pausing;           // busy, being paused: whom it wakes for waits, too
     bool replaced;          // it ended because another of its id goes on: its row stays
+    bool in_hand;           // a thread stores it, as the service ends, or brings it back
+    bool has_image;         // one was found when the service started
+    uint32_t failures;      // to bring it back, or to pause it when its time was over
+    uint64_t retry_ns;      // CLOCK_MONOTONIC; when to try again
     struct live *next;      // of its slot
     struct live *next_dead; // of table->dead
+};
+
+struct live_threads {
+    pthread_t list[LIVE_THREADS];
+    size_t count;
 };
 
 // One that is being made: it counts.
@@ -73,6 +90,11 @@ struct live_table {
     bool closed;       // no more are begun
     bool stopping;     // the thread ends
     struct live_status status;
+    uint64_t keep_until_ns; // of those that run when the service ends; 0: no more are stored
+    uint32_t at_work;       // threads that store them
+
+    struct live_threads keepers;   // caller's
+    struct live_threads returners; // caller's
 };
 
 // 20 random characters of [a-z0-9] after `first`.
@@ -113,15 +135,17 @@ struct live *live_make(const struct live_fields *f);
 // A new one as asked for, likewise.
 struct live *live_new(const struct live_table *t, const struct live_spec *spec);
 
-// Makes it known; takes over the reference. `p` is out of the list from then on.
-void live_insert(struct live_table *t, struct live *l, struct live_pending *p);
+// Writes its row and makes it known; takes over the reference then. `p` is out of the list in
+// either case. Errors as live_remember(); ERR_CANCELLED: the service ends.
+int live_insert(struct live_table *t, struct live *l, struct live_pending *p, struct err *err);
 
 // Counts one more against the limits, until live_insert() or live_withdraw(). ERR_BUSY with the
 // limit's name.
 int live_admit(struct live_table *t, struct live_pending *p, struct err *err);
 void live_withdraw(struct live_table *t, struct live_pending *p);
 
-// Another without a machine that is the same to its owner; paused. NULL when memory is out.
+// Another without a machine that is the same to its owner, but for its time; paused. NULL when
+// memory is out.
 struct live *live_copy(const struct live *l);
 
 // Gives a copy an id and tokens of its own. -1 when memory is out.
@@ -137,9 +161,34 @@ void live_replace(struct live_table *t, struct live *l, struct live *next);
 struct live *live_current(struct live_table *t, const struct live *l);
 
 // The one that may be changed by the caller alone, until live_let_go() or live_replace(), with a
-// reference: waits while another changes it. NULL when it ended.
+// reference: waits while another changes it. NULL when it ended. live_seize_running() brings one
+// back that is to return; it fails with ERR_GONE, with ERR_INVALID for one that is paused, or as
+// live_resume().
 struct live *live_seize(struct live_table *t, struct live *l);
+int live_seize_running(struct live_table *t, struct live *l, struct live **ret, struct err *err);
 void live_let_go(struct live_table *t, struct live *l);
+
+// As live_pause(), of one that runs and that the caller seized, which it lets go. `returning`: the
+// next service is to resume it.
+int live_pause_seized(struct live_table *t, struct live *now, bool returning, uint64_t deadline_ns,
+                      struct err *err);
+
+// One that was to return, and that the caller seized, is paused from now on.
+void live_stay_paused(struct live_table *t, struct live *l);
+
+// Such a one could not be resumed, seized likewise: it is tried again, or stays paused.
+void live_note_failure(struct live_table *t, struct live *l, const struct err *why);
+
+// Takes one out of the table, whose machine and row the table's thread ends. Under the lock.
+void live_end(struct live_table *t, struct live *l);
+
+// Whether images outlive the service.
+bool live_stores_images(const struct live_table *t);
+
+// Threads: starts as many as can be had, at most `count`, and waits for all of them.
+void live_threads_start(struct live_threads *threads, size_t count, void *(*fn)(void *),
+                        struct live_table *t);
+void live_threads_join(struct live_threads *threads);
 
 // Makes one known that was before this service. Takes over the reference.
 void live_add(struct live_table *t, struct live *l);
@@ -147,8 +196,12 @@ void live_add(struct live_table *t, struct live *l);
 // Removes what a paused one is kept in.
 void live_drop_image(struct live_table *t, struct live *l);
 
-// Makes the paused ones of a former run known again, and forgets the others.
+// Makes the paused ones of a former run known again, and those that are to return, and forgets the
+// others.
 int live_recover(struct live_table *t, struct err *err);
+
+// Begins to bring back those that are to return, once the engine is ready.
+void live_begin_return(struct live_table *t);
 
 // Its time ends `ms` from now, or after the longest life there is, which begins with the first
 // call. Under the table's lock, or before it is known.

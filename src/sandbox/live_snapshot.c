@@ -3,7 +3,7 @@
 // Snapshots: images of sandboxes that are kept on disk until they are deleted, and sandboxes that
 // begin as one. What is known of them is in the store alone. They are made one at a time: each
 // freezes a sandbox and fills the disk, and so limits are exact. A row is written after its image
-// and removed before it; images that nobody knows go when the service starts (live_pause.c).
+// and removed before it; images that nobody knows go when the service starts (live_recover.c).
 #include "sandbox/live.h"
 
 #include "base/buf.h"
@@ -149,16 +149,13 @@ static int check_room(const struct live_table *t, const struct sums *s, uint64_t
 
 static int freeze(struct live_table *t, struct live *l, struct driver_image **ret, struct err *err)
 {
-    struct live *now = live_seize(t, l);
+    struct live *now;
     int r;
 
-    if (now == NULL)
-        return err_set(err, ERR_GONE, "the sandbox has ended");
-    if (now->state == LIVE_PAUSED)
-        r = err_set(err, ERR_INVALID, "the sandbox is paused");
-    else
-        r = ops_of(t)->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), ret,
-                                err);
+    if (live_seize_running(t, l, &now, err) < 0)
+        return -1;
+    r = ops_of(t)->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), ret,
+                            err);
     live_let_go(t, now);
     return r;
 }
@@ -185,12 +182,23 @@ static int store_row(struct live_table *t, const struct live *l, const struct li
     return store_sync(t->config.store, err);
 }
 
+// Without its row it is gone. An image that stays behind goes when the service starts.
+static int forget(struct live_table *t, const char *id, struct err *err)
+{
+    struct err why = ERR_INIT;
+
+    if (store_snapshot_remove(t->config.store, id, err) < 0 || store_sync(t->config.store, err) < 0)
+        return -1;
+    if (ops_of(t)->image_remove(t->config.engine->driver, id, &why) < 0)
+        log_error("snapshot %s: %s", id, why.message);
+    return 0;
+}
+
 static void drop(struct live_table *t, const char *id)
 {
     struct err err = ERR_INIT;
 
-    if (store_snapshot_remove(t->config.store, id, &err) < 0 ||
-        ops_of(t)->image_remove(t->config.engine->driver, id, &err) < 0)
+    if (forget(t, id, &err) < 0)
         log_error("snapshot %s: %s", id, err.message);
 }
 
@@ -266,7 +274,7 @@ int live_snapshot_remove(struct live_table *t, const char *key, const char *refe
     (void)pthread_mutex_lock(&t->snapshot_lock);
     r = live_snapshot_find(t, key, reference, &s, ret_found, err);
     if (r == 0 && *ret_found)
-        drop(t, s.id);
+        r = forget(t, s.id, err);
     (void)pthread_mutex_unlock(&t->snapshot_lock);
     return r;
 }

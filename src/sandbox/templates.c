@@ -84,6 +84,35 @@ static bool read_template(int dir, const char *name, struct template *ret)
     return true;
 }
 
+struct parts {
+    template_part_fn fn;
+    void *arg;
+};
+
+static int take_part(void *arg, unsigned line, const char *key, const char *value, struct err *err)
+{
+    const struct parts *p = arg;
+    struct template_part part;
+
+    (void)line;
+    (void)err;
+    if (strcmp(key, "part") == 0 &&
+        sscanf(value, "%7s %128s %96s", part.kind, part.name, part.version) == 3)
+        p->fn(p->arg, &part);
+    return 0;
+}
+
+void template_each_part(int dir, const char *name, template_part_fn fn, void *arg)
+{
+    struct parts p = {.fn = fn, .arg = arg};
+    char path[PATH_LEN];
+
+    if (dir < 0 || !is_name(name) || find_own(name) != NULL)
+        return;
+    (void)snprintf(path, sizeof(path), "%s/template.conf", name);
+    (void)ini_parse_file(dir, path, take_part, &p, NULL); // one that has gone has no parts
+}
+
 bool template_find(int dir, const char *name, struct template *ret)
 {
     const struct template *t = find_own(name);

@@ -6,7 +6,14 @@
 //
 //   rootfs/       its root tree, for process isolation; may be missing
 //   rootfs.erofs  the same as an image, for virtual machines; may be missing
-//   template.conf what is said of it, as `key = value`: id, base, bytes, built_s
+//   template.conf what is said of it, as `key = value`: id, base, bytes, built_s, and a part for
+//   each
+//                 package that its recipe names: deb or npm, its name, the version that is in it
+//
+// and, for people, packages.txt and package-lock.json, with all that these brought along.
+//
+// The launcher holds a lock (flock, shared) on a directory as long as anything runs in it; what
+// cleans up takes away only those that it can lock for itself.
 //
 // The directory is looked at anew with every call, so that a template is offered as soon as it is
 // there.
@@ -34,5 +41,17 @@ bool template_find(int dir, const char *name, struct template *ret);
 
 // All of them, up to `max`: the service's own first, then by name. Returns how many.
 size_t template_list(int dir, struct template *ret, size_t max);
+
+// A package that its recipe names, as it was when the template was built.
+struct template_part {
+    char kind[8]; // "deb", "npm"
+    char name[129];
+    char version[97];
+};
+
+// Each part of the template of that name, in the recipe's order; of the service's own there is
+// none.
+typedef void (*template_part_fn)(void *arg, const struct template_part *part);
+void template_each_part(int dir, const char *name, template_part_fn fn, void *arg);
 
 #endif

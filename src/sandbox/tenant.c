@@ -52,6 +52,7 @@ int tenant_table_new(const struct tenant_limits *limits, struct tenant_table **r
     t->limits[STORE_LIMIT_QUEUE] = limits->queue;
     t->limits[STORE_LIMIT_CPU_SECONDS_PER_HOUR] = limits->cpu_seconds_per_hour;
     t->limits[STORE_LIMIT_SANDBOXES] = limits->sandboxes;
+    t->limits[STORE_LIMIT_JOBS] = limits->jobs;
     (void)pthread_mutex_init(&t->lock, NULL);
     *ret = t;
     return 0;

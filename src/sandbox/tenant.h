@@ -25,6 +25,7 @@ struct tenant_limits {
     uint32_t queue;                // TENANT_QUEUE: waiting
     uint64_t cpu_seconds_per_hour; // TENANT_CPU_SECONDS_PER_HOUR
     uint32_t sandboxes;            // SANDBOX_MAX_PER_KEY: alive at once. Here 0 is none
+    uint32_t jobs;                 // JOB_MAX_PER_KEY: that are not over. Here, too
 };
 
 int tenant_table_new(const struct tenant_limits *limits, struct tenant_table **ret,

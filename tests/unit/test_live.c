@@ -5,143 +5,32 @@
 #include "sandbox/live.h"
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "channel/channel.h"
-#include "sandbox/engine.h"
-#include "sandbox/runtime.h"
-#include "sandbox/tenant.h"
-#include "store/store.h"
+#include "live_harness.h"
 #include "tap.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LIFE_MS 3600000
+// In place of the C library's, for the store too.
+static atomic_bool disk_fails;
 
-static char dir[] = "/tmp/csb-live-XXXXXX";
-static int dir_fd = -1;
-static struct runtime_table *runtimes;
-static struct engine *engine;
-static struct store *store;
-static struct tenant_table *tenants; // of the last table
-
-static void start_engine(void)
+int fdatasync(int fd)
 {
-    struct engine_config config = {
-        .driver = &driver_fake,
-        .driver_config = {.state_dir_fd = AT_FDCWD, .accel = "auto"},
-        .shape = {.memory_mib = 256, .cpus = 1},
-        .pool_plain = 1,
-        .pool_max = 4,
-        .queue_max = 16,
-        .queue_wait_ms = 60000,
-    };
-    struct err err = ERR_INIT;
-
-    _cleanup_fd_ int file = openat(dir_fd, "x.runtime", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-    (void)fd_write_all(file, "extension = txt\nrun = /fake main.txt\n", 37);
-    if (runtime_table_load(dir_fd, &runtimes, &err) < 0) {
-        printf("# %s\n", err.message);
-        abort();
+    if (disk_fails) {
+        errno = EIO;
+        return -1;
     }
-
-    (void)unlinkat(dir_fd, "x.runtime", 0);
-    config.runtimes = runtimes;
-    if (engine_new(&config, &engine, &err) < 0 ||
-        store_open(dir_fd, STORE_SYNC_PROCESS, &store, &err) < 0) {
-        printf("# %s\n", err.message);
-        abort();
-    }
+    return (int)syscall(SYS_fdatasync, fd);
 }
 
-static struct live_table *start_table(uint32_t max, uint32_t per_key)
+int fsync(int fd)
 {
-    const struct tenant_limits limits = {.sandboxes = per_key};
-    struct live_config config = {
-        .engine = engine,
-        .store = store,
-        .max = max,
-        .life_max_ms = LIFE_MS,
-        .cpus = 1,
-        .memory_mib = 256,
-    };
-    struct live_table *t = NULL;
-    struct err err = ERR_INIT;
-
-    tenant_table_free(tenants);
-    if (tenant_table_new(&limits, &tenants, &err) < 0)
-        abort();
-    config.tenants = tenants;
-    if (live_table_new(&config, &t, &err) < 0) {
-        printf("# %s\n", err.message);
-        abort();
-    }
-    return t;
-}
-
-static const struct live_pair metadata[] = {{"a", "1"}, {"b", "zwei"}};
-
-static struct live *create(struct live_table *t, const char *key, uint64_t timeout_ms,
-                           struct err *err)
-{
-    const struct live_spec spec = {
-        .key = key,
-        .template = "base",
-        .metadata = metadata,
-        .metadata_count = 2,
-        .env = metadata,
-        .env_count = 2,
-        .timeout_ms = timeout_ms,
-        .secure = true,
-        .private_traffic = true,
-    };
-    struct live *l = NULL;
-
-    *err = (struct err)ERR_INIT;
-    (void)live_create(t, &spec, &l, err);
-    return l;
-}
-
-// True when it comes to be within a minute.
-static bool comes(bool (*is)(struct live_table *t, void *arg), struct live_table *t, void *arg)
-{
-    const struct timespec step = {.tv_nsec = 10000000};
-
-    for (int i = 0; i < 6000; i++) {
-        if (is(t, arg))
-            return true;
-        (void)nanosleep(&step, NULL);
-    }
-    return false;
-}
-
-static bool is_gone(struct live_table *t, void *arg)
-{
-    struct live *l = live_find(t, arg);
-
-    live_unref(l);
-    return l == NULL;
-}
-
-static int count_row(void *arg, const struct store_sandbox *b)
-{
-    (void)b;
-    (*(int *)arg)++;
-    return 0;
-}
-
-static bool is_empty(struct live_table *t, void *arg)
-{
-    struct err err = ERR_INIT;
-    int rows = 0;
-
-    (void)t;
-    (void)arg;
-    return store_sandbox_each(store, count_row, &rows, &err) == 0 && rows == 0;
+    return fdatasync(fd);
 }
 
 static void test_life(struct live_table *t)
@@ -153,7 +42,6 @@ static void test_life(struct live_table *t)
     struct live_metrics m = {0};
     struct live_status before, after;
     char id[32];
-    int rows = 0;
 
     if (!CHECK(l != NULL))
         return;
@@ -167,7 +55,7 @@ static void test_life(struct live_table *t)
     CHECK(same == l);
     live_unref(same);
     CHECK(live_find(t, "i00000000000000000000") == NULL && live_find(t, "") == NULL);
-    CHECK(store_sandbox_each(store, count_row, &rows, &err) == 0 && rows == 1);
+    CHECK(count_rows() == 1);
     live_describe(t, l, &info);
     CHECK_STR(info.template, "base");
     CHECK_STR(info.key, "k1");
@@ -188,8 +76,7 @@ static void test_life(struct live_table *t)
     struct channel *ch = live_channel(l);
     CHECK(ch != NULL && !channel_is_dead(ch));
     CHECK(live_kill(t, l));
-    rows = 0; // whatever becomes of the service now
-    CHECK(store_sandbox_each(store, count_row, &rows, &err) == 0 && rows == 0);
+    CHECK(count_rows() == 0); // whatever becomes of the service now
     CHECK(!live_kill(t, l));
     CHECK(channel_is_dead(ch));
     CHECK(live_channel(l) == NULL);
@@ -283,6 +170,98 @@ static void test_pause(struct live_table *t)
     live_unref(l);
     live_status(t, &st);
     CHECK_INT(st.running, 0);
+    CHECK(comes(is_empty, t, NULL));
+}
+
+static int note_state(void *arg, const struct store_sandbox *b)
+{
+    (void)snprintf(arg, 16, "%s", b->state);
+    return 0;
+}
+
+static int count_snapshot(void *arg, const struct store_snapshot *b)
+{
+    (void)b;
+    (*(int *)arg)++;
+    return 0;
+}
+
+// What the disk does not take was neither paused nor deleted, and all say so.
+static void test_disk_fails(struct live_table *t)
+{
+    const struct store_snapshot row = {
+        .id = "s01234567890123456789", .key = "k1", .name = "n", .sandbox = "i", .env = "{}"};
+    struct err err;
+    struct live *l = create(t, "k1", 60000, &err);
+    char state[16] = "";
+    bool found = false;
+    int count = 0;
+
+    if (!CHECK(l != NULL) || !CHECK(store_snapshot_put(store, &row, &err) == 0))
+        return;
+    disk_fails = true;
+    CHECK(live_pause(t, l, &err) < 0 && err.code == ERR_SYSTEM);
+    CHECK(live_snapshot_remove(t, "k1", "n", &found, &err) < 0 && err.code == ERR_SYSTEM);
+    disk_fails = false;
+    CHECK(live_channel(l) != NULL);
+    CHECK(store_sandbox_each(store, note_state, state, &err) == 0);
+    CHECK_STR(state, "running");
+    (void)live_snapshot_remove(t, "k1", row.id, &found, &err);
+    CHECK(store_snapshot_each(store, "k1", count_snapshot, &count, &err) == 0 && count == 0);
+    CHECK(live_kill(t, l));
+    live_unref(l);
+    CHECK(comes(is_empty, t, NULL));
+}
+
+struct expiring {
+    const char *id;
+    uint64_t late_ms; // beyond its end
+};
+
+static bool is_late(struct live_table *t, void *arg)
+{
+    const struct expiring *x = arg;
+    struct live *l = live_find(t, x->id);
+    struct live_info info = {.end_ms = 0};
+
+    if (l != NULL)
+        live_describe(t, l, &info);
+    live_unref(l);
+    return clock_real_ns() / NS_PER_MS > info.end_ms + x->late_ms;
+}
+
+static bool is_paused(struct live_table *t, void *arg)
+{
+    struct live *l = live_find(t, arg);
+    bool paused = l != NULL && live_channel(l) == NULL;
+
+    live_unref(l);
+    return paused;
+}
+
+// One that cannot be paused when its time is over is not ended for that.
+static void test_disk_fails_at_end(struct live_table *t)
+{
+    const struct live_spec spec = {
+        .key = "k1", .template = "base", .timeout_ms = 1, .on_timeout = LIVE_PAUSE};
+    struct err err = ERR_INIT;
+    struct expiring x = {.late_ms = 1000};
+    struct live *l;
+    char id[32];
+
+    disk_fails = true;
+    if (!CHECK(live_create(t, &spec, &l, &err) == 0))
+        return;
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    live_unref(l);
+    x.id = id;
+    CHECK(comes(is_late, t, &x));
+    CHECK(!is_gone(t, id) && !is_paused(t, id));
+    disk_fails = false;
+    CHECK(comes(is_paused, t, id));
+    l = live_find(t, id);
+    CHECK(l != NULL && live_kill(t, l));
+    live_unref(l);
     CHECK(comes(is_empty, t, NULL));
 }
 
@@ -509,15 +488,14 @@ int main(void)
     struct err err;
     struct live_status st;
 
-    if (mkdtemp(dir) == NULL)
-        return 1;
-    dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    start_engine();
+    start_engine(&driver_fake);
     t = start_table(8, 4);
     test_life(t);
     test_expiry_and_death(t);
     test_crowd(t);
     test_pause(t);
+    test_disk_fails(t);
+    test_disk_fails_at_end(t);
     test_wake(t);
     test_pause_crowd(t);
     test_fork(t);
@@ -543,12 +521,6 @@ int main(void)
     CHECK_INT(st.running, 0);
     live_table_free(t);
     live_table_free(NULL);
-    tenant_table_free(tenants);
-    engine_free(engine, 0);
-    runtime_table_free(runtimes);
-    store_close(store);
-    (void)unlinkat(dir_fd, "codesandbox.db", 0);
-    fd_close(&dir_fd);
-    (void)rmdir(dir);
+    end_engine();
     return tap_done();
 }

@@ -39,7 +39,7 @@ static void test_made(void)
 
     make("tools", "00000000000000ff",
          "id = 00000000000000ff\nbase = base\nbytes = 42\n"
-         "built_s = 1000\nkey = abc\n");
+         "built_s = 1000\nkey = abc\npart = deb hello 2.10-3\npart = npm @a/b 1.2.3\npart = x\n");
     make("cells", "0123456789abcdef", "id = 0123456789abcdef\nbase = code-interpreter-v1\n");
     make("none", "1111111111111111", "bytes = 1\n");
     make("wrong", "2222222222222222", "id = 2222222222222222\nbytes = x\n");
@@ -55,6 +55,28 @@ static void test_made(void)
     CHECK_STR(list[2].name, "cells");
     CHECK_STR(list[3].name, "tools");
     CHECK(template_list(dir_fd, list, 1) == 1 && template_list(-1, list, 8) == 2);
+}
+
+static void note_part(void *arg, const struct template_part *part)
+{
+    char *text = arg;
+    size_t len = strlen(text);
+
+    (void)snprintf(text + len, 256 - len, "%s=%s=%s ", part->kind, part->name, part->version);
+}
+
+static void test_parts(void)
+{
+    char text[256] = "";
+
+    template_each_part(dir_fd, "tools", note_part, text);
+    CHECK_STR(text, "deb=hello=2.10-3 npm=@a/b=1.2.3 ");
+    text[0] = '\0';
+    template_each_part(dir_fd, "cells", note_part, text);
+    template_each_part(dir_fd, "base", note_part, text);
+    template_each_part(dir_fd, "../tools", note_part, text);
+    template_each_part(-1, "tools", note_part, text);
+    CHECK_STR(text, "");
 }
 
 static void remove_all(void)
@@ -80,6 +102,7 @@ int main(void)
     dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     test_own();
     test_made();
+    test_parts();
     remove_all();
     fd_close(&dir_fd);
     return tap_done();
