@@ -35,7 +35,7 @@ struct api_confinement {
     uint32_t uid_first, uid_count; // that programs have; a count of 1: all share the service's
     uint32_t cgroup_version;
     char cgroup_note[160];
-    char note[160]; // what is weaker than it could be, or ""
+    char note[640]; // what is weaker than it could be, in words, or ""
     char vmm[64];
 };
 

@@ -45,7 +45,7 @@ bool plane_write(struct plane *p, const void *data, size_t len)
 
 ssize_t plane_read(struct plane *p, void *data, size_t len)
 {
-    for (;;) {
+    while (!live_was_stopped(p->live)) {
         struct err err = ERR_INIT;
         ssize_t n = channel_read(p->stream, data, len, clock_deadline_ms(LOOK_MS), &err);
 
@@ -54,20 +54,28 @@ ssize_t plane_read(struct plane *p, void *data, size_t len)
         if (err.code != ERR_TIMEOUT || atomic_load(&p->stopped) || http_client_gone(p->exchange))
             return -1;
     }
+    return -1;
+}
+
+bool plane_is_cut(const struct plane *p)
+{
+    struct channel *ch = live_channel(p->live);
+
+    return ch == NULL || channel_is_dead(ch);
 }
 
 enum plane_refusal plane_wait_status(struct plane *p, int *ret_status)
 {
     for (;;) {
         struct err err = ERR_INIT;
-        struct channel *ch;
 
+        if (live_was_stopped(p->live))
+            return PLANE_BUSY;
         if (channel_status(p->stream, clock_deadline_ms(LOOK_MS), ret_status, &err) == 0)
             return PLANE_FINE;
         if (err.code == ERR_TIMEOUT && !http_client_gone(p->exchange))
             continue;
-        ch = live_channel(p->live);
-        return ch == NULL || channel_is_dead(ch) ? PLANE_NOT_FOUND : PLANE_BUSY;
+        return plane_is_cut(p) ? PLANE_NOT_FOUND : PLANE_BUSY;
     }
 }
 
@@ -350,7 +358,7 @@ static enum plane_refusal find_sandbox(struct plane *p, struct live_table *t,
         return p->live != NULL ? PLANE_FINE : PLANE_BAD_SIGNATURE;
     }
     p->live = live_find(t, p->target.id);
-    if (p->live == NULL || (live_channel(p->live) == NULL && !live_auto_resumes(p->live)))
+    if (p->live == NULL || (live_channel(p->live) == NULL && !live_wakes(p->live)))
         return PLANE_NOT_FOUND;
     return PLANE_FINE;
 }
@@ -361,7 +369,7 @@ static enum plane_refusal wake(struct plane *p, struct live_table *t)
     struct err err = ERR_INIT;
     struct live *running;
 
-    if (!live_auto_resumes(p->live))
+    if (!live_wakes(p->live))
         return PLANE_FINE;
     if (live_wake(t, p->live, &running, &err) == 0) {
         live_unref(p->live);

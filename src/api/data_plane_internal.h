@@ -95,6 +95,9 @@ bool plane_write(struct plane *p, const void *data, size_t len);
 // went away.
 ssize_t plane_read(struct plane *p, void *data, size_t len);
 
+// Whether its sandbox has ended.
+bool plane_is_cut(const struct plane *p);
+
 // Waits for the head of what the channel answers. PLANE_FINE or why there is none.
 enum plane_refusal plane_wait_status(struct plane *p, int *ret_status);
 

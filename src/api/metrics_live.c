@@ -15,6 +15,7 @@ static void put_states(struct exposition *x, const struct live_status *s)
                       "Long-lived sandboxes that there are, by state.");
     exposition_u64(x, (struct exposition_label[]){{"state", "running"}, {0}}, s->running);
     exposition_u64(x, (struct exposition_label[]){{"state", "paused"}, {0}}, s->paused);
+    exposition_u64(x, (struct exposition_label[]){{"state", "returning"}, {0}}, s->returning);
 }
 
 static void put_counts(struct exposition *x, const struct live_status *s)
@@ -34,6 +35,12 @@ static void put_counts(struct exposition *x, const struct live_status *s)
         uint64_t value;
     } ends[] = {{"killed", s->killed}, {"expired", s->expired}, {"lost", s->lost}};
 
+    exposition_metric(x, "codesandbox_live_returned_total", "counter",
+                      "Long-lived sandboxes that a restart of the service found stored, by what "
+                      "became of them.");
+    exposition_u64(x, (struct exposition_label[]){{"outcome", "resumed"}, {0}}, s->returned_total);
+    exposition_u64(x, (struct exposition_label[]){{"outcome", "paused"}, {0}},
+                   s->not_returned_total);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         exposition_metric(x, rows[i].name, "counter", rows[i].help);
         exposition_u64(x, NULL, rows[i].value);

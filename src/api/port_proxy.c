@@ -26,22 +26,6 @@ struct head {
     bool failed;
 };
 
-static bool is_token(const char *text)
-{
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-    return text[0] != '\0' && text[strspn(text, token)] == '\0';
-}
-
-static bool is_text(const char *text)
-{
-    for (; *text != '\0'; text++)
-        if (((unsigned char)*text < ' ' && *text != '\t') || *text == 0x7f)
-            return false;
-    return true;
-}
-
 // Those that are between the client and us.
 static bool is_ours(const struct head *h, const char *name)
 {
@@ -64,7 +48,7 @@ static bool write_header(void *arg, const char *name, const char *value)
     }
     if (is_ours(h, name))
         return true;
-    h->failed = h->failed || !is_token(name) || !is_text(value) ||
+    h->failed = h->failed || !h1_is_name(name) || !h1_is_value(value) ||
                 buf_appendf(&h->text, "%s: %s\r\n", name, value) < 0;
     return !h->failed;
 }
@@ -84,7 +68,7 @@ static bool write_framing(struct plane *p, const struct http_request *req, struc
     if (!p->chunked && length != NULL &&
         buf_appendf(&h->text, "Content-Length: %llu\r\n", (unsigned long long)size) < 0)
         return false;
-    p->upgrade = upgrade != NULL && is_text(upgrade) && h1_list_has(h->connection, "upgrade") &&
+    p->upgrade = upgrade != NULL && h1_is_value(upgrade) && h1_list_has(h->connection, "upgrade") &&
                  !p->chunked && size == 0;
     if (p->upgrade)
         return buf_appendf(&h->text, "Connection: Upgrade\r\nUpgrade: %s\r\n\r\n", upgrade) == 0;
@@ -96,7 +80,7 @@ static bool write_head(struct plane *p, const struct http_request *req, struct h
     const char *connection = http_header(req, "Connection");
 
     h->connection = connection != NULL ? connection : "";
-    if (!plane_target_is_clean(req) || !is_token(req->method) || strlen(req->method) > METHOD_MAX)
+    if (!plane_target_is_clean(req) || !h1_is_name(req->method) || strlen(req->method) > METHOD_MAX)
         return false;
     if (buf_appendf(&h->text, "%s %s%s%s HTTP/1.1\r\n", req->method, req->path,
                     req->query[0] != '\0' ? "?" : "", req->query) < 0)
@@ -169,8 +153,9 @@ static enum plane_refusal read_head(struct plane *p)
         size_t used = 0;
 
         if (n <= 0 || h1_head(&p->answer, data, (size_t)n, &used) < 0)
-            r = n < 0 && channel_is_dead(live_channel(p->live)) ? PLANE_NOT_FOUND
-                                                                : PLANE_BAD_ANSWER;
+            r = n < 0 && live_was_stopped(p->live) ? PLANE_BUSY
+                : n < 0 && plane_is_cut(p)         ? PLANE_NOT_FOUND
+                                                   : PLANE_BAD_ANSWER;
         else if (!keep_early(p, data + used, (size_t)n - used))
             r = PLANE_BUSY;
     }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "channel/channel.h"
+#include "sandbox/live.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -61,7 +62,7 @@ static void send_on(struct plane *p)
     uint8_t data[PIECE];
     int gone = 0;
 
-    while (gone < LINGER_MAX) {
+    while (gone < LINGER_MAX && !live_was_stopped(p->live)) {
         struct err err = ERR_INIT;
         ssize_t n = (ssize_t)port_take_early(p, data, sizeof(data));
 

@@ -216,7 +216,8 @@ static void change_time(const struct api *api, struct http_response *res, struct
     if (live_set_timeout(api->live, l, seconds * MS_PER_S, extend_only))
         res->status = 204;
     else
-        gone(res);
+        e2b_fail(res, 404, "not_found",
+                 "The sandbox does not run: it is paused, or has just ended.");
 }
 
 void api_sandboxes_timeout(void *app, const struct http_request *req, struct http_response *res)

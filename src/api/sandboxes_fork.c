@@ -67,6 +67,8 @@ static void fork_it(const struct api *api, const struct http_request *req,
         answer(api, res, list, count);
     } else if (err.code == ERR_INVALID) {
         e2b_fail(res, 409, "paused", "The sandbox is paused.");
+    } else if (err.code == ERR_GONE) {
+        e2b_fail(res, 404, "not_found", "The sandbox has just ended.");
     } else {
         if (err.code != ERR_UNSUPPORTED)
             log_error("cannot fork a sandbox: %s", err.message);

@@ -166,7 +166,18 @@ void api_templates_alias(void *app, const struct http_request *req, struct http_
     json_close(&out, '}');
 }
 
-static void put_template(struct json_out *out, const struct template *t)
+static void put_part(void *arg, const struct template_part *part)
+{
+    struct json_out *out = arg;
+
+    json_open(out, NULL, '{');
+    json_put_str(out, "kind", part->kind);
+    json_put_str(out, "name", part->name);
+    json_put_str(out, "version", part->version);
+    json_close(out, '}');
+}
+
+static void put_template(const struct api *api, struct json_out *out, const struct template *t)
 {
     json_open(out, NULL, '{');
     json_put_str(out, "templateID", t->name);
@@ -183,6 +194,11 @@ static void put_template(struct json_out *out, const struct template *t)
         json_put_u64(out, "sizeBytes", t->bytes);
     if (t->built_ms > 0)
         e2b_put_time(out, "createdAt", t->built_ms);
+    if (t->root != 0) {
+        json_open(out, "packages", '[');
+        engine_each_template_part(api->engine, t->name, put_part, out);
+        json_close(out, ']');
+    }
     json_close(out, '}');
 }
 
@@ -205,7 +221,7 @@ void api_templates_list(void *app, const struct http_request *req, struct http_r
     res->status = 200;
     json_open(&out, NULL, '[');
     for (size_t i = 0; i < count; i++)
-        put_template(&out, &list[i]);
+        put_template(api, &out, &list[i]);
     json_close(&out, ']');
     free(list);
     if (out.failed)

@@ -42,16 +42,6 @@ static bool is_asked_for(const struct live_info *info, const struct list_query *
     return has_metadata(info, &q->metadata);
 }
 
-// Whether it comes after the last one of the page before.
-static bool is_later(const struct live_info *info, const struct list_query *q)
-{
-    int by_id = strcmp(info->id, q->after_id);
-    bool newer = info->started_ms > q->after_ms || (info->started_ms == q->after_ms && by_id > 0);
-    bool older = info->started_ms < q->after_ms || (info->started_ms == q->after_ms && by_id < 0);
-
-    return q->after_id[0] == '\0' || (q->ascending ? newer : older);
-}
-
 static void put_page(const struct api *api, struct http_response *res, const struct list_query *q,
                      struct live *const *list, size_t count)
 {
@@ -69,10 +59,10 @@ static void put_page(const struct api *api, struct http_response *res, const str
         if (!is_asked_for(&info, q))
             continue;
         running += info.state == LIVE_RUNNING;
-        if (!is_later(&info, q))
+        if (!list_is_after(&q->after, q->ascending, info.started_ms, info.id))
             continue;
         if (listed == q->limit && token[0] == '\0')
-            list_token(q, last.id, last.started_ms, token);
+            list_token(q->ascending, last.started_ms, last.id, token);
         if (listed == q->limit)
             continue;
         json_open(&out, NULL, '{');

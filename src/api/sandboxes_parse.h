@@ -71,12 +71,25 @@ int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_
 // Of POST /sandboxes/ID/snapshots. An empty body is {}; no name is "".
 int snapshot_parse(const void *body, size_t len, char ret_name[LIVE_KEY_MAX], struct err *err);
 
-// Of GET /snapshots.
+// Where a page begins: after the last one of the page before, which need not be there any more.
+struct list_place {
+    uint64_t ms;              // when that was made
+    char id[LIVE_ID_LEN + 1]; // "" on the first page
+};
+
+// Whether one comes after the place.
+bool list_is_after(const struct list_place *p, bool ascending, uint64_t ms, const char *id);
+
+#define LIST_TOKEN_MAX 64
+// The token of the page after the one that ends with this.
+void list_token(bool ascending, uint64_t ms, const char *id, char ret[LIST_TOKEN_MAX]);
+
+// Of GET /snapshots, newest first.
 struct snapshot_query {
     char sandbox[LIVE_ID_LEN + 1]; // "": any
     char name[LIVE_REFERENCE_MAX]; // "": any
     size_t limit;
-    char after_id[LIVE_ID_LEN + 1]; // the last one of the page before; "" on the first
+    struct list_place after;
 };
 
 // Takes the decoded arguments in the order of snapshot_arguments; any may be NULL.
@@ -91,9 +104,7 @@ struct list_query {
     uint64_t started_after_ms;
     char template[64]; // "": any
     size_t limit;
-    // The last one of the page before; "" on the first.
-    char after_id[LIVE_ID_LEN + 1];
-    uint64_t after_ms;
+    struct list_place after;
 };
 
 // Takes the decoded arguments; any may be NULL.
@@ -102,10 +113,5 @@ struct list_args {
 };
 int list_parse(const struct list_args *args, struct list_query *ret, struct err *err);
 void list_query_release(struct list_query *q);
-
-#define LIST_TOKEN_MAX 64
-// The token of the page after the one that ends with this sandbox.
-void list_token(const struct list_query *q, const char *id, uint64_t started_ms,
-                char ret[LIST_TOKEN_MAX]);
 
 #endif

@@ -110,25 +110,33 @@ static int parse_time(const char *text, uint64_t *ret_ms, struct err *err)
 }
 
 // "MILLISECONDS-ID-a" or "-d".
-static int parse_token(const char *text, struct list_query *q, struct err *err)
+static int parse_token(const char *text, bool ascending, struct list_place *ret, struct err *err)
 {
-    char id[LIVE_ID_LEN + 1], order = '\0';
+    char order = '\0';
     int used = 0;
 
-    if (sscanf(text, "%15" SCNu64 "-%21[a-z0-9]-%c%n", &q->after_ms, id, &order, &used) != 3 ||
-        text[used] != '\0' || strlen(id) != LIVE_ID_LEN || (order != 'a' && order != 'd'))
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    if (sscanf(text, "%15" SCNu64 "-%21[a-z0-9]-%c%n", &ret->ms, ret->id, &order, &used) != 3 ||
+        text[used] != '\0' || strlen(ret->id) != LIVE_ID_LEN || (order != 'a' && order != 'd'))
         return bad(err, "nextToken", "is not one that a listing gave");
-    if ((order == 'a') != q->ascending)
+    if ((order == 'a') != ascending)
         return bad(err, "nextToken", "is of a listing in the other order");
-    (void)snprintf(q->after_id, sizeof(q->after_id), "%s", id);
     return 0;
 }
 
-void list_token(const struct list_query *q, const char *id, uint64_t started_ms,
-                char ret[LIST_TOKEN_MAX])
+void list_token(bool ascending, uint64_t ms, const char *id, char ret[LIST_TOKEN_MAX])
 {
-    (void)snprintf(ret, LIST_TOKEN_MAX, "%" PRIu64 "-%s-%c", started_ms, id,
-                   q->ascending ? 'a' : 'd');
+    (void)snprintf(ret, LIST_TOKEN_MAX, "%" PRIu64 "-%s-%c", ms, id, ascending ? 'a' : 'd');
+}
+
+bool list_is_after(const struct list_place *p, bool ascending, uint64_t ms, const char *id)
+{
+    int by_id = strcmp(id, p->id);
+    bool newer = ms > p->ms || (ms == p->ms && by_id > 0);
+    bool older = ms < p->ms || (ms == p->ms && by_id < 0);
+
+    return p->id[0] == '\0' || (ascending ? newer : older);
 }
 
 static int parse_all(const struct list_args *args, struct list_query *q, struct err *err)
@@ -150,9 +158,7 @@ static int parse_all(const struct list_args *args, struct list_query *q, struct 
     if (args->started_after != NULL &&
         parse_time(args->started_after, &q->started_after_ms, err) < 0)
         return -1;
-    return args->next_token == NULL || args->next_token[0] == '\0'
-               ? 0
-               : parse_token(args->next_token, q, err);
+    return parse_token(args->next_token, q->ascending, &q->after, err);
 }
 
 int list_parse(const struct list_args *args, struct list_query *ret, struct err *err)
@@ -193,7 +199,7 @@ int snapshot_list_parse(const char *const values[SNAPSHOT_ARGS], struct snapshot
     *ret = (struct snapshot_query){0};
     if (copy_text(values[0], "sandboxID", ret->sandbox, sizeof(ret->sandbox), err) < 0 ||
         copy_text(values[1], "name", ret->name, sizeof(ret->name), err) < 0 ||
-        copy_text(values[3], "nextToken", ret->after_id, sizeof(ret->after_id), err) < 0)
+        parse_token(values[3], false, &ret->after, err) < 0)
         return -1;
     if (values[2] != NULL && parse_u64(values[2], 1, SANDBOXES_PAGE_MAX, &limit) < 0)
         return bad(err, "limit", "must be a whole number from 1 to 100");

@@ -77,9 +77,8 @@ struct page {
     const struct snapshot_query *query;
     struct live_snapshot only; // the one that `name` names
     bool has_only;
-    bool after; // the last one of the page before was met
     size_t listed;
-    char last[LIVE_ID_LEN + 1];
+    struct live_snapshot last;
     bool more;
 };
 
@@ -88,11 +87,8 @@ static int list_one(void *arg, const struct live_snapshot *s)
     struct page *p = arg;
     const struct snapshot_query *q = p->query;
 
-    if (!p->after) {
-        p->after = strcmp(s->id, q->after_id) == 0;
-        return 0;
-    }
-    if ((q->sandbox[0] != '\0' && strcmp(q->sandbox, s->sandbox) != 0) ||
+    if (!list_is_after(&q->after, false, s->created_ms, s->id) ||
+        (q->sandbox[0] != '\0' && strcmp(q->sandbox, s->sandbox) != 0) ||
         (q->name[0] != '\0' && (!p->has_only || strcmp(p->only.id, s->id) != 0)))
         return 0;
     if (p->listed == q->limit) {
@@ -100,7 +96,7 @@ static int list_one(void *arg, const struct live_snapshot *s)
         return 1;
     }
     put_snapshot(&p->out, s);
-    (void)snprintf(p->last, sizeof(p->last), "%s", s->id);
+    p->last = *s;
     p->listed++;
     return 0;
 }
@@ -108,7 +104,8 @@ static int list_one(void *arg, const struct live_snapshot *s)
 static void list(const struct api *api, struct http_response *res, const char *key,
                  const struct snapshot_query *q)
 {
-    struct page p = {.out = {.buf = &res->body}, .query = q, .after = q->after_id[0] == '\0'};
+    struct page p = {.out = {.buf = &res->body}, .query = q};
+    char token[LIST_TOKEN_MAX];
     struct err err = ERR_INIT;
 
     json_open(&p.out, NULL, '[');
@@ -119,10 +116,12 @@ static void list(const struct api *api, struct http_response *res, const char *k
     }
     json_close(&p.out, ']');
     res->status = 200;
-    if (p.out.failed)
+    if (p.out.failed) {
         e2b_fail(res, 500, "internal", "out of memory");
-    else if (p.more)
-        http_set_header(res, "X-Next-Token", p.last);
+    } else if (p.more) {
+        list_token(false, p.last.created_ms, p.last.id, token);
+        http_set_header(res, "X-Next-Token", token);
+    }
 }
 
 void api_snapshots_list(void *app, const struct http_request *req, struct http_response *res)

@@ -67,7 +67,7 @@ static void listing(const uint8_t *data, size_t len)
     if (list_parse(&args, &q, &err) == 0) {
         if (q.limit < 1 || q.limit > SANDBOXES_PAGE_MAX)
             abort();
-        list_token(&q, "i01234567890123456789", UINT64_MAX, token);
+        list_token(q.ascending, UINT64_MAX, "i01234567890123456789", token);
         list_query_release(&q);
     }
     free(text);

@@ -59,12 +59,12 @@ void live_unref(struct live *l)
 
 struct channel *live_channel(struct live *l)
 {
-    if (strcmp(l->id, "ipaused") == 0 || (live_auto_resumes(l) && atomic_load(&wakes) == 0))
+    if (strcmp(l->id, "ipaused") == 0 || (live_wakes(l) && atomic_load(&wakes) == 0))
         return NULL;
     return envd_channel();
 }
 
-bool live_auto_resumes(const struct live *l)
+bool live_wakes(const struct live *l)
 {
     return strcmp(l->id, "iasleep") == 0 || l->trouble != ERR_NONE;
 }

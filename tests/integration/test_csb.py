@@ -41,6 +41,8 @@ def machines(t):
         t.check(done.returncode == 0 and len(set(copies) - {name}) == 2, "sandbox fork prints the copies", done)
         t.check(csb(d.port, "sandbox", "kill", name, *copies).returncode == 0
                 and csb(d.port, "sandbox", "list").stdout == "", "sandbox kill of several")
+        done = csb(d.port, "template", "rm", "none:default")
+        t.check(done.returncode == 1 and "no such" in done.stderr, "template rm asks the service for a snapshot", done)
 
 
 def complete(t, script, line):
@@ -103,11 +105,83 @@ def manuals(t):
             print(f"# neither mandoc nor groff here: {page} was not checked")
 
 
+def usage(t):
+    """Every command tells how it is used, and refuses what it does not know in its own name."""
+    for name in sorted(set(commands()) - set(GROUPS)):
+        words = name.split()
+        told = [csb(1, *words, "--help"), csb(1, "help", *words), csb(1, *words, "-h")]
+        t.check(all(x.returncode == 0 and x.stderr == "" and f"usage: csb {name}" in x.stdout for x in told),
+                f"csb {name} --help", told[0])
+        if name not in ("version", "help", "key", "tenant"):
+            bad = csb(1, *words, "--no-such")
+            t.check(bad.returncode == 2 and "--no-such" in bad.stderr and bad.stdout == ""
+                    and (f"csb {name}: unrecognized option" in bad.stderr), f"csb {name} --no-such", bad)
+    for args, word in ((("sandbox", "create", "-t", "0"), "--timeout: '0'"), (("job", "wait", "-t", "x", "j1"), "--timeout"),
+                       (("sandbox", "exec", "-t", "x", "i", "true"), "--timeout"), (("help", "nothing"), "'nothing'"),
+                       (("sandbox", "nothing"), "'nothing'"),
+                       (("key", "create", "--role=x"), "--role=run|admin"), (("tenant", "list", "x"), "tenant list [--json]")):
+        done = csb(1, *args)
+        t.check(done.returncode == 2 and word in done.stderr, f"csb {' '.join(args)} says what is wrong", done)
+    done = csb(1, "run", "-l", "python", __file__)
+    t.check(done.returncode == 125 and "is the service running? CSB_URL" in done.stderr, "no service", done)
+
+
+def operator(t, d):
+    done = csb(d.port, "run", "-l", "python", "/dev/null")
+    t.check(done.returncode == 2 and "code" in done.stderr, "an empty program is the service's to refuse", done)
+    env = {**os.environ, "STATE_DIR": d.state + "/operated"}
+
+    def ask(*args):
+        done = subprocess.run([str(CSB), *args], capture_output=True, text=True, timeout=60, check=False, env=env)
+        t.check(done.returncode == 0, f"csb {' '.join(args)}", done)
+        return json.loads(done.stdout) if "--json" in args else None
+    made = ask("key", "create", "--tenant=acme", "--json", "builds")
+    ask("tenant", "set", "acme", "TENANT_RUNS=4")
+    ask("key", "revoke", made["id"])
+    listed = ask("key", "list", "--json")
+    key = made.pop("key")
+    t.check(key.startswith(made["hint"]) and listed == [{**made, "revoked": True, "limits": {"TENANT_RUNS": 4}}]
+            and made["name"] == "builds" and made["role"] == "run", "keys as JSON", (made, listed))
+    done = subprocess.run([str(CSB), "key", "create", "--tenant=a b"], capture_output=True, text=True, check=False, env=env)
+    t.check(done.returncode == 2 and "tenant" in done.stderr, "a name that no tenant can have", done)
+    t.check(ask("tenant", "list", "--json") == {"acme": {"TENANT_RUNS": 4}}, "tenants as JSON")
+
+
+def doctor(t, d):
+    path = pathlib.Path(d.state) / "host.conf"
+    path.write_text(f"isolation = process\napi_port = {d.port}\nqemu_path = /nowhere\n")
+    env = {k: v for k, v in os.environ.items() if k not in ("ISOLATION", "API_PORT", "CSB_URL")}
+
+    def ask(*args, **more):
+        done = subprocess.run([str(CSB), "doctor", "--json", *args], capture_output=True, text=True, timeout=60,
+                              check=False, env={**env, **more}, cwd=d.state)
+        return {x["name"]: x for x in json.loads(done.stdout)} if done.stdout else done, done.returncode
+    found, _ = ask(f"--config={path}")
+    t.check(found["config"]["verdict"] == "ok" and str(path) in found["config"]["text"] and "qemu" not in found,
+            "doctor reads the file that it is given", found)
+    t.check(f":{d.port}" in found["service"]["text"] and "isolation" in found["service"]["text"],
+            "and looks for the service where that puts it", found["service"])
+    found, code = ask(f"--config={path}", ISOLATION="microvm")
+    t.check(found["qemu"]["verdict"] == "BAD" and code == 1, "the environment wins over the file", found)
+    path.write_text("isolation = process\napi_port = x\nno_such = 1\n")
+    found, code = ask(f"--config={path}")
+    t.check(found["config"]["verdict"] == "BAD" and f"{path}:2: API_PORT" in found["config"]["text"] and code == 1
+            and "1 more" in found["config"]["advice"] and "process" in found,
+            "what is wrong with it is told with its line, and the rest all the same", found["config"])
+    found, code = ask(f"--config={path}.none")
+    t.check(found["config"]["verdict"] == "BAD" and code == 1, "a file that is not there is told of", found["config"])
+    t.check(subprocess.run([str(CSB), "doctor", "x"], capture_output=True, check=False).returncode == 2,
+            "doctor takes no argument")
+
+
 def main():
     tap = Tap()
     tap.group(machines)
     with Daemon(wait_ready=False) as d:
         tap.group(lambda t: completion(t, d))
+        tap.group(lambda t: doctor(t, d))
+        tap.group(lambda t: operator(t, d))
+    tap.group(usage)
     tap.group(manuals)
     tap.finish()
 

@@ -177,6 +177,26 @@ def not_started(t):
                     f"{env} does not start, in one line naming {name}", r.stderr)
 
 
+def another_uid(t):
+    if os.geteuid() != 0:
+        print("# not root: there is one uid")
+        return
+    with tempfile.TemporaryDirectory(prefix="csb-uid-") as state:
+        with Daemon(state=state, UID_BASE=930000000) as d:
+            t.check(d.execute()[0] == 200, "a service of one UID_BASE")
+        env = {"ISOLATION": "fake", "API_PORT": "0", "STATE_DIR": state + "/state", "UID_BASE": "930200000",
+               "RUNTIMES_DIR": str(SOURCE / "tests/integration/runtimes")}
+        r = run(**env)
+        t.check(r.returncode == 1 and "was used by uid 930000000, and UID_BASE is 930200000" in r.stderr
+                and "chown -R 930200000:930200000" in r.stderr, "with another it says whose STATE_DIR is, and what to do", r)
+        t.check(os.stat(state + "/state/store").st_uid == 930000000, "and leaves it as it was")
+        with Daemon(state=state, UID_BASE=930000000) as d:
+            t.check(d.execute()[0] == 200, "so the former one goes on")
+        subprocess.run(["chown", "-R", "930200000:930200000", state + "/state/store", state + "/state/templates"], check=True)
+        with Daemon(state=state, UID_BASE=930200000) as d:
+            t.check(d.execute()[0] == 200, "what it said to do is enough")
+
+
 def command_line(t):
     for args, env, name in (
             ([], {"API_PORT": "x"}, "API_PORT"), ([], {"API_PORT": "70000"}, "API_PORT"),
@@ -307,7 +327,8 @@ def command_of(pid):
 
 def main():
     t = Tap()
-    for part in (reload, manager, drain, cut, unfinished, one_per_directory, killed, unprivileged, not_started, command_line):
+    for part in (reload, manager, drain, cut, unfinished, one_per_directory, killed, unprivileged, not_started,
+                 another_uid, command_line):
         t.group(part)
     t.finish()
 

@@ -183,24 +183,43 @@ def test_live(t, d):
             >= value(samples, "codesandbox_machine_lifetime_seconds_count") > 0, "machines have lives, too")
 
 
+def queries_of(board):
+    """Each panel's queries, with what names their lines. Prometheus itself adds `job`."""
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"], target.get("legendFormat", "")
+
+
+def wanted_labels(query, legend):
+    """({label}, {(label, value)}) that the query and its legend name."""
+    pairs = set(re.findall(r'[{,]\s*(\w+)="([^"]*)"', query))
+    names = {word for group in re.findall(r"by \(([^)]*)\)", query) for word in group.split(", ")}
+    names |= set(re.findall(r"[{,]\s*(\w+)=", query)) | set(re.findall(r"{{(\w+)}}", legend))
+    return names - {"job"}, pairs
+
+
 def test_dashboard(t, d):
     """Every query names metrics that are there, with labels that they have."""
     board = json.loads((SOURCE / "packaging/grafana/codesandbox.json").read_text())
     samples, types, _ = parse(scrape(d)[1])
     labels = {}
     for name, pairs in samples:
-        labels.setdefault(family(name, types), set()).update(label for label, _ in pairs)
-    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+        labels.setdefault(family(name, types), set()).update(pairs)
+    queries = list(queries_of(board))
     used = set()
-    for query in queries:
+    for query, legend in queries:
         names = set(METRIC.findall(query))
         used |= names
         wrong = [name for name in names if family(name, types) not in types]
-        grouped = {word for group in re.findall(r"by \(([^)]*)\)", query) for word in group.split(", ")}
-        grouped |= set(re.findall(r"[{,]\s*(\w+)=", query))
         there = set().union(*(labels.get(family(name, types), set()) for name in names))
-        t.check(names and not wrong and grouped <= there, f"there is what '{query}' asks for",
-                (wrong, grouped - there))
+        wanted, pairs = wanted_labels(query, legend)
+        missing = wanted - {label for label, _ in there}, pairs - there
+        t.check(names and not wrong and not any(missing), f"there is what '{query}' asks for",
+                (wrong, missing))
+        t.check(query.count('job=~"$job"') == len(METRIC.findall(query)), "of the chosen services alone", query)
+    variables = {v["name"]: v for v in board["templating"]["list"]}
+    chosen = re.fullmatch(r"label_values\((\w+), job\)", variables["job"]["definition"])
+    t.check(chosen and chosen.group(1) in types and "datasource" in variables, "the dashboard's variables are there")
     ids = [panel["id"] for panel in board["panels"]]
     t.check(len(ids) == len(set(ids)) and len(queries) > 20, "the panels are told apart")
     unused = {name for name in types if name not in {family(n, types) for n in used}}
@@ -209,7 +228,7 @@ def test_dashboard(t, d):
     untold = {name for name in types if name not in told and "compile_cache" not in name}
     t.check(not untold, "docs/OPERATIONS.md has every metric", untold)
     promtool(t, "check", "rules", given=json.dumps({"groups": [{"name": "g", "rules": [
-        {"record": f"r{n}", "expr": query.replace("$__rate_interval", "5m")} for n, query in enumerate(queries)]}]}))
+        {"record": f"r{n}", "expr": query.replace("$__rate_interval", "5m")} for n, (query, _) in enumerate(queries)]}]}))
 
 
 def test_ready(t, d):

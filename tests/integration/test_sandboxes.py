@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sandbox API over the fake driver: what is taken, what is refused and how, keys, listings."""
 import concurrent.futures
+import contextlib
+import datetime
 import json
 import os
 import pathlib
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -157,6 +160,48 @@ def refused(t, d):
             and ask(d, "DELETE", "/templates/base")[0] == 403, "there are no snapshots")
 
 
+def edges(t, d):
+    """The largest value of every limit is taken, one beyond it is refused by its field's name."""
+    def body_of(size):
+        return '{"templateID":"base"' + " " * (size - 21) + "}"
+    for field, fits, beyond in (
+            ("timeout", {"timeout": 86400}, {"timeout": 86401}),
+            ("metadata", {"metadata": {f"k{i}": "" for i in range(256)}}, {"metadata": {f"k{i}": "" for i in range(257)}}),
+            ("metadata.a", {"metadata": {"a": "x" * 65535}}, {"metadata": {"a": "x" * 65536}}),
+            ("metadata." + "n" * 20, {"metadata": {"n" * 256: ""}}, {"metadata": {"n" * 257: ""}}),
+            ("envVars", {"envVars": {f"k{i}": "" for i in range(256)}}, {"envVars": {f"k{i}": "" for i in range(257)}}),
+            ("envVars.a", {"envVars": {"a": "x" * 65535}}, {"envVars": {"a": "x" * 65536}}),
+            ("envVars." + "n" * 20, {"envVars": {"n" * 256: ""}}, {"envVars": {"n" * 257: ""}})):
+        made = ask(d, "POST", "/v2/sandboxes", {"templateID": "base", **fits})
+        t.check(made[0] == 201, f"the most of {field} is taken", made[2])
+        ask(d, "DELETE", "/sandboxes/" + made[2].get("sandboxID", ""))
+        got, _, answer = ask(d, "POST", "/v2/sandboxes", {"templateID": "base", **beyond})
+        t.check(got == 400 and field in answer["message"], f"and no more of {field}", (got, answer))
+    made = ask(d, "POST", "/v2/sandboxes", raw=body_of(262144))
+    t.check(made[0] == 201 and ask(d, "POST", "/v2/sandboxes", raw=body_of(262145))[0] == 413, "a body of 256 KiB, and no more")
+    name = made[2]["sandboxID"]
+    for path, key in (("timeout", "timeout"), ("refreshes", "duration")):
+        got = [ask(d, "POST", f"/sandboxes/{name}/{path}", {key: n})[0] for n in (2 ** 31 - 1, 2 ** 31)]
+        t.check(got == [204, 400], f"{key} of {path} is a number of 32 bits", got)
+    told = ask(d, "GET", f"/sandboxes/{name}")[2]
+    start, end = (datetime.datetime.fromisoformat(told[key].replace("Z", "+00:00")) for key in ("startedAt", "endAt"))
+    t.check((end - start).total_seconds() <= 86401, "and never makes it live longer than the longest life", told)
+    for query in ("limit=100", "limit=1"):
+        t.check(ask(d, "GET", "/v2/sandboxes?" + query)[0] == 200 and ask(d, "GET", "/snapshots?" + query)[0] == 200,
+                f"a list with {query}")
+    for path in ("/v2/sandboxes", "/snapshots"):
+        got, _, answer = ask(d, "GET", path + "?limit=101")
+        t.check(got == 400 and "limit" in answer["message"], f"no more than 100 of {path} in a page", answer)
+    t.check([ask(d, "POST", f"/sandboxes/{name}/snapshots", {"name": n * "x"})[0] for n in (63, 64)] == [501, 400],
+            "a snapshot's name has 63 bytes")
+    got, _, copies = ask(d, "POST", f"/sandboxes/{name}/fork", {"count": 100})
+    t.check(got == 201 and len(copies) == 100, "a fork may ask for 100", (got, len(copies)))
+    for entry in copies:
+        if "sandbox" in entry:
+            ask(d, "DELETE", "/sandboxes/" + entry["sandbox"]["sandboxID"])
+    ask(d, "DELETE", f"/sandboxes/{name}")
+
+
 def pausing(t, d):
     made = make(d, metadata={"p": "1"}, timeout=300)
     name = made["sandboxID"]
@@ -168,7 +213,8 @@ def pausing(t, d):
     t.check(ask(d, "GET", f"/sandboxes/{name}")[2]["state"] == "paused", "it is told to be paused")
     t.check(ids(ask(d, "GET", "/v2/sandboxes?state=paused")) == [name] and ids(ask(d, "GET", "/v2/sandboxes?state=running")) == []
             and ids(ask(d, "GET", "/sandboxes")) == [], "and listed so")
-    t.check(ask(d, "POST", f"/sandboxes/{name}/timeout", {"timeout": 9})[0] == 404, "it has no time")
+    status, _, body = ask(d, "POST", f"/sandboxes/{name}/timeout", {"timeout": 9})
+    t.check(status == 404 and "paused" in body["message"], "it has no time", body)
     t.check(ask(d, "GET", f"/sandboxes/{name}/metrics")[2] == [], "and uses nothing")
     status, _, again = ask(d, "POST", f"/v2/sandboxes/{name}/connect", {"timeout": 100})
     t.check(status == 201 and again == made, "connecting resumes it: 201", (status, again))
@@ -346,10 +392,47 @@ def nothing_waits(t):
         t.check(ask(d, "POST", "/v2/sandboxes", {"templateID": "base"})[0] == 201, "sandboxes are made")
 
 
+def at_once(t, d):
+    """Whatever is done to a sandbox while it ends, it is not the service's fault."""
+    calls = [("pause", {}), ("fork", {}), ("timeout", {"timeout": 60}), ("connect", {}), ("refreshes", {})] * 3
+    faults = []
+    with concurrent.futures.ThreadPoolExecutor(len(calls) + 1) as threads:
+        for _ in range(6):
+            name = make(d)["sandboxID"]
+            answers = [threads.submit(ask, d, "POST", f"/sandboxes/{name}/{path}", body) for path, body in calls]
+            answers.append(threads.submit(ask, d, "DELETE", f"/sandboxes/{name}"))
+            faults += [a.result()[2] for a in answers if a.result()[0] not in (200, 201, 204, 404, 409)]
+            for other in ids(ask(d, "GET", "/v2/sandboxes")):
+                ask(d, "DELETE", f"/sandboxes/{other}")
+    t.check(not faults, "what comes while a sandbox ends is told that it ended", faults[:3])
+
+
+def snapshot_pages(t, d):
+    """Rows without images: a page begins after one that may be gone by then."""
+    names = [f"s{n:020d}" for n in range(5)]
+    with contextlib.closing(sqlite3.connect(f"{d.state}/state/store/codesandbox.db", timeout=60)) as db, db:
+        db.executemany("INSERT INTO snapshots(id, key, name, sandbox, env, created_ms, bytes) "
+                       "VALUES(?, '', '', 'i', '{}', ?, 1)", [(name, 1000 + n // 2) for n, name in enumerate(names)])
+    listed, token = [], ""
+    for _ in range(len(names)):
+        status, headers, page = ask(d, "GET", f"/snapshots?limit=2&nextToken={token}")
+        listed += [entry["snapshotID"].split(":")[0] for entry in page]
+        token = headers.get("X-Next-Token")
+        for entry in page:
+            ask(d, "DELETE", "/templates/" + urllib.parse.quote(entry["snapshotID"]))
+        if not token:
+            break
+    t.check(listed == names[::-1], "a listing whose entries are deleted page by page has them all", listed)
+    t.check(ask(d, "GET", "/snapshots")[2] == [], "and they are gone")
+    for bad in (names[0], f"1-{names[0]}-a", f"1-{names[0]}", f"x-{names[0]}-d"):
+        status, _, answer = ask(d, "GET", f"/snapshots?nextToken={bad}")
+        t.check(status == 400 and "nextToken" in answer["message"], f"no token of a listing: {bad}", answer)
+
+
 def main():
     t = Tap()
     with Daemon() as d:
-        for part in (life, refused, pausing, forking, listing, many):
+        for part in (life, refused, edges, pausing, forking, at_once, listing, snapshot_pages, many):
             t.group(part, d)
     for part in (limits, keys, restart, nothing_waits):
         t.group(part)

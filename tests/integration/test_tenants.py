@@ -308,6 +308,16 @@ def own_limits(t):
                 for key in (one, one, other, other)]
         t.check([m[0] for m in made] == [201, 429, 201, 201],
                 "sandboxes of its own number", made)
+        csb(d, "tenant", "set", "a", "JOB_MAX_PER_KEY=1")
+        job = json.dumps({"language": "python", "code": f"sleep {LONG}\n", "timeout": 300})
+        put = [d.request("POST", "/jobs", job, {"X-API-KEY": key}) for key in (one, one, other, other)]
+        t.check([p[0] for p in put] == [202, 429, 202, 202] and put[1][2]["field"] == "JOB_MAX_PER_KEY"
+                and put[1][2]["error"] == "limit", "jobs of its own number", put)
+        csb(d, "tenant", "set", "a", "JOB_MAX_PER_KEY=default")
+        status, _, again = d.request("POST", "/jobs", job, {"X-API-KEY": one})
+        t.check(status == 202, "and back to what all have", again)
+        for key, made in ((one, put[0][2]), (one, again), (other, put[2][2]), (other, put[3][2])):
+            d.request("DELETE", f"/jobs/{made['id']}", headers={"X-API-KEY": key})
         csb(d, "tenant", "set", "a", *(f"{name}=default" for name in ("TENANT_REQUESTS_PER_MINUTE", "TENANT_RUNS",
                                                                       "SANDBOX_MAX_PER_KEY")))
         t.check(csb(d, "tenant", "list").stdout == "" and "TENANT" not in csb(d, "key", "list").stdout,
