@@ -16,11 +16,12 @@ struct cli_command {
     const char *name;
     const char *usage; // what follows the name
     const char *help;  // one line
-    // argv[0] is the command's name. Returns the process's exit code.
+    // argv[0] is the whole of its name, "csb sandbox create". Returns the process's exit code.
     int (*run)(int argc, char **argv);
     const char *options;            // the long ones, for completion: "--json --user"; or NULL
     const struct cli_command *subs; // its own commands, ended by an empty entry; or NULL
     bool ids;                       // its arguments are ids of sandboxes
+    bool own_help;                  // it answers --help itself
 };
 
 // What main.c knows, and what `csb sandbox` and `csb template` do; ended by an empty entry.
@@ -37,6 +38,7 @@ int cmd_tenant(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_template_build(int argc, char **argv);
+int cmd_template_rm(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_completion(int argc, char **argv);
 
@@ -46,6 +48,9 @@ int cmd_sandbox_shell(int argc, char **argv);
 int cmd_sandbox_cp(int argc, char **argv);
 int cmd_sandbox_ls(int argc, char **argv);
 int cmd_sandbox_rm(int argc, char **argv);
+
+// The last word of a command's whole name.
+const char *cli_word(const char *name);
 
 // Runs argv[1] of the table; without one, or an unknown one, prints how it is used.
 int cli_run_sub(const char *name, const struct cli_command *subs, int argc, char **argv);

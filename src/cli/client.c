@@ -81,6 +81,9 @@ static int perform(struct exchange *x, const char *url, struct curl_slist *heade
     }
     (void)curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, x->req->method);
     code = curl_easy_perform(x->curl);
+    if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
+        return err_set(err, ERR_GONE, "%s: %s: is the service running? CSB_URL says where it is",
+                       cli_url(), curl_easy_strerror(code));
     if (code != CURLE_OK)
         return err_set(err, ERR_GONE, "%s: %s", url, curl_easy_strerror(code));
     (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, ret_status);

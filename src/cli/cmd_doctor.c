@@ -15,6 +15,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <jansson.h>
 #include <libgen.h>
 #include <stdarg.h>
@@ -320,25 +321,104 @@ static void show(const char *name, const struct finding *f, json_t *list)
         printf("%15s -> %s\n", "", f->advice);
 }
 
+struct options {
+    const char *file; // NULL: the service's default one, if it is there
+    bool json;
+};
+
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {NULL, 0, NULL, 0}};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == 'c')
+            ret->file = optarg;
+        else if (c == 'j')
+            ret->json = true;
+        else
+            return -1;
+    }
+    return optind == argc ? 0 : -1;
+}
+
+static void keep_first(void *arg, const struct err *e)
+{
+    struct err *first = arg;
+
+    if (first->code == ERR_NONE)
+        *first = *e;
+}
+
+// The settings as the service reads them. What is wrong with them is a finding of its own, and the
+// rest is looked at with those that are right.
+static void load(const struct options *o, struct config *ret, struct finding *f)
+{
+    static char *const none[] = {NULL};
+    const struct config_sources sources = {
+        .file = o->file, .environment = environ, .options = none};
+    const char *file = o->file == NULL ? CONFIG_DEFAULT_FILE : o->file;
+    struct err first = ERR_INIT;
+    size_t count = config_load(ret, &sources, keep_first, &first);
+
+    if (count > 0) {
+        found(f, VERDICT_BAD, "%.250s", first.message);
+        if (access(file, R_OK) < 0)
+            advise(f, "run csb doctor as who may read it");
+        else if (count > 1)
+            advise(f, "%zu more are wrong: codesandboxd --check-config tells all", count - 1);
+    } else if (o->file != NULL || access(file, F_OK) == 0) {
+        found(f, VERDICT_GOOD, "%s, and the environment", file);
+    } else {
+        found(f, VERDICT_GOOD, "the environment, and defaults: there is no %s", file);
+    }
+}
+
+// Unless told, the service is looked for where these settings put it.
+static void find_service(const struct config *c)
+{
+    const char *host = c->api_host;
+    bool all = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    bool six = !all && strchr(host, ':') != NULL;
+    const char *url = getenv("CSB_URL");
+    char text[CONFIG_TEXT_MAX + 32];
+
+    if (url != NULL && url[0] != '\0')
+        return;
+    (void)snprintf(text, sizeof(text), "http://%s%s%s:%llu", six ? "[" : "",
+                   all ? "127.0.0.1" : host, six ? "]" : "", (unsigned long long)c->api_port);
+    (void)setenv("CSB_URL", text, 1);
+}
+
+static void note(const char *name, const struct finding *f, json_t *list, int *worst)
+{
+    show(name, f, list);
+    if ((int)f->verdict > *worst)
+        *worst = (int)f->verdict;
+}
+
 int cmd_doctor(int argc, char **argv)
 {
-    struct config c;
-    struct err err = ERR_INIT;
+    static struct config c; // large
+    struct options o = {0};
+    struct finding config = {0};
     int worst = VERDICT_GOOD;
-    bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
-    _cleanup_json_ json_t *list = json ? json_array() : NULL;
+    _cleanup_json_ json_t *list = NULL;
+    bool process;
 
-    if (argc > 1 && !json) {
-        (void)fprintf(stderr, "usage: csb doctor [--json]\n");
+    if (parse_options(argc, argv, &o) < 0) {
+        (void)fprintf(stderr, "usage: csb doctor [--config=FILE] [--json]\n");
         return CLI_EXIT_USAGE;
     }
-    config_init(&c);
-    if (config_load_env(&c, environ, &err) < 0 || config_finish(&c, &err) < 0) {
-        (void)fprintf(stderr, "csb doctor: %s\n", err.message);
-        return CLI_EXIT_USAGE;
-    }
+    if (o.json)
+        list = json_array();
+    load(&o, &c, &config);
+    find_service(&c);
+    note("config", &config, list, &worst);
+    process = strcmp(c.isolation, "process") == 0;
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
-        bool process = strcmp(c.isolation, "process") == 0;
         struct finding f = {0};
 
         // With process isolation nothing of VMs is asked about; what it takes itself is always
@@ -348,11 +428,9 @@ int cmd_doctor(int argc, char **argv)
         checks[i].look(&c, &f);
         if (!process && checks[i].needed == NEEDED_PROCESS && f.verdict == VERDICT_BAD)
             f.verdict = VERDICT_WEAK;
-        show(checks[i].name, &f, list);
-        if ((int)f.verdict > worst)
-            worst = (int)f.verdict;
+        note(checks[i].name, &f, list, &worst);
     }
-    if (json)
+    if (o.json)
         out_json(list);
     return worst == VERDICT_BAD ? 1 : 0;
 }

@@ -329,7 +329,10 @@ static int parse_options(struct session *s, int argc, char **argv, const char **
         else if (c == 't' && !s->shell && parse_u64(optarg, 1, 1000000, &seconds) == 0)
             (void)snprintf(s->timeout, sizeof(s->timeout), "Connect-Timeout-Ms: %llu000",
                            (unsigned long long)seconds);
-        else
+        else if (c == 't' && !s->shell) {
+            (void)fprintf(stderr, "%s: --timeout takes a number of seconds above 0\n", argv[0]);
+            r = CLI_EXIT_USAGE;
+        } else
             r = usage(s);
     }
     return r;

@@ -25,7 +25,7 @@ struct options {
 static int usage(const char *name)
 {
     for (const struct cli_command *c = sandbox_commands; c->name != NULL; c++)
-        if (strcmp(c->name, name) == 0)
+        if (strcmp(c->name, cli_word(name)) == 0)
             (void)fprintf(stderr, "usage: csb sandbox %s %s\n", c->name, c->usage);
     return CLI_EXIT_USAGE;
 }

@@ -143,7 +143,7 @@ static int add_program(json_t *body, char **argv)
     r = read_file(argv[0], &code);
     if (r != 0)
         return r;
-    if (json_object_set_new(body, "code", json_stringn((const char *)code.data, code.len)) < 0)
+    if (json_object_set_new(body, "code", out_string(code.data, code.len)) < 0)
         return complain("the program is not UTF-8 text");
     args = json_array();
     for (char **a = argv + 1; *a != NULL; a++)
@@ -297,6 +297,10 @@ static int parse_asked(int argc, char **argv, const char *shorts, struct asked *
         else if (c == 't' && strchr(shorts, 't') != NULL &&
                  parse_u64(optarg, 0, INT32_MAX, &seconds) == 0)
             ret->deadline_ns = clock_deadline_ms(seconds * 1000);
+        else if (c == 't' && strchr(shorts, 't') != NULL)
+            return complain("--timeout takes a number of seconds");
+        else if (c == '?')
+            return CLI_EXIT_USAGE; // getopt() has said why
         else
             return complain("this option is not taken here");
     }
@@ -373,26 +377,34 @@ static int cmd_list(int argc, char **argv)
 
 static int cmd_cancel(int argc, char **argv)
 {
-    int r = argc > 1 ? 0 : complain("which job?");
+    struct asked a;
+    int r = parse_asked(argc, argv, "", &a);
 
-    for (int i = 1; i < argc; i++) {
+    if (r == 0 && optind == argc)
+        r = complain("which job?");
+    for (int i = optind; (r == 0 || i > optind) && i < argc; i++) {
         _cleanup_json_ json_t *job = NULL;
         char path[64];
         int one = job_path(argv[i], path, sizeof(path));
 
         if (one == 0)
             one = box_service(WHO, "DELETE", path, NULL, &job);
+        if (one == 0 && a.json)
+            out_json(job);
         r = one != 0 ? one : r;
     }
     return r;
 }
 
 const struct cli_command job_commands[] = {
-    {"submit", "[options] FILE|- [ARGUMENT...]", "put a program into the queue; prints its id",
-     cmd_submit, "--language --timeout --priority --attempts --key --callback --wait --json"},
+    {"submit",
+     "[-l LANGUAGE] [-t SECONDS] [-p PRIORITY] [-a ATTEMPTS] [-k KEY] [-c URL] [-w] [--json]"
+     " FILE|- [ARGUMENT...]",
+     "put a program into the queue; prints its id", cmd_submit,
+     "--language --timeout --priority --attempts --key --callback --wait --json"},
     {"get", "[--json] ID", "tell about a job, with what its program wrote", cmd_get, "--json"},
     {"list", "[-s STATE] [--json]", "one's own jobs, newest first", cmd_list, "--state --json"},
-    {"cancel", "ID...", "cancel jobs", cmd_cancel},
+    {"cancel", "[--json] ID...", "cancel jobs", cmd_cancel, "--json"},
     {"wait", "[-t SECONDS] [--json] ID", "wait until a job is over; exits as its program did",
      cmd_wait, "--timeout --json"},
     {0},

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "cli/cli.h"
 #include "cli/operator_store.h"
+#include "cli/out.h"
 #include "config/config.h"
 #include "store/store.h"
 
@@ -17,15 +18,15 @@
 static int fail(const struct err *err)
 {
     (void)fprintf(stderr, "csb key: %s\n", err->message);
-    return CLI_EXIT_SERVICE;
+    return err->code == ERR_INVALID ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 
-static int usage(void)
+static int usage(FILE *out, int code)
 {
     (void)fprintf(
-        stderr,
-        "usage: csb key create [--tenant=TENANT] [--role=run|admin] [NAME]\n"
-        "       csb key list\n"
+        out,
+        "usage: csb key create [--tenant=TENANT] [--role=run|admin] [--json] [NAME]\n"
+        "       csb key list [--json]\n"
         "       csb key revoke ID\n\n"
         "A key belongs to a tenant, who is limited as one; without --tenant it is a tenant "
         "of its own.\n"
@@ -33,13 +34,14 @@ static int usage(void)
         "The service is that of STATE_DIR: of the environment, else of "
         "%s, else build/state.\n",
         CONFIG_DEFAULT_FILE);
-    return CLI_EXIT_USAGE;
+    return code;
 }
 
 struct new_key {
     const char *name;
     const char *tenant; // NULL: its own
     bool admin;
+    bool json;
 };
 
 // False: it is not said right.
@@ -53,12 +55,28 @@ static bool parse_new(int argc, char **argv, struct new_key *ret)
             ret->admin = true;
         else if (strcmp(argv[i], "--role=run") == 0)
             ret->admin = false;
+        else if (strcmp(argv[i], "--json") == 0)
+            ret->json = true;
         else if (i == argc - 1 && argv[i][0] != '-')
             ret->name = argv[i];
         else
             return false;
     }
     return true;
+}
+
+// All but the key itself, which is not stored.
+static json_t *as_json(const struct store_key *key)
+{
+    time_t made = (time_t)(key->created_ms / 1000);
+    struct tm tm;
+    char date[32];
+
+    (void)gmtime_r(&made, &tm);
+    (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return json_pack("{s:s,s:s,s:s,s:b,s:s,s:s,s:s}", "id", key->id, "hint", key->hint,
+                     "created_at", date, "revoked", key->revoked_ms != 0, "role",
+                     key->admin ? "admin" : "run", "tenant", key->tenant, "name", key->name);
 }
 
 static int create(struct store *s, const struct new_key *k)
@@ -69,9 +87,18 @@ static int create(struct store *s, const struct new_key *k)
 
     if (store_key_add(s, k->name, k->tenant, k->admin, text, &key, &err) < 0)
         return fail(&err);
+    if (k->json) {
+        _cleanup_json_ json_t *o = as_json(&key);
+
+        (void)json_object_set_new(o, "key", json_string(text));
+        out_json(o);
+        return 0;
+    }
     printf("%s\n", text);
-    (void)fprintf(stderr, "key %s: it is shown only now. `csb key revoke %s` ends it.\n", key.id,
-                  key.id);
+    (void)fprintf(stderr,
+                  "key %s: it is shown only now. csb sends it where E2B_API_KEY has it; `csb key "
+                  "revoke %s` ends it.\n",
+                  key.id, key.id);
     return 0;
 }
 
@@ -80,9 +107,49 @@ static int on_limit(void *arg, const struct store_tenant_limit *limit)
     return buf_append(arg, limit, sizeof(*limit)) < 0 ? -1 : 0;
 }
 
+struct listing {
+    struct buf limits; // struct store_tenant_limit, one after the other
+    json_t *json;      // a list, or NULL: as text
+};
+
+// Calls `fn` with each limit that is the tenant's own.
+static void each_limit(const struct listing *l, const char *tenant,
+                       void (*fn)(void *arg, const char *name, uint64_t value), void *arg)
+{
+    for (size_t at = 0; at < l->limits.len; at += sizeof(struct store_tenant_limit)) {
+        struct store_tenant_limit limit;
+
+        memcpy(&limit, l->limits.data + at, sizeof(limit));
+        if (strcmp(limit.tenant, tenant) == 0)
+            fn(arg, store_limit_name(limit.limit), limit.value);
+    }
+}
+
+static void print_limit(void *arg, const char *name, uint64_t value)
+{
+    (void)arg;
+    printf("  %s=%" PRIu64, name, value);
+}
+
+static void set_limit(void *arg, const char *name, uint64_t value)
+{
+    (void)json_object_set_new(arg, name, json_integer((json_int_t)value));
+}
+
+static int add_key(void *arg, const struct store_key *key)
+{
+    const struct listing *l = arg;
+    json_t *limits = json_object();
+    json_t *o = as_json(key);
+
+    each_limit(l, key->tenant, set_limit, limits);
+    (void)json_object_set_new(o, "limits", limits);
+    return json_array_append_new(l->json, o);
+}
+
 static int print_key(void *arg, const struct store_key *key)
 {
-    const struct buf *limits = arg;
+    const struct listing *l = arg;
     time_t made = (time_t)(key->created_ms / 1000);
     struct tm tm;
     char date[32];
@@ -92,25 +159,25 @@ static int print_key(void *arg, const struct store_key *key)
     printf("%-15s %s...  %s  %-8s %-6s %-15s %s", key->id, key->hint, date,
            key->revoked_ms != 0 ? "revoked" : "good", key->admin ? "admin" : "run", key->tenant,
            key->name);
-    for (size_t at = 0; at < limits->len; at += sizeof(struct store_tenant_limit)) {
-        struct store_tenant_limit limit;
-
-        memcpy(&limit, limits->data + at, sizeof(limit));
-        if (strcmp(limit.tenant, key->tenant) == 0)
-            printf("  %s=%" PRIu64, store_limit_name(limit.limit), limit.value);
-    }
+    each_limit(l, key->tenant, print_limit, NULL);
     printf("\n");
     return 0;
 }
 
-static int list(struct store *s)
+static int list(struct store *s, bool json)
 {
-    _cleanup_buf_ struct buf limits = BUF_INIT;
+    _cleanup_json_ json_t *keys = json ? json_array() : NULL;
+    struct listing l = {.limits = BUF_INIT, .json = keys};
     struct err err = ERR_INIT;
+    int r = store_tenant_each(s, on_limit, &l.limits, &err);
 
-    if (store_tenant_each(s, on_limit, &limits, &err) != 0 ||
-        store_key_each(s, print_key, &limits, &err) != 0)
+    if (r == 0)
+        r = store_key_each(s, json ? add_key : print_key, &l, &err);
+    buf_release(&l.limits);
+    if (r != 0)
         return fail(&err);
+    if (json)
+        out_json(keys);
     return 0;
 }
 
@@ -133,17 +200,21 @@ int cmd_key(int argc, char **argv)
     struct store *s = NULL;
     struct new_key new_key = {.name = ""};
     struct err err = ERR_INIT;
+    bool json = argc == 3 && strcmp(argv[2], "--json") == 0;
     int r;
 
+    if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0)
+        return usage(stdout, 0);
     if (!((strcmp(what, "create") == 0 && parse_new(argc - 2, argv + 2, &new_key)) ||
-          (strcmp(what, "list") == 0 && argc == 2) || (strcmp(what, "revoke") == 0 && argc == 3)))
-        return usage();
+          (strcmp(what, "list") == 0 && (argc == 2 || json)) ||
+          (strcmp(what, "revoke") == 0 && argc == 3)))
+        return usage(stderr, CLI_EXIT_USAGE);
     if (operator_store_open(&s, &err) < 0)
         return fail(&err);
     if (what[0] == 'c')
         r = create(s, &new_key);
     else if (what[0] == 'l')
-        r = list(s);
+        r = list(s, json);
     else
         r = revoke_key(s, argv[2]);
     store_close(s);

@@ -57,7 +57,7 @@ static int read_path(const char *path, struct buf *ret)
 // Text as it is, other bytes as base64: the form that /execute takes for files and stdin.
 static json_t *content_value(const struct buf *b)
 {
-    json_t *text = json_stringn((const char *)b->data, b->len);
+    json_t *text = out_string(b->data, b->len);
     struct buf out = BUF_INIT;
     json_t *value;
 
@@ -211,7 +211,7 @@ static json_t *make_request(const struct options *o, const char *language, const
 {
     _cleanup_buf_ struct buf input = BUF_CAPPED(FILE_BYTES_MAX);
     json_t *args = json_array();
-    json_t *text = json_stringn((const char *)code->data, code->len);
+    json_t *text = out_string(code->data, code->len);
     json_t *req;
 
     for (char **a = o->args; *a != NULL; a++)
@@ -313,9 +313,12 @@ static int explain_refusal(long status, struct buf *answer)
     const char *message = json_string_value(json_object_get(o, "message"));
     const char *field = json_string_value(json_object_get(o, "field"));
 
+    if (message == NULL)
+        message = "the service refused";
+    if (field != NULL && strncmp(message, field, strlen(field)) == 0)
+        field = NULL; // it is named already
     (void)fprintf(stderr, "csb run: %s%s%s (HTTP %ld)\n", field == NULL ? "" : field,
-                  field == NULL ? "" : ": ", message == NULL ? "the service refused" : message,
-                  status);
+                  field == NULL ? "" : ": ", message, status);
     return status == 400 || status == 413 ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 

@@ -17,7 +17,7 @@
 static int usage(const char *name)
 {
     for (const struct cli_command *c = sandbox_commands; c->name != NULL; c++)
-        if (strcmp(c->name, name) == 0)
+        if (strcmp(c->name, cli_word(name)) == 0)
             (void)fprintf(stderr, "usage: csb sandbox %s %s\n", c->name, c->usage);
     return CLI_EXIT_USAGE;
 }
@@ -34,13 +34,14 @@ static int add_pair(json_t *o, const char *text)
     return r < 0 ? CLI_EXIT_USAGE : 0;
 }
 
+// `key` is also what the option is called.
 static int set_number(json_t *body, const char *key, const char *text)
 {
     uint64_t n = 0;
 
     if (parse_u64(text, 1, INT32_MAX, &n) == 0)
         return json_object_set_new(body, key, json_integer((json_int_t)n));
-    (void)fprintf(stderr, "csb sandbox: '%.40s' is not a number above 0\n", text);
+    (void)fprintf(stderr, "csb sandbox: --%s: '%.40s' is not a number above 0\n", key, text);
     return CLI_EXIT_USAGE;
 }
 

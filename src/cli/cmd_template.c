@@ -26,11 +26,12 @@ static int add_templates(json_t *list)
 
     json_array_foreach(answer, i, o)
     {
-        (void)json_array_append_new(list, json_pack("{s:O*,s:O*,s:O*,s:O*}", "name",
+        (void)json_array_append_new(list, json_pack("{s:O*,s:O*,s:O*,s:O*,s:O*}", "name",
                                                     json_object_get(o, "templateID"), "kind",
                                                     json_object_get(o, "kind"), "size",
                                                     json_object_get(o, "sizeBytes"), "built",
-                                                    json_object_get(o, "createdAt")));
+                                                    json_object_get(o, "createdAt"), "packages",
+                                                    json_object_get(o, "packages")));
     }
     return r;
 }
@@ -107,9 +108,12 @@ static int cmd_ls(int argc, char **argv)
 const struct cli_command template_commands[] = {
     {"ls", "[--json]", "list templates and snapshots, with size and when they were built", cmd_ls,
      "--json"},
-    {"build", "[--force] [--only=process|microvm] RECIPE",
+    {"build", "[--force] [--only=process|microvm] [--update-lock] RECIPE",
      "build a template of Debian packages, npm packages and files", cmd_template_build,
-     "--force --only"},
+     "--force --only --update-lock"},
+    {"rm", "[-f] [--json] NAME|--stale",
+     "remove a template or a snapshot; --stale: only what builds replaced", cmd_template_rm,
+     "--force --json --stale"},
     {0},
 };
 

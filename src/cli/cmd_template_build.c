@@ -5,6 +5,7 @@
 #include "base/ini.h"
 #include "cli/cli.h"
 #include "cli/recipe.h"
+#include "cli/template_script.h"
 #include "config/config.h"
 
 #include <errno.h>
@@ -22,45 +23,15 @@
 
 #define FILE_BYTES_MAX  (64u << 20)
 #define FILES_BYTES_MAX (256u << 20)
-#define ARGUMENTS_MAX   (3 * RECIPE_PARTS_MAX + 16)
-#define SCRIPT          "/image/template.sh"
-
-struct arguments {
-    char *list[ARGUMENTS_MAX];
-    size_t count;
-};
+#define LOCK_BYTES_MAX  (16 << 20)
+#define SUFFIX          ".recipe"
 
 static int usage(void)
 {
-    (void)fprintf(stderr, "usage: csb template build [--force] [--only=process|microvm] RECIPE\n");
+    (void)fprintf(stderr,
+                  "usage: csb template build [--force] [--only=process|microvm] [--update-lock] "
+                  "RECIPE\n");
     return CLI_EXIT_USAGE;
-}
-
-static int fail(const struct err *err)
-{
-    (void)fprintf(stderr, "csb template: %s\n", err->message);
-    return EXIT_FAILURE;
-}
-
-__attribute__((format(printf, 2, 3))) static void add(struct arguments *a, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    if (a->count < ARGUMENTS_MAX - 1 && vasprintf(&a->list[a->count], fmt, ap) >= 0)
-        a->count++;
-    va_end(ap);
-}
-
-// The directory of a path, "." for a plain name.
-static void directory_of(const char *path, char ret[PATH_MAX])
-{
-    const char *slash = strrchr(path, '/');
-
-    if (slash == NULL)
-        (void)snprintf(ret, PATH_MAX, ".");
-    else
-        (void)snprintf(ret, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
 static int check_file(const struct recipe_file *f, const char *path, uint64_t *total,
@@ -80,40 +51,26 @@ static int check_file(const struct recipe_file *f, const char *path, uint64_t *t
     return 0;
 }
 
-static int add_parts(struct arguments *a, const char *recipe_path, const struct recipe *r,
+static int add_parts(struct template_script *a, const char *recipe_path, const struct recipe *r,
                      struct err *err)
 {
     char dir[PATH_MAX], real[PATH_MAX], path[2 * PATH_MAX];
     uint64_t total = 0;
 
-    directory_of(recipe_path, dir);
+    template_script_dir(recipe_path, dir);
     if (realpath(dir, real) == NULL)
         return err_sys(err, errno, "%.150s", dir);
     for (size_t i = 0; i < r->package_count; i++)
-        add(a, "deb:%s", r->packages[i]);
+        template_script_add(a, "deb:%s", r->packages[i]);
     for (size_t i = 0; i < r->npm_count; i++)
-        add(a, "npm:%s", r->npm[i]);
+        template_script_add(a, "npm:%s", r->npm[i]);
     for (size_t i = 0; i < r->file_count; i++) {
         (void)snprintf(path, sizeof(path), "%s/%s", real, r->files[i].source);
         if (check_file(&r->files[i], path, &total, err) < 0)
             return -1;
-        add(a, "file:%04o:%s:%s", r->files[i].mode, r->files[i].path, path);
+        template_script_add(a, "file:%04o:%s:%s", r->files[i].mode, r->files[i].path, path);
     }
     return 0;
-}
-
-// Of the installation this program is of, else of the source tree we are in.
-static void find_script(char ret[PATH_MAX])
-{
-    char self[PATH_MAX];
-    char dir[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-    self[n > 0 ? n : 0] = '\0';
-    directory_of(self, dir);
-    (void)snprintf(ret, PATH_MAX, "%.3900s/.." CONFIG_PROGRAMS SCRIPT, dir);
-    if (access(ret, X_OK) < 0)
-        (void)snprintf(ret, PATH_MAX, ".%s", SCRIPT);
 }
 
 static int read_recipe(const char *path, struct recipe *ret, struct err *err)
@@ -129,7 +86,7 @@ static int read_recipe(const char *path, struct recipe *ret, struct err *err)
 }
 
 struct options {
-    bool force;
+    bool force, update_lock;
     const char *only; // NULL: for both kinds of isolation
     const char *recipe;
 };
@@ -138,12 +95,15 @@ static int parse_options(int argc, char **argv, struct options *ret)
 {
     static const struct option longs[] = {{"force", no_argument, NULL, 'f'},
                                           {"only", required_argument, NULL, 'o'},
+                                          {"update-lock", no_argument, NULL, 'u'},
                                           {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (c == 'f')
             ret->force = true;
+        else if (c == 'u')
+            ret->update_lock = true;
         else if (c == 'o' && (strcmp(optarg, "process") == 0 || strcmp(optarg, "microvm") == 0))
             ret->only = optarg;
         else
@@ -155,43 +115,81 @@ static int parse_options(int argc, char **argv, struct options *ret)
     return 0;
 }
 
-static int prepare(const struct options *o, struct arguments *a, struct err *err)
+// Beside the recipe, named as npm names its own beside package.json: of tools.recipe it is
+// tools-lock.json.
+static void lock_path(const char *recipe_path, const char *dir, char ret[2 * PATH_MAX])
+{
+    const char *slash = strrchr(recipe_path, '/');
+    const char *name = slash == NULL ? recipe_path : slash + 1;
+    size_t len = strlen(name), suffix = strlen(SUFFIX);
+
+    if (len > suffix && strcmp(name + len - suffix, SUFFIX) == 0)
+        len -= suffix;
+    (void)snprintf(ret, (size_t)2 * PATH_MAX, "%s/%.*s-lock.json", dir, (int)len, name);
+}
+
+// One that is there is what npm packages come from, unless it is to be made anew.
+static int add_lock(struct template_script *s, const struct options *o, const struct recipe *r,
+                    struct err *err)
+{
+    char dir[PATH_MAX], real[PATH_MAX], path[2 * PATH_MAX];
+    struct stat st;
+
+    if (r->npm_count == 0)
+        return !o->update_lock ? 0
+                               : err_set(err, ERR_INVALID,
+                                         "--update-lock: %.120s names no npm packages", o->recipe);
+    template_script_dir(o->recipe, dir);
+    if (realpath(dir, real) == NULL)
+        return err_sys(err, errno, "%.150s", dir);
+    lock_path(o->recipe, real, path);
+    if (stat(path, &st) < 0 && errno == ENOENT) {
+        if (!o->update_lock)
+            return 0;
+    } else if (access(path, R_OK) < 0) {
+        return err_sys(err, errno, "%.150s", path);
+    } else if (!S_ISREG(st.st_mode) || st.st_size > LOCK_BYTES_MAX) {
+        return err_set(err, ERR_INVALID, "%.150s is no regular file of at most 16 MiB", path);
+    }
+    template_script_add(s, o->update_lock ? "--save-lock" : "--lock");
+    template_script_add(s, "%s", path);
+    return 0;
+}
+
+static int prepare(const struct options *o, struct template_script *a, struct err *err)
 {
     static struct config config; // large
     static struct recipe recipe; // likewise
-    char script[PATH_MAX], image[PATH_MAX];
+    char image[PATH_MAX];
 
-    if (read_recipe(o->recipe, &recipe, err) < 0 || config_load_here(&config, environ, err) < 0 ||
-        config_finish(&config, err) < 0)
+    if (read_recipe(o->recipe, &recipe, err) < 0 ||
+        template_script_begin(a, "template.sh", &config, err) < 0)
         return -1;
-    find_script(script);
-    directory_of(config.rootfs_path, image);
-    add(a, "%s", script);
+    template_script_dir(config.rootfs_path, image);
     if (o->force)
-        add(a, "--force");
+        template_script_add(a, "--force");
     if (o->only != NULL) {
-        add(a, "--only");
-        add(a, "%s", o->only);
+        template_script_add(a, "--only");
+        template_script_add(a, "%s", o->only);
     }
-    add(a, "%s", image);
-    add(a, "%s", config.templates_dir);
-    add(a, "%s", recipe.name);
-    add(a, "%s", recipe.base);
+    if (add_lock(a, o, &recipe, err) < 0)
+        return -1;
+    template_script_add(a, "%s", image);
+    template_script_add(a, "%s", config.templates_dir);
+    template_script_add(a, "%s", recipe.name);
+    template_script_add(a, "%s", recipe.base);
     return add_parts(a, o->recipe, &recipe, err);
 }
 
 int cmd_template_build(int argc, char **argv)
 {
-    struct arguments a = {.count = 0};
+    struct template_script a = {.count = 0};
     struct options o = {.force = false};
     struct err err = ERR_INIT;
 
     if (parse_options(argc, argv, &o) < 0)
         return usage();
     if (prepare(&o, &a, &err) < 0)
-        return fail(&err);
-    // Its output is the progress, its exit status ours.
-    (void)execv(a.list[0], a.list);
-    (void)err_sys(&err, errno, "%.150s", a.list[0]);
-    return fail(&err);
+        return template_script_fail(&err);
+    return template_script_run(&a); // its output is the progress
 }

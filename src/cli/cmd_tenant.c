@@ -6,6 +6,7 @@
 #include "base/parse.h"
 #include "cli/cli.h"
 #include "cli/operator_store.h"
+#include "cli/out.h"
 #include "config/config.h"
 #include "store/store.h"
 
@@ -29,14 +30,14 @@ static int fail(const struct err *err)
     return err->code == ERR_INVALID ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 
-static int usage(void)
+static int usage(FILE *out, int code)
 {
-    (void)fprintf(stderr, "usage: csb tenant set TENANT SETTING=NUMBER|" ALL_HAVE "...\n"
-                          "       csb tenant list\n\n"
-                          "A limit of a tenant's own holds from its next request on. Settings:\n");
+    (void)fprintf(out, "usage: csb tenant set TENANT SETTING=NUMBER|" ALL_HAVE "...\n"
+                       "       csb tenant list [--json]\n\n"
+                       "A limit of a tenant's own holds from its next request on. Settings:\n");
     for (int i = 0; i < STORE_LIMIT_COUNT; i++)
-        (void)fprintf(stderr, "  %s\n", store_limit_name((enum store_limit)i));
-    return CLI_EXIT_USAGE;
+        (void)fprintf(out, "  %s\n", store_limit_name((enum store_limit)i));
+    return code;
 }
 
 // The range is that of the setting.
@@ -91,11 +92,30 @@ static int print_limit(void *arg, const struct store_tenant_limit *limit)
     return 0;
 }
 
-static int list(struct store *s)
+// {"TENANT": {"SETTING": NUMBER}}
+static int add_limit(void *arg, const struct store_tenant_limit *limit)
 {
+    json_t *o = json_object_get(arg, limit->tenant);
+
+    if (o == NULL) {
+        o = json_object();
+        if (json_object_set_new(arg, limit->tenant, o) < 0)
+            return -1;
+    }
+    return json_object_set_new(o, store_limit_name(limit->limit),
+                               json_integer((json_int_t)limit->value));
+}
+
+static int list(struct store *s, bool json)
+{
+    _cleanup_json_ json_t *all = json ? json_object() : NULL;
     struct err err = ERR_INIT;
 
-    return store_tenant_each(s, print_limit, NULL, &err) < 0 ? fail(&err) : 0;
+    if (store_tenant_each(s, json ? add_limit : print_limit, all, &err) != 0)
+        return fail(&err);
+    if (json)
+        out_json(all);
+    return 0;
 }
 
 int cmd_tenant(int argc, char **argv)
@@ -105,17 +125,20 @@ int cmd_tenant(int argc, char **argv)
     size_t count = 0;
     struct store *s = NULL;
     struct err err = ERR_INIT;
+    bool json = argc == 3 && strcmp(argv[2], "--json") == 0;
     int r;
 
-    if (!(strcmp(what, "list") == 0 && argc == 2) &&
+    if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0)
+        return usage(stdout, 0);
+    if (!(strcmp(what, "list") == 0 && (argc == 2 || json)) &&
         !(strcmp(what, "set") == 0 && argc > 3 && argc <= 3 + STORE_LIMIT_COUNT))
-        return usage();
+        return usage(stderr, CLI_EXIT_USAGE);
     for (int i = 3; i < argc; i++)
         if (parse_change(argv[i], &changes[count++], &err) < 0)
             return fail(&err);
     if (operator_store_open(&s, &err) < 0)
         return fail(&err);
-    r = what[0] == 'l' ? list(s) : set(s, argv[2], changes, count);
+    r = what[0] == 'l' ? list(s, json) : set(s, argv[2], changes, count);
     store_close(s);
     return r;
 }

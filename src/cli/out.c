@@ -36,9 +36,14 @@ void out_put(FILE *file, enum out_color color, int width, const char *text)
         (void)fprintf(file, "%*s", pad, "");
 }
 
+json_t *out_string(const void *data, size_t len)
+{
+    return json_stringn(len == 0 ? "" : data, len);
+}
+
 void out_json(const json_t *value)
 {
-    (void)json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+    (void)json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     (void)fputc('\n', stdout);
 }
 

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -20,6 +21,10 @@ enum out_color { OUT_PLAIN, OUT_GREEN, OUT_YELLOW, OUT_RED, OUT_BOLD };
 // The text in that colour, where colours may be used; padded to `width` (0: not) without counting
 // the colour.
 void out_put(FILE *file, enum out_color color, int width, const char *text);
+
+// These bytes as a JSON string, of which there may be none (`data` is NULL then); NULL for what is
+// not UTF-8.
+json_t *out_string(const void *data, size_t len);
 
 // The value, on a line.
 void out_json(const json_t *value);

@@ -31,7 +31,7 @@ static bool is_own(const char *name)
     return strcmp(name, "base") == 0 || strcmp(name, "code-interpreter-v1") == 0;
 }
 
-static int take_name(struct recipe *r, const char *value, struct err *err)
+int recipe_check_name(const char *value, struct err *err)
 {
     if (!consists_of(value, LOWER DIGITS, LOWER DIGITS "._-", RECIPE_NAME_MAX))
         return bad(err, "name", value, "is no name of a template: up to 40 of a-z 0-9 . _ -");
@@ -40,6 +40,13 @@ static int take_name(struct recipe *r, const char *value, struct err *err)
         return bad(err, "name", value, "is no name of a template: 16 hexadecimal digits");
     if (is_own(value))
         return bad(err, "name", value, "is a template of the service's own");
+    return 0;
+}
+
+static int take_name(struct recipe *r, const char *value, struct err *err)
+{
+    if (recipe_check_name(value, err) < 0)
+        return -1;
     (void)snprintf(r->name, sizeof(r->name), "%s", value);
     return 0;
 }

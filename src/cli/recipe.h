@@ -31,6 +31,9 @@ struct recipe {
     size_t file_count;
 };
 
+// Whether a template of a recipe may have that name. ERR_INVALID with "name: reason".
+int recipe_check_name(const char *name, struct err *err);
+
 // Parses NUL-terminated `text`; `name` is for messages. ERR_INVALID, with "name:line: field:
 // reason" as its message, or "name: field: reason" for what is missing.
 int recipe_parse(const char *name, const char *text, struct recipe *ret, struct err *err);

@@ -102,6 +102,8 @@ class Service:
             "ROOTFS_PATH": str(IMAGE / "rootfs.erofs"), "KERNEL_PATH": str(IMAGE / "vmlinuz"),
             "INITRD_PATH": str(IMAGE / "initrd.img"), "RUNTIMES_DIR": str(SOURCE / "runtimes"),
             "ISOLATION": ISOLATION,
+            "QUEUE_WAIT_MS": "200000",  # on a busy machine, too
+            "SANDBOX_KEEP_MS": "0",  # what one test leaves is not for the next
         }
         self.settings.update({k: str(v) for k, v in settings.items()})
         self.process = None

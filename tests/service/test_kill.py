@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from service import (ISOLATION, Service, all_cgroups, cgroup_dirs, mounts,  # noqa: E402
                      processes, small_table, survivors, wait_until)
+from private_mounts import private_mounts  # noqa: E402
 from tap import Tap  # noqa: E402
 
 SLEEPER = "print('started', flush=True)\nimport time\ntime.sleep(200)"
@@ -168,6 +169,7 @@ def restart(tap, service, what):
 
 def main():
     tap = Tap()
+    private_mounts()
     mounts_before = mounts()
     groups_before = cgroup_dirs()
     service = Service(POOL_SIZE=3, RUNTIMES_DIR=small_table())

@@ -43,7 +43,7 @@ VERDICTS = [
 
 def verdicts(t, service):
     for name, code, fields, *want in VERDICTS:
-        _, r = service.post(language="python", code=code, **fields)
+        _, r = service.post(language="python", code=code, **{"timeout": 200, **fields})
         got = [r.get(k) for k in ("status", "reason", "exit_code", "signal", "limits_hit")]
         t.check(got == want, f"{name}: {want[0]}, {want[1]}", str(r)[:1500])
         if name.startswith("processes"):
