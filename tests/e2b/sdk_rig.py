@@ -7,12 +7,12 @@ CSB_MUST_RUN. CSB_TEST_ISOLATION as in tests/service; CSB_E2B_ONLY names groups 
 commas."""
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "service"))
+sys.path[:0] = [str(HERE.parent / "service"), str(HERE.parent / "lib")]
+import npm  # noqa: E402
 from service import IMAGE, ISOLATION, STATE, Service, small_table  # noqa: E402
 
 SDK = pathlib.Path(os.environ.get("CSB_E2B_SDK", IMAGE.parent / "e2b"))
@@ -28,32 +28,29 @@ def skip(why):
 
 
 def install():
-    """npm's own lock file says which bytes; no script of a package is run."""
-    if all((SDK / "node_modules" / name / "package.json").exists()
-           for name in ("e2b", "@e2b/code-interpreter")):
-        return
-    if not shutil.which("node") or not shutil.which("npm"):
-        skip("node and npm are not installed")
-    SDK.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, SDK / name)
-    done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=SDK,
-                          capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=900)
-    if done.returncode != 0:
-        skip("npm cannot fetch the SDK: " + " ".join(done.stderr.split())[-200:])
+    npm.install(HERE, SDK)
+
+
+def environment(service):
+    """What a program that uses the SDK finds its service by."""
+    url = f"http://127.0.0.1:{service.port}"
+    env = {**os.environ, "E2B_API_KEY": KEY, "E2B_API_URL": url, "E2B_SANDBOX_URL": url,
+           "CSB_E2B_SDK": str(SDK), "CSB_E2B_IMAGES": str(STATE / "templates/images")}
+    env.pop("E2B_DEBUG", None)
+    return env
 
 
 def run(script, only=None, **settings):
     """Does not return. `only`: groups to run where CSB_E2B_ONLY names none."""
-    install()
+    try:
+        install()
+    except npm.Unusable as why:
+        skip(why)
     service = Service(**{"RUNTIMES_DIR": small_table(), "POOL_SIZE": 1 if ISOLATION == "process" else 0,
                          "SANDBOX_READY": 2, "DRAIN_MS": 3000, **settings})
     service.start()
     try:
-        url = f"http://127.0.0.1:{service.port}"
-        env = {**os.environ, "E2B_API_KEY": KEY, "E2B_API_URL": url, "E2B_SANDBOX_URL": url,
-               "CSB_E2B_SDK": str(SDK), "CSB_E2B_IMAGES": str(STATE / "templates/images")}
-        env.pop("E2B_DEBUG", None)
+        env = environment(service)
         if only:
             env.setdefault("CSB_E2B_ONLY", only)
         code = subprocess.run(["node", str(HERE / script)], env=env, stdin=subprocess.DEVNULL).returncode

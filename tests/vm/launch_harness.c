@@ -9,18 +9,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SOCKET_FD    3
+#define NOBODY       65534
 #define UID_BASE     "310000"
 #define DEFAULT_QEMU "/usr/bin/qemu-system-x86_64"
 
@@ -232,6 +235,14 @@ static bool is_below(pid_t pid, pid_t ancestor)
             return true;
     }
     return false;
+}
+
+bool launch_harness_be_ordinary(void)
+{
+    if (geteuid() != 0)
+        return true;
+    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
+           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
 }
 
 int launch_harness_processes(const struct launch_harness *h)

@@ -38,6 +38,10 @@ int launch_harness_stop(struct launch_harness *h);
 // For a driver on it; ACCEL in the environment is the accelerator, default "tcg". Borrows from `h`.
 struct driver_config launch_harness_config(const struct launch_harness *h);
 
+// Becomes nobody, for good and for all that is started, unless the caller is an ordinary user
+// already. Before the launcher starts.
+bool launch_harness_be_ordinary(void);
+
 // The number of processes below csb-launch.
 int launch_harness_processes(const struct launch_harness *h);
 

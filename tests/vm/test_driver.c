@@ -18,10 +18,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -599,17 +597,6 @@ static bool use_launcher(bool process)
     return true;
 }
 
-#define NOBODY 65534
-
-// For good, and for all that is started.
-static bool become_ordinary(void)
-{
-    if (geteuid() != 0)
-        return true;
-    return setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 &&
-           setresuid(NOBODY, NOBODY, NOBODY) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
-}
-
 int main(int argc, char **argv)
 {
     const char *what = argc < 2 ? "qemu" : argv[1];
@@ -619,7 +606,7 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     if (getenv("CSB_TIMEOUT_MULTIPLIER") != NULL)
         (void)parse_u64(getenv("CSB_TIMEOUT_MULTIPLIER"), 1, 100, &patience); // stays 1
-    if (strcmp(what, "process-user") == 0 && !CHECK(become_ordinary()))
+    if (strcmp(what, "process-user") == 0 && !CHECK(launch_harness_be_ordinary()))
         return tap_done();
     ops = &driver_fake;
     // Before any thread: csb-launch is forked.
