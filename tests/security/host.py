@@ -6,7 +6,6 @@ sandbox to the next. It is taken at rest: pool full, nothing running. What can o
 (memory of the daemon, log, disk) is compared with a limit.
 """
 import collections
-import ctypes
 import errno
 import os
 import pathlib
@@ -33,14 +32,6 @@ BOUNDED = {"daemon rss": RSS_GROWTH, "log bytes": LOG_GROWTH, "disk used": DISK_
 # A memory limit that was reached is told there as well, with a trace; that is no trouble.
 KERNEL = re.compile(r"\bOops\b|BUG:|kernel BUG|WARNING: CPU|soft lockup|blocked for more than"
                     r"|\] Out of memory: Killed|constraint=CONSTRAINT_NONE|nf_conntrack: table full")
-
-
-def private_mounts():
-    """A mount namespace of the test's own, as root: what others mount meanwhile is not seen here, and
-    what the service leaves is."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() == 0 and libc.unshare(0x00020000) == 0:
-        libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE
 
 
 def read(path):

@@ -80,6 +80,7 @@ class Run:
 
 # A busy machine may be slow, and stand still for a while.
 STALL_S = 10
+PATIENT_S = 200.0   # for a program that ends by itself
 
 Expect = typing.Callable[[Run], None]
 
@@ -104,7 +105,7 @@ class Row:
     neighbour: typing.Callable = None   # says whether an answer of the neighbour is allowed
 
 
-def program(language, code, expect, timeout=60.0, limits=None, **fields):
+def program(language, code, expect, timeout=PATIENT_S, limits=None, **fields):
     fields["timeout"] = timeout
     if limits:
         fields["limits"] = limits
@@ -138,7 +139,7 @@ def probed(**values):
             allowed = value if isinstance(value, tuple) else (value,)
             want(said is not None and (said != "0" if value is None else said in allowed),
                  f"{name} {value}", run.answer)
-    return [Program(language, code, check, {"timeout": 60.0, "args": ["probe"]}, True)
+    return [Program(language, code, check, {"timeout": PATIENT_S, "args": ["probe"]}, True)
             for language, code in ABUSE.items()]
 
 

@@ -12,9 +12,10 @@ import time
 import traceback
 
 import service as base
-from host import Host, differences, private_mounts
-from model import Run, World, Wrong, check_result, want
+from host import Host, differences
+from model import PATIENT_S, Run, World, Wrong, check_result, want
 from full import FULL
+from private_mounts import private_mounts
 from service import Service, wait_until
 
 CANARY = "print(6*7)"
@@ -181,8 +182,8 @@ class Rig:
         return (SECRET, *map(str, places))
 
     def can_make(self):
-        """Whether there are long-lived sandboxes here: an ordinary user has none in process isolation. One is
-        made, so that what the first one leaves (files of the store) is there from the start."""
+        """Whether there are long-lived sandboxes here. One is made, so that what the first one leaves (files
+        of the store) is there from the start."""
         status, _, data = self.service.request("POST", "/v2/sandboxes", json.dumps({"templateID": "base"}),
                                                {"X-API-KEY": "any"})
         answer = json.loads(data)
@@ -214,7 +215,7 @@ class Rig:
 
     def run(self, language, code, **fields):
         """A typed, checked result."""
-        fields = {"language": language, "code": code, "timeout": 60.0, **fields}
+        fields = {"language": language, "code": code, "timeout": PATIENT_S, **fields}
         status, answer, elapsed = self.post(fields)
         want(status == 200, "HTTP 200", (status, answer))
         run = Run(self.world, fields, answer, elapsed)

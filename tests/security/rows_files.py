@@ -136,7 +136,7 @@ def symlink_outputs(rig):
 
 def nothing_on_host(rig):
     want(not os.path.lexists("/tmp/owned"), "/tmp/owned is not on the host")
-    want(rig.run("rust", 'fn main(){println!("42")}', timeout=60).out == "42\n", "and Rust works")
+    want(rig.run("rust", 'fn main(){println!("42")}').out == "42\n", "and Rust works")
 
 
 def only_writable(run):
@@ -153,7 +153,7 @@ def twice(rig):
             OK(run)
             want("true" not in run.out.lower(), "nothing is there from before", run.answer)
     for _ in range(2):
-        run = rig.run("rust", SPOIL, timeout=60)
+        run = rig.run("rust", SPOIL)
         OK(run)
         want(run.out == "whole true\n", "the compiled program is whole", run.answer)
 
@@ -188,7 +188,7 @@ def rows(_):
             action=symlink_outputs),
         Row(32, "a directory swapped for a link in a loop", [py(RACE, TIMEOUT, timeout=1)]),
         Row(33, "links planted where the service writes",
-            [py(PLANT, every(OK, says("planted\n")), timeout=60), py(MOVE_HOME, every(OK, says("moved\n")))],
+            [py(PLANT, every(OK, says("planted\n"))), py(MOVE_HOME, every(OK, says("moved\n")))],
             action=nothing_on_host),
         Row(35, "a FIFO, a socket and devices as output",
             [py(SPECIAL, every(OK, says("1\n1\n")))]),

@@ -114,6 +114,97 @@ resource.setrlimit(resource.RLIMIT_CORE,(resource.RLIM_INFINITY,)*2) if resource
 os.abort()
 """
 
+# What of others is seen by watching files that all runs have: inotify, a directory's signals, leases.
+WATCH = CTYPES + """
+import fcntl,os
+print(l.inotify_init1(0),ctypes.get_errno())
+d=os.open('/usr/bin',os.O_RDONLY)
+f=os.open('/etc/hosts',os.O_RDONLY)
+for fd,cmd,arg in ((d,1026,1),(f,1024,fcntl.F_RDLCK),(f,1024,fcntl.F_WRLCK)):
+    try: print(fcntl.fcntl(fd,cmd,arg))
+    except OSError as e: print('-1',e.errno)
+"""
+# Sockets of a family are made before it is seen that it has no pairs; one, TIPC, has.
+PAIRS = CTYPES + """
+two=(ctypes.c_int*2)()
+for family in range(48):
+    for kind in (1,2,3,4,5):
+        if family!=1: print(l.syscall(53,family,kind,0,two),ctypes.get_errno())
+print(l.syscall(53,ctypes.c_ulong(1<<32|1),1,0,two),ctypes.get_errno())
+"""
+# All the signals that may wait, and all message queues: none is to be missed by anybody else.
+SIGNALS = CTYPES + """
+import os,signal
+signal.pthread_sigmask(signal.SIG_BLOCK,[40])
+n=0
+while n<200000 and l.sigqueue(os.getpid(),40,None)==0: n+=1
+print(n)
+timers=0
+t=ctypes.c_void_p()
+class E(ctypes.Structure): _fields_=[('value',ctypes.c_void_p),('signo',ctypes.c_int),('notify',ctypes.c_int),('pad',ctypes.c_char*48)]
+e=E(None,40,0)
+while timers<200000 and l.timer_create(1,ctypes.byref(e),ctypes.byref(t))==0: timers+=1
+print(timers)
+queues=0
+while queues<1000 and l.mq_open(b'/q%d'%queues,0o102,0o600,None)>=0: queues+=1
+print(queues)
+"""
+# Modules that a socket's type or a terminal brings, memory merged with others', a core to oneself.
+BESIDE = CTYPES + """
+import mmap,os,socket
+for family in (2,10):
+    for kind in (4,5,6,10,6|0x80000):
+        print(l.socket(family,kind,0),ctypes.get_errno())
+master,terminal=os.openpty()
+for line in (2,13,21,24):
+    print(l.ioctl(master,0x5423,ctypes.byref(ctypes.c_int(line))),ctypes.get_errno())
+m=mmap.mmap(-1,1<<20)
+print(l.madvise(ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m))),ctypes.c_size_t(1<<20),12),ctypes.get_errno())
+print(l.prctl(62,1,0,0,0),ctypes.get_errno())
+"""
+# Locks of open files have no pid that /proc could leave them out by.
+LOCKS = """
+print(open('/proc/locks').read(),end='')
+"""
+# Namespaces other than the own, by everything that names one: pidfds, /proc, statmount and listmount.
+NAMESPACES = CTYPES + """
+import fcntl,os,struct
+init=os.pidfd_open(1)
+for nr in range(1,11):
+    try: print(fcntl.ioctl(init,0xff00|nr))
+    except OSError as e: print('-1',e.errno)
+for name in ('user','mnt','net','pid','ipc','uts','cgroup'):
+    fd=os.open('/proc/self/ns/'+name,os.O_RDONLY)
+    for nr in (1,2):
+        try:
+            other=os.fstat(fcntl.ioctl(fd,0xb700|nr)).st_ino
+            print('-1 1' if other==os.stat('/proc/self/ns/user').st_ino else f'OPENED {name} {nr}')
+        except OSError as e: print('-1',e.errno)
+    try: os.readlink('/proc/1/ns/'+name); print('READ',name)
+    except OSError as e: print('-1',e.errno)
+own=os.stat('/proc/self/ns/mnt').st_ino
+ids=(ctypes.c_uint64*64)()
+for ns in [*range(1,200),*range(0xEFFFFFF0,0xF0000400)]:
+    if ns!=own and l.syscall(458,struct.pack('IIQQQ',32,0,2**64-1,0,ns),ids,64,0)>0: print('LISTED',ns)
+"""
+# More of the processors than others get: real time, deadlines, priorities, I/O classes; and less risk when memory
+# is out.
+FAVOURS = CTYPES + """
+import os,struct
+for policy in (1,2):
+    try: os.sched_setscheduler(0,policy,os.sched_param(1)); print('SCHEDULED',policy)
+    except OSError as e: print('-1',e.errno)
+attr=struct.pack('IIQiIQQQ',48,6,0,0,0,10**6,10**7,10**7)
+print(l.syscall(314,0,attr,0),ctypes.get_errno())
+print(l.syscall(251,1,0,1<<13),ctypes.get_errno())
+print(l.setpriority(0,0,os.getpriority(0,0)-1),ctypes.get_errno())
+now=int(open('/proc/self/oom_score_adj').read())
+print('SPARED' if now<0 else '-1 1')
+f=os.open('/proc/self/oom_score_adj',os.O_WRONLY)
+try: os.write(f,str(now-1).encode()); print('LOWERED')
+except OSError as e: print('-1',e.errno)
+"""
+
 EARLY = """
 import os
 s=open('/proc/self/status').read()
@@ -215,6 +306,13 @@ def early_code(rig):
     want(run.out == "1\n1000\n42\n" or run.out == "42\n", "and in a shell", run.answer)
 
 
+def few_signals(run):
+    OK(run)
+    waiting, timers, queues = map(int, run.lines)
+    want(0 < waiting <= 512 and timers <= 512, "as many as one run may have", run.answer)
+    want(queues == 0, "no message queues", run.answer)
+
+
 def hostile_environment(rig):
     env = {"LD_PRELOAD": "/work/x.so", "LD_LIBRARY_PATH": "/work", "PYTHONSTARTUP": "/work/x",
            "NODE_OPTIONS": "--require /work/x", "BASH_ENV": "/work/x", "GLIBC_TUNABLES": "x",
@@ -237,9 +335,26 @@ def hostile_environment(rig):
     want(json.loads(run.out) == text, "a value arrives as it is", run.answer)
 
 
+def shared_rows():
+    """What only a kernel that is shared with others can tell or take."""
+    minus = "-1 1"
+    return [
+        Row(92, "watching files that all runs have", [py(WATCH, errnos("-1 38", "-1 22"))]),
+        Row(93, "pairs of sockets", [py(PAIRS, errnos(minus))]),
+        Row(94, "signals and queues that others need", [py(SIGNALS, few_signals)]),
+        Row(99, "modules, merged memory and cores", [py(BESIDE, errnos(minus, "-1 22"))]),
+        Row(95, "locks of others", [py(LOCKS, every(OK, says("")))]),
+        Row(96, "namespaces by descriptor and number", [py(NAMESPACES, errnos(
+            "-1 1", "-1 13", "-1 22", "-1 25", "-1 95"))]),
+        Row(97, "favours of the scheduler and of the memory killer", [py(FAVOURS, errnos(
+            "-1 1", "-1 13"))]),
+    ]
+
+
 def rows(isolation):
     minus = "-1 1"
     return [
+        *(shared_rows() if isolation == "process" else ()),
         Row(43, "setuid", [py(SETUID, setuid_useless, timeout=60), *probed(setuid=None)]),
         Row(44, "capabilities and filter", [py(STATUS, no_privileges)], action=own_uid),
         Row(45, "new namespaces", [py(UNSHARE, errnos(minus)), py(CLONE, errnos(minus, "-1 38")),
@@ -263,4 +378,3 @@ def rows(isolation):
         Row(60, "hostile environment", action=hostile_environment),
         Row(61, "code before the walls", action=early_code),
     ]
-

@@ -137,5 +137,5 @@ def rows(isolation):
         Row(72, "fingerprints of the host", [py(FINGERPRINTS, every(fingerprints))], later=own_root),
         Row(74, "shared randomness", action=unique),
         Row(75, "the clock", action=clock),
-        Row(77, "timing of neighbours", [py(TIMING, OK, timeout=20)], action=posture),
+        Row(77, "timing of neighbours", [py(TIMING, OK)], action=posture),
     ]

@@ -110,7 +110,7 @@ def host_services(rig):
         local.bind("\0" + name)
         local.listen()
         ports = f"{tcp.getsockname()[1]},{rig.service.port}"
-        run = rig.run("python", NEIGHBOURS, args=[ports, ",".join(addresses()), name], timeout=60)
+        run = rig.run("python", NEIGHBOURS, args=[ports, ",".join(addresses()), name])
     want(run.answer["status"] == "ok" and run.out == "111\n", "nothing of the host is reached", run.answer)
 
 
@@ -151,11 +151,11 @@ def rows(_):
             action=network_refused, later=f"{policy} (off is what there is)"),
         Row(63, "metadata services",
             [py(METADATA, every(OK, lambda run: want(set(run.lines) <= {"URLError", "OSError", "TimeoutError"},
-                                                     "errors alone", run.answer)), timeout=60)],
+                                                     "errors alone", run.answer)))],
             later=f"{policy} (allow-lists, and names that resolve to such addresses)"),
         Row(64, "the host and other sandboxes", action=host_services,
             later=f"{policy} (with the network on)"),
-        Row(65, "exfiltration by DNS", [py(DNS, every(OK, says("50\n101\n")), timeout=60)],
+        Row(65, "exfiltration by DNS", [py(DNS, every(OK, says("50\n101\n")))],
             later=f"{policy} (a resolver that answers allowed names only)"),
         Row(67, "raw, packet, netlink, vsock and stranger sockets",
             [py(SOCKETS, every(OK, lambda run: want(set(run.lines) <= raw | kinds, "only netlink",
@@ -166,6 +166,6 @@ def rows(_):
             later=f"{policy} (caps on packets and connections)"),
         Row(70, "a server in a sandbox", action=exposed_port),
         Row(91, "placeholder secrets at egress",
-            [py(PLACEHOLDER, every(OK, says("URLError\n")), timeout=60)],
+            [py(PLACEHOLDER, every(OK, says("URLError\n")))],
             later=f"{policy} with secrets put in at egress"),
     ]

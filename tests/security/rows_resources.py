@@ -4,8 +4,8 @@ import json
 import socket
 import time
 
-from model import (FLOOD, MIB, OK, STALL_S, TIMEOUT, Row, any_of, bounded, complains, ended, every, hit, others, probed, py,
-                   says, want)
+from model import (FLOOD, MIB, OK, PATIENT_S, STALL_S, TIMEOUT, Row, any_of, bounded, complains, ended, every, hit, others,
+                   probed, py, says, want)
 
 MEMORY = """
 b=[]
@@ -50,6 +50,24 @@ import os
 f=[]
 while True: f.append(os.open('/dev/null',0))
 """
+# What waits in the buffers of sockets is the kernel's memory. TCP has so much for the whole host.
+SOCKETS = """
+import socket
+def used():
+    return int([l.split()[-1] for l in open('/proc/net/sockstat') if l.startswith('TCP:')][0])*4096>>20
+before=used()
+s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(200)
+keep=[]
+for i in range(100):
+    c=socket.socket(); c.connect(s.getsockname()); d,_=s.accept()
+    keep+=[c,d]
+    for end in (c,d):
+        end.setblocking(False)
+        try:
+            while True: end.send(b'x'*65536)
+        except OSError: pass
+print(used()-before)
+"""
 FLOOD_OUT = """
 import sys
 while True: sys.stdout.write('y'*65536)
@@ -86,7 +104,7 @@ FULL = every(OK, hit("disk"), lambda run: want(run.out in ("28\n", "122\n", "27\
 
 def one_long_line(rig):
     """Streamed: cut by bytes, every event well formed, the result last."""
-    events = rig.service.events("python", "print('x'*(100<<20))", timeout=60)
+    events = rig.service.events("python", "print('x'*(100<<20))", timeout=PATIENT_S)
     names = [name for name, _ in events]
     want(names[0] == "start" and names[-1] == "result" and set(names[1:-1]) == {"stdout"},
          "start, stdout, result", names[:3] + names[-3:])
@@ -128,33 +146,41 @@ def slow_reader(rig):
         time.sleep(1)  # and one that never reads, and leaves
 
 
-def rows(_):
+# The memory limit of the row below is 64 MiB; without a limit for sockets it is some 300.
+FEW_BUFFERS = any_of(every(OK, lambda run: want(int(run.out) <= 64, "MiB in buffers", run.answer)),
+                     ended("memory"))
+
+
+def rows(isolation):
     binary = BYTES.decode(errors="replace")
+    shared = [Row(98, "buffers of sockets", [
+        py(SOCKETS, bounded(FEW_BUFFERS, OK, "buffers of sockets"), limits={"memory_bytes": 64 * MIB})])]
     return [
+        *(shared if isolation == "process" else ()),
         Row(14, "memory bomb", [py(MEMORY, OUT_OF_MEMORY, timeout=60, limits=SMALL),
                                 *others("memory", OUT_OF_MEMORY, timeout=60,
                                         limits={"memory_bytes": 192 * MIB})]),
         Row(15, "memory bomb through /dev/shm",
-            [py(SHM, NO_SPACE, timeout=60, limits=DISK),
+            [py(SHM, NO_SPACE, limits=DISK),
              py("import os; print(os.path.exists('/dev/shm/x'))", every(OK, says("False\n")))]),
         Row(17, "reserving 16 TiB of addresses",
             [py(RESERVE, any_of(every(OK, says("reserved\n")),
                                 every(ended("error", "exit", 1),
                                       complains("[Errno 12]", "MemoryError"))))]),
-        Row(18, "disk fill", [py(FILL, NO_SPACE, timeout=60, limits=DISK),
+        Row(18, "disk fill", [py(FILL, NO_SPACE, limits=DISK),
                               py(NAMES, every(OK, lambda run: want(run.out in ("ENOSPC\n", "EDQUOT\n"),
                                                                    "ENOSPC", run.answer)),
-                                 timeout=60, limits={"disk_bytes": MIB}),
-                              *others("disk", FULL, timeout=60, limits=DISK)]),
+                                 limits={"disk_bytes": MIB}),
+                              *others("disk", FULL, limits=DISK)]),
         Row(19, "a sparse file of a pebibyte",
             [py(SPARSE, any_of(every(OK, says("")), every(ended("error", "exit", 1),
                                                           complains("[Errno 27]", "[Errno 22]"))))]),
-        Row(21, "a deep directory tree", [py(DEEP, every(NO_SPACE), timeout=60, limits={"disk_bytes": MIB})]),
+        Row(21, "a deep directory tree", [py(DEEP, every(NO_SPACE), limits={"disk_bytes": MIB})]),
         Row(22, "descriptors to the limit",
             [py(FILES, every(ended("error", "exit", 1), complains("[Errno 24]"))),
              *probed(files=("24 1021", "24 1020", *(f"24 {n}" for n in range(950, 1020))))]),
         Row(24, "output without end", [py(FLOOD_OUT, FLOOD), py(FLOOD_ERR, FLOOD),
-                                       *others("flood", FLOOD, timeout=60)]),
+                                       *others("flood", FLOOD)]),
         Row(26, "a line of 100 MB, streamed", action=one_long_line),
         Row(27, "a client that does not read its stream", action=slow_reader),
         Row(29, "bytes that are not text",

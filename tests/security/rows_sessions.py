@@ -305,14 +305,14 @@ def at_once(rig):
 
 def agent_of(mark):
     """The agent, on the host, of the sandbox in which the marked command runs; None when it cannot be seen."""
-    table = processes()
-    for pid in table:
+    for pid in processes():
         try:
             words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if words[:2] != [b"sleep", mark]:
             continue
+        table = processes()  # again: a moment ago the command may have been a copy of the agent still
         while pid in table and not table[pid][2].startswith("csb-agent"):
             pid = table[pid][0]
         return pid if pid in table else None
