@@ -17,6 +17,7 @@ import tempfile
 
 from machine import Disk, Machine, artefacts
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from limited import FORKS, HOG  # noqa: E402
 from tap import Tap  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -25,23 +26,6 @@ BUILD = pathlib.Path(sys.argv[1]).resolve()
 IMAGE = pathlib.Path(os.environ.get("CSB_IMAGE_DIR") or ROOT / "build" / "image")
 UNITS = ("test_cgroup", "test_jail")
 
-HOG = """
-x = []
-while True:
-    x.append(bytearray(1 << 20))
-"""
-# Prints how many children it may have.
-FORKS = """import os, time
-n = 0
-try:
-    while n < 100:
-        if os.fork() == 0:
-            time.sleep(30)
-            os._exit(0)
-        n += 1
-except BlockingIOError:
-    print(n)
-"""
 WHO = """import os
 print(os.getuid(), os.getgid(), os.getpid(), os.listdir('/work'))
 """

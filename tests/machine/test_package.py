@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The Debian package on a fresh Debian machine with systemd: installed, started, a key made, the three
-languages run with process isolation, metrics read, settings reloaded, removed, purged.
+languages run, limits met, metrics read, settings reloaded, removed, purged.
+With ISOLATION=process.
 
 usage: test_package.py BUILD_DIR
 BUILD_DIR is a meson build directory; the image comes from $CSB_IMAGE_DIR.
@@ -9,11 +10,13 @@ BUILD_DIR is a meson build directory; the image comes from $CSB_IMAGE_DIR.
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 from machine import Disk, Machine, artefacts
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from limited import FORKS, HOG  # noqa: E402
 from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
 
@@ -29,48 +32,88 @@ PROGRAMS = {
                    "Hello from TypeScript!\n"),
     "rust": ('fn main() { println!("Hello from Rust!"); }', "Hello from Rust!\n"),
 }
+LIMITS = {
+    "memory": {"code": HOG, "limits": {"memory_bytes": 96 << 20}},
+    "processes": {"code": FORKS, "limits": {"processes": 20}},
+}
+UNIT_MEMORY, UNIT_TASKS = 3 << 30, 2000  # what guest/package.sh gives the unit
 
 
 def in_machine(package):
+    """{name: value} of what the machine found, the text of its metrics, and its output."""
     files = {"/opt/test/codesandbox.deb": package, "/opt/test/package.sh": HERE / "guest/package.sh"}
     for language, (code, _) in PROGRAMS.items():
         request = {"language": language, "code": code, "timeout": 200}
         files[f"/opt/test/{language}.json"] = json.dumps(request).encode()
+    for name, limited in LIMITS.items():
+        request = {"language": "python", "timeout": 200, **limited}
+        files[f"/opt/test/{name}.json"] = json.dumps(request).encode()
     result = Machine(systemd=True, disks=[Disk("image", str(IMAGE / "rootfs.erofs"))]).run(
         "exec /opt/test/package.sh", setup="modprobe erofs", files_in=files,
-        files_out=["/root/report"], timeout=400)
+        files_out=["/root/report", "/root/metrics"], timeout=600)
     print(f"# boot {result.boot_s:.1f} s, run {result.run_s:.1f} s")
     for line in result.output.splitlines():
         print(f"#   {line[:160]}")
     lines = result.files.get("/root/report", b"").decode().splitlines()
-    return dict(line.split("\t", 1) for line in lines), result.output
+    return (dict(line.split("\t", 1) for line in lines),
+            result.files.get("/root/metrics", b"").decode(), result.output)
 
 
-def check_use(tap, found):
+def answer_of(found, name):
+    try:
+        return json.loads(found[name])
+    except ValueError:
+        return {}
+
+
+def check_start(tap, found):
     tap.check(found["install"].endswith("exit 0"), "the package installs", found["install"])
     tap.check(found["check"] == "2", "the configuration's file is read", found["check"])
     tap.check(found["key"] == "made", "a key is made before the first start")
     tap.check(found["start"] == "active", "systemctl start waits until it listens", found)
-    tap.check(found["ready"] == "200", "and gets ready", found["journal"])
-    tap.check(found["denied"] == "401", "without the key nothing runs", found["denied"])
+    tap.check(found["ready"] == "200 ready", "and gets ready", found)
+    tap.check(found["denied"].split() == ["401"] * 3,
+              "without a key, or with a wrong one, nothing runs and nothing is told", found["denied"])
+    told = re.search(r"exposure ([0-9.]+)", (ROOT / "docs/INSTALL.md").read_text()).group(1)
+    tap.check(f": {told} " in found["exposure"], "docs/INSTALL.md has the unit's exposure",
+              found["exposure"])
+
+
+def check_use(tap, found):
     for language, (_, output) in PROGRAMS.items():
-        try:
-            answer = json.loads(found[language])
-        except ValueError:
-            answer = {}
-        tap.check(answer.get("success") is True and answer.get("output") == output,
+        answer = answer_of(found, language)
+        tap.check(answer.get("success") is True and answer.get("output") == output and
+                  answer.get("isolation") == "process",
                   f"{language} runs", found[language] + "\n" + found["journal"])
-    tap.check(int(found["metrics"]) > 10, "metrics are read", found["metrics"])
+    tap.check(answer_of(found, "memory").get("reason") == "memory", "memory is bounded",
+              found["memory"])
+    tap.check(answer_of(found, "processes").get("stdout") == "19\n", "processes are counted",
+              found["processes"])
+    health = answer_of(found, "health")
+    confinement = health.get("confinement", {})
+    tap.check(confinement.get("cgroup") is True and confinement.get("cgroup_version") == 2,
+              "the unit's control group is used", found["health"])
+    tap.check(found["limits"].split() == [str(UNIT_MEMORY), str(UNIT_TASKS)],
+              "a limit of the unit is its group's", found["limits"])
     tap.check("timeout" in found["reload"] and "Pi is" not in found["reload"],
               "systemctl reload changes a limit", found["reload"])
     tap.check("Uid: 700000" in found["server"] and "CapEff: 0000000000000000" in found["server"] and
               "NoNewPrivs: 1" in found["server"], "the server has no privilege", found["server"])
-    tap.check('"cgroup":true' in found["confinement"], "the unit's control group is used",
-              found["confinement"])
     tap.check("MAX_TIMEOUT was changed" in found["journal"] and
               "the configuration was reloaded" in found["journal"], "the journal has the log",
               found["journal"])
     tap.check(found["restarts"] == "0", "it was never started again", found["journal"])
+
+
+def check_metrics(tap, metrics):
+    samples = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[:1] not in ("#", ""))
+    for language in PROGRAMS:
+        name = f'codesandbox_runs_total{{language="{language}",status="ok"}}'
+        # One of Python's two runs into limits ends well.
+        tap.check(samples.get(name) == ("2" if language == "python" else "1"),
+                  f"metrics count the run of {language}", metrics)
+    name = 'codesandbox_runs_total{language="python",status="memory"}'
+    tap.check(samples.get(name) == "1", "and the one that had no memory left", metrics)
 
 
 def check_removal(tap, found):
@@ -90,12 +133,12 @@ def main():
     with Scratch("package") as directory:
         package = subprocess.run([ROOT / "packaging/deb/build.sh", BUILD, directory], check=True,
                                  capture_output=True, text=True).stdout.strip()
-        found, output = in_machine(package)
-        if not tap.check("units" in found, "the script ran to its end", output):
-            tap.finish()
-            return
-        tap.group(check_use, found)
-        tap.group(check_removal, found)
+        found, metrics, output = in_machine(package)
+        if tap.check("units" in found, "the script ran to its end", output):
+            tap.group(check_start, found)
+            tap.group(check_use, found)
+            tap.group(check_metrics, metrics)
+            tap.group(check_removal, found)
     tap.finish()
 
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # In the test machine, under systemd: installs the package, uses the service, removes and purges it.
-# What it finds is written as lines "NAME<tab>VALUE" to /root/report, for test_package.py to judge.
+# What it finds is written as lines "NAME<tab>VALUE" to /root/report, and the text of /metrics to
+# /root/metrics, for test_package.py to judge. /dev/machine/image holds the root tree.
 set -u
 URL=http://127.0.0.1:8000
 STATE=/var/lib/codesandbox
@@ -14,15 +15,23 @@ say() {
 # Every file of the system but what dpkg, systemd and this script keep for themselves.
 files() {
     find /etc /opt /srv /usr /var -xdev \( -path /var/lib/dpkg -o -path /var/log -o -path /var/cache \
-        -o -path /var/tmp -o -path /opt/test -o -path "$STATE/image/rootfs" \) -prune -o -print |
+        -o -path /var/tmp -o -path /opt/test -o -path "$image" \) -prune -o -print |
         LC_ALL=C sort >"$1"
 }
 
-execute() {
-    curl -s -m 300 -H "Authorization: Bearer $(cat /root/key)" -H 'Content-Type: application/json' \
-        --data-binary @"/opt/test/$1.json" $URL/execute
+with_key() {
+    curl -s -m 300 -H "Authorization: Bearer $(cat /root/key)" "$@"
 }
 
+execute() {
+    with_key -H 'Content-Type: application/json' --data-binary @"/opt/test/$1.json" $URL/execute
+}
+
+status() {
+    curl -s -m 60 -o /dev/null -w '%{http_code} ' "$@"
+}
+
+image=$STATE/image/rootfs
 : >/root/report
 files /root/before
 say install "$(dpkg -i /opt/test/codesandbox.deb 2>&1 && echo "exit 0")"
@@ -31,22 +40,27 @@ isolation = process
 pool_size = 1
 max_timeout = 300
 EOF
-mkdir -p $STATE/image/rootfs
-mount -o ro /dev/machine/image $STATE/image/rootfs
+mkdir -p "$image"
+mount -o ro /dev/machine/image "$image"
+say exposure "$(systemd-analyze security --no-pager codesandbox.service | tail -n 1)"
 say check "$(codesandboxd --check-config 2>&1 | grep -c -x -e 'isolation = process' -e 'pool_size = 1')"
 say key "$(csb key create --role=admin test >/root/key && echo made)"
 systemctl enable codesandbox 2>/dev/null
 say start "$(systemctl start codesandbox; systemctl is-active codesandbox)"
-for _ in $(seq 200); do
+for _ in $(seq 400); do
     curl -s -f -m 60 -o /dev/null $URL/health && break
     sleep 0.5
 done
-say ready "$(curl -s -m 60 -o /dev/null -w '%{http_code}' $URL/health)"
-say denied "$(curl -s -m 60 -o /dev/null -w '%{http_code}' --data-binary @/opt/test/python.json $URL/execute)"
-for language in python typescript rust; do
-    say $language "$(execute $language)"
+say ready "$(status $URL/health)$(with_key $URL/health | jq -r .state)"
+say denied "$(status --data-binary @/opt/test/python.json $URL/execute; status $URL/metrics
+    status -H 'Authorization: Bearer e2b_0000000000000000000000000000000000000000' --data-binary @/opt/test/python.json $URL/execute)"
+for program in python typescript rust memory processes; do
+    say $program "$(execute $program)"
 done
-say metrics "$(curl -s -m 60 -H "Authorization: Bearer $(cat /root/key)" $URL/metrics | grep -c '^codesandbox_\|^csb_')"
+with_key $URL/metrics >/root/metrics
+say health "$(with_key $URL/health | jq -c '{isolation, accel, confinement}')"
+systemctl set-property --runtime codesandbox MemoryMax=3G TasksMax=2000
+say limits "$(cat /sys/fs/cgroup/system.slice/codesandbox.service/{memory,pids}.max)"
 printf 'max_timeout = 5\ndefault_timeout = 5\n' >>/etc/codesandbox/codesandboxd.conf
 systemctl reload codesandbox
 for _ in $(seq 50); do
@@ -57,14 +71,12 @@ done
 say reload "$answer"
 server=$(pgrep -f 'codesandboxd --serve')
 say server "$(awk '/^(Uid|CapEff|NoNewPrivs)/' "/proc/$server/status")"
-say confinement "$(curl -s -m 60 -H "Authorization: Bearer $(cat /root/key)" $URL/health | jq -c .confinement)"
 say journal "$(journalctl --no-pager -u codesandbox -o cat -n 12)"
 say restarts "$(systemctl show -p NRestarts --value codesandbox)"
-say cgroup "$(find /sys/fs/cgroup/system.slice/codesandbox.service -name cgroup.procs -size -1 2>/dev/null | wc -l)"
 say remove "$(dpkg -r codesandbox 2>&1 && echo "exit 0")"
 say stopped "$(systemctl is-active codesandbox; pgrep -c codesandboxd)"
 say kept "$(ls -d /etc/codesandbox/codesandboxd.conf $STATE/state/store 2>&1)"
-umount $STATE/image/rootfs
+umount "$image"
 say purge "$(dpkg -P codesandbox 2>&1 && echo "exit 0")"
 say user "$(getent passwd codesandbox; getent group codesandbox; echo none)"
 files /root/after
