@@ -323,7 +323,8 @@ static void test_fork_limits(void)
     CHECK(goes("601.12[5]"));
 }
 
-// The seed is the zygote's; there is another after ZYGOTE_FORKS or ZYGOTE_AGE_MS, whichever is first.
+// The seed is the zygote's; there is another after ZYGOTE_FORKS or ZYGOTE_AGE_MS, whichever is
+// first.
 static void test_replacement(void)
 {
     _cleanup_free_ char *first = prepared_run(hash_code);
