@@ -14,7 +14,7 @@
 #include <stdbool.h>
 
 #define JOBS_WORKERS_MAX  64
-#define JOBS_HOOK_THREADS 4
+#define JOBS_HOOK_THREADS QUEUE_HOOKS_MAX
 
 struct config;
 struct http_request;

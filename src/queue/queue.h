@@ -46,6 +46,7 @@
 #define QUEUE_ATTEMPTS_MAX  10
 #define QUEUE_LEASES_MAX    128 // jobs taken or running at once
 #define QUEUE_PUT_COUNT_MAX 100
+#define QUEUE_HOOKS_MAX     8 // hooks under way at once
 
 // Stored as numbers: new ones go to the end. All from QUEUE_SUCCEEDED on are final.
 enum queue_state {
@@ -209,10 +210,14 @@ struct queue_ops {
     // Removes what was kept for long enough.
     int (*sweep)(struct queue *q, struct err *err);
 
-    // The next hook that is due, hidden from others for `lease_ms`; the attempt is counted now.
+    // The next hook that is due, owners taking turns, each one's longest due first; hidden from
+    // others for `lease_ms`; the attempt is counted now. It is under way until end_hook(): at most
+    // QUEUE_HOOKS_MAX are, and an owner gets one more only while more places are free than he has.
+    // So however long his receivers take, there is one left for others.
     int (*take_hook)(struct queue *q, uint64_t wait_ms, uint64_t lease_ms, struct queue_hook *ret,
                      bool *ret_found, struct err *err);
-    // PENDING: again in `delay_ms`. `note` says what failed, or is "".
+    // For each hook that was taken. PENDING: again in `delay_ms`. `note` says what failed, or is
+    // "".
     int (*end_hook)(struct queue *q, const struct queue_hook *hook, enum queue_hook_state state,
                     uint64_t delay_ms, const char *note, struct err *err);
 

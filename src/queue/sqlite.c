@@ -56,6 +56,16 @@ static const char *const steps[] = {
     " INSERT OR IGNORE INTO hooks(number, state, next_ms) VALUES(NEW.number, 1, NEW.finished_ms);"
     " END;",
     "ALTER TABLE jobs ADD COLUMN trace TEXT;",
+    "ALTER TABLE hooks ADD COLUMN owner TEXT NOT NULL DEFAULT '';"
+    "UPDATE hooks SET owner ="
+    " coalesce((SELECT owner FROM jobs WHERE jobs.number = hooks.number), '');"
+    "CREATE INDEX hooks_turns ON hooks(owner, next_ms) WHERE state = 1;"
+    "DROP TRIGGER job_over;"
+    "CREATE TRIGGER job_over AFTER UPDATE OF state ON jobs"
+    " WHEN NEW.state > 1 AND OLD.state <= 1 AND NEW.hook_url IS NOT NULL BEGIN"
+    " INSERT OR IGNORE INTO hooks(number, owner, state, next_ms)"
+    " VALUES(NEW.number, NEW.owner, 1, NEW.finished_ms);"
+    " END;",
 };
 static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
                   QUEUE_HOOK_PENDING == 1,
@@ -325,6 +335,7 @@ static void sq_close(struct queue *queue)
     (void)pthread_cond_destroy(&q->changed);
     (void)pthread_cond_destroy(&q->written);
     (void)pthread_mutex_destroy(&q->wait_lock);
+    (void)pthread_mutex_destroy(&q->hook_lock);
     (void)pthread_mutex_destroy(&q->lease_lock);
     (void)pthread_mutex_destroy(&q->read_lock);
     (void)pthread_mutex_destroy(&q->write_lock);
@@ -344,6 +355,7 @@ static int sq_open(const struct queue_config *config, struct queue **ret, struct
     (void)pthread_mutex_init(&q->write_lock, NULL);
     (void)pthread_mutex_init(&q->read_lock, NULL);
     (void)pthread_mutex_init(&q->lease_lock, NULL);
+    (void)pthread_mutex_init(&q->hook_lock, NULL);
     (void)pthread_mutex_init(&q->wait_lock, NULL);
     (void)pthread_cond_init(&q->written, NULL);
     clock_cond_init(&q->changed);

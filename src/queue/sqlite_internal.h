@@ -18,6 +18,12 @@ struct sq_lease {
     uint64_t until_ns; // CLOCK_NEVER once begun
 };
 
+// A hook that is under way.
+struct sq_hook {
+    uint64_t number; // 0: the place is free
+    char owner[QUEUE_OWNER_MAX];
+};
+
 struct sq_write;
 
 struct sq {
@@ -38,6 +44,10 @@ struct sq {
     struct sq_lease leases[QUEUE_LEASES_MAX];
     uint64_t last_token;
     char last_owner[QUEUE_OWNER_MAX]; // whose turn it was
+
+    pthread_mutex_t hook_lock; // taken after read_lock
+    struct sq_hook hooks[QUEUE_HOOKS_MAX];
+    char last_hook_owner[QUEUE_OWNER_MAX]; // whose turn it was
 
     pthread_mutex_t wait_lock;
     pthread_cond_t changed;

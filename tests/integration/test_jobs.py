@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -210,10 +211,14 @@ def command_line(t, d):
             == [1, 2, 2, 2, 2, 2, 2, 2], "csb job says what is wrong")
 
 
+def make_keys(d, count):
+    return [subprocess.run([CSB, "key", "create"], env={**os.environ, "STATE_DIR": d.state + "/state"},
+                           capture_output=True, text=True, check=True).stdout.strip() for _ in range(count)]
+
+
 def limits(t):
     with Daemon(JOB_WORKERS=1, JOB_MAX=3, JOB_MAX_PER_KEY=2) as d:
-        keys = [subprocess.run([CSB, "key", "create"], env={**os.environ, "STATE_DIR": d.state + "/state"},
-                               capture_output=True, text=True).stdout.strip() for _ in range(3)]
+        keys = make_keys(d, 3)
         blocker = put(d, SLEEP, timeout=300, key=keys[0])
         t.check(ask(d, "POST", "/jobs", job())[0] == 401, "a key is needed")
         put(d, key=keys[0])
@@ -395,6 +400,50 @@ def callbacks(t):
         receiver.close()
 
 
+class Tarpit:
+    """Takes connections and never answers."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        self.taken = []
+        threading.Thread(target=self.take, daemon=True).start()
+
+    def take(self):
+        while True:
+            try:
+                self.taken.append(self.listener.accept()[0])
+            except OSError:
+                return
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for s in self.taken:
+            s.close()
+
+
+def callbacks_by_turns(t):
+    """A tenant whose receivers hang holds nobody's callbacks up but its own."""
+    receiver, tarpit = Receiver(), Tarpit()
+    try:
+        with Daemon(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1", WEBHOOK_TIMEOUT_MS=60000, WEBHOOK_TRIES=1) as d:
+            hostile, other = make_keys(d, 2)
+            for _ in range(20):
+                put(d, key=hostile, callback_url=f"http://127.0.0.1:{tarpit.port}/")
+            d.wait(lambda: len(tarpit.taken) >= 4, "receivers hang")
+            began = time.monotonic()
+            name = put(d, key=other, callback_url=f"http://127.0.0.1:{receiver.port}/")
+            d.wait(lambda: receiver.requests, "another's callback", seconds=100)
+            took = time.monotonic() - began
+            t.check(took < 30 and json.loads(receiver.requests[0][2])["id"] == name,
+                    "another tenant's callback does not wait for receivers that hang", took)
+            t.check(len(tarpit.taken) == 4, "of which some are called at a time", len(tarpit.taken))
+    finally:
+        receiver.close()
+        tarpit.close()
+
+
 def callbacks_outlive(t):
     receiver = Receiver([500])
     try:
@@ -471,7 +520,8 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, restarts, damaged, retention, held, full, callbacks, callbacks_outlive, not_called, encrypted):
+    for group in (limits, restarts, damaged, retention, held, full, callbacks, callbacks_by_turns,
+                  callbacks_outlive, not_called, encrypted):
         t.group(group)
     t.finish()
 

@@ -52,6 +52,17 @@ static struct queue *open_fresh(void)
     return open_with(&config);
 }
 
+static void change_file(const char *sql)
+{
+    char path[64];
+    sqlite3 *other = NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
+    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(other, sql, NULL, NULL, NULL), SQLITE_OK);
+    (void)sqlite3_close(other);
+}
+
 static struct queue *reopen(struct queue *q)
 {
     struct queue_config config = limits();
@@ -451,6 +462,87 @@ static void test_hooks(void)
     q->ops->close(q);
 }
 
+// A job of the owner's that is over and has a hook.
+static void put_hook(struct queue *q, const char *owner)
+{
+    struct queue_job job = a_job(owner, "work");
+    char id[QUEUE_ID_MAX];
+    enum queue_state state;
+
+    job.hook_url = "http://example.org/hook";
+    CHECK_INT(put_job(q, &job, id), QUEUE_PUT_NEW);
+    CHECK_INT(q->ops->cancel(q, owner, id, &state, &err), 0);
+}
+
+// Whose hook is next, "" for none.
+static const char *take_hook(struct queue *q, struct queue_hook *ret)
+{
+    bool found = false;
+
+    CHECK_INT(q->ops->take_hook(q, 0, LEASE_MS, ret, &found, &err), 0);
+    return found ? ret->owner : "";
+}
+
+static void test_hook_turns(void)
+{
+    static const char *const held[] = {"a", "a", "a", "a", "", "b", "c", "b", ""};
+    static const char *const turns[] = {"a", "b", "c", "a", "b", "a", "b", "a"};
+    struct queue *q = open_fresh();
+    struct queue_hook hooks[QUEUE_HOOKS_MAX], hook;
+    size_t count = 0;
+
+    for (int i = 0; i < 20; i++)
+        put_hook(q, "a");
+    for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
+        CHECK_STR(take_hook(q, &hook), held[i]);
+        if (held[i][0] != '\0')
+            hooks[count++] = hook;
+        if (i == QUEUE_HOOKS_MAX / 2) { // half of the places are for others, who come now
+            for (int k = 0; k < 5; k++)
+                put_hook(q, "b");
+            put_hook(q, "c");
+        }
+    }
+    put_hook(q, "d");
+    CHECK_MSG(strcmp(take_hook(q, &hooks[count++]), "d") == 0, "the last place is another's");
+    CHECK_INT(count, QUEUE_HOOKS_MAX);
+    put_hook(q, "e");
+    CHECK_STR(take_hook(q, &hook), "");
+
+    for (size_t i = 0; i < count; i++)
+        CHECK_INT(q->ops->end_hook(q, &hooks[i], QUEUE_HOOK_DONE, 0, "", &err), 0);
+    CHECK_STR(take_hook(q, &hook), "e");
+    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_DONE, 0, "", &err), 0);
+    put_hook(q, "c");
+    for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++) {
+        CHECK_STR(take_hook(q, &hook), turns[i]);
+        CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_DONE, 0, "", &err), 0);
+    }
+    q->ops->close(q);
+}
+
+// What is due later wakes who waits, also beside an owner who may have no more.
+static void test_hook_waits(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_hook hook;
+    bool found = false;
+    uint64_t began;
+
+    put_hook(q, "b");
+    CHECK_STR(take_hook(q, &hook), "b");
+    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_PENDING, 300, "refused", &err), 0);
+    for (int i = 0; i < 5; i++)
+        put_hook(q, "a");
+    for (int i = 0; i < 4; i++)
+        CHECK_STR(take_hook(q, &hook), "a");
+    began = clock_mono_ns();
+    CHECK_INT(q->ops->take_hook(q, 60000, LEASE_MS, &hook, &found, &err), 0);
+    CHECK(found && strcmp(hook.owner, "b") == 0);
+    CHECK(clock_mono_ns() - began < 30 * NS_PER_S);
+    q->ops->close(q);
+}
+
 static void test_limits(void)
 {
     struct queue_config config = limits();
@@ -524,28 +616,26 @@ static void test_busy(void)
 }
 
 // To the closed queue's file.
-static void change_file(const char *sql)
-{
-    char path[64];
-    sqlite3 *other = NULL;
-
-    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
-    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(other, sql, NULL, NULL, NULL), SQLITE_OK);
-    (void)sqlite3_close(other);
-}
+// Takes back what came after the first version. The trigger was one without hooks' owners.
+static const char as_it_was[] =
+    "DROP TRIGGER job_over; DROP INDEX hooks_turns; ALTER TABLE hooks DROP COLUMN owner;"
+    "CREATE TRIGGER job_over AFTER UPDATE OF state ON jobs BEGIN SELECT 1; END;"
+    "ALTER TABLE jobs DROP COLUMN trace; PRAGMA user_version = 1";
 
 static void test_version(void)
 {
     struct queue *q = open_fresh();
     struct queue_config config = limits();
     struct queue_lease lease;
+    struct queue_hook hook;
     char id[QUEUE_ID_MAX];
 
     (void)put_one(q, "me", "old", id);
+    put_hook(q, "me");
     q->ops->close(q);
-    change_file("ALTER TABLE jobs DROP COLUMN trace; PRAGMA user_version = 1");
+    change_file(as_it_was);
     CHECK_INT(queue_sqlite.open(&config, &q, &err), 0);
+    CHECK_STR(take_hook(q, &hook), "me");
     CHECK_INT(put_one(q, "me", "new", id), QUEUE_PUT_NEW);
     CHECK_STR(take(q, &lease), "old");
     CHECK_INT(q->ops->begin(q, &lease, &err), 0);
@@ -626,6 +716,8 @@ int main(void)
     test_cancelled_first();
     test_list();
     test_hooks();
+    test_hook_turns();
+    test_hook_waits();
     test_limits();
     test_busy();
     test_version();
