@@ -9,6 +9,7 @@
 #include "api/auth.h"
 #include "api/jobs_internal.h"
 #include "api/jobs_parse.h"
+#include "api/list_place.h"
 #include "base/fd.h"
 #include "base/parse.h"
 #include "config/config.h"
@@ -308,7 +309,7 @@ void api_jobs_cancel(void *app, const struct http_request *req, struct http_resp
 struct page {
     struct json_out out;
     uint32_t count, limit;
-    char last[QUEUE_ID_MAX];
+    char last[LIST_TOKEN_MAX]; // of the page after the one that ends with the last one so far
     bool more;
 };
 
@@ -322,7 +323,7 @@ static int put_one(void *arg, const struct queue_record *record)
         return 1;
     }
     page->count++;
-    (void)snprintf(page->last, sizeof(page->last), "%s", record->id);
+    list_token(false, record->place, record->id, page->last);
     jobs_put_record(&page->out, NULL, &copy, false);
     return 0;
 }
@@ -352,20 +353,44 @@ static int parse_state(const char *text, struct queue_list *list, struct err *er
                      "state must be queued, running, succeeded, failed, cancelled or may_have_run");
 }
 
-static int parse_list(const struct http_request *req, struct queue_list *list, char **ret_after,
-                      struct err *err)
+// `next` of the page before, or, as it once was, the id of its last job, which must be there then.
+static int parse_after(const struct api *api, const char *text, struct queue_list *list,
+                       struct err *err)
 {
+    struct queue *q = api->jobs->queue;
+    struct queue_record record;
+    struct list_place place;
+
+    if (text != NULL && text[0] == 'j') {
+        if (q->ops->get(q, list->owner, text, &record, err) < 0)
+            return err->code != ERR_GONE
+                       ? -1
+                       : err_field(err, ERR_INVALID, "after", "after is not the id of a job");
+        buf_release(&record.result);
+        list->before = record.place;
+        return 0;
+    }
+    if (list_place_parse("after", text, false, &place, err) < 0)
+        return -1;
+    list->before = place.at;
+    return 0;
+}
+
+static int parse_list(const struct api *api, const struct http_request *req,
+                      struct queue_list *list, struct err *err)
+{
+    _cleanup_free_ char *after = NULL;
     _cleanup_free_ char *state = NULL;
     _cleanup_free_ char *limit = NULL;
     uint64_t n = LIST_DEFAULT;
 
     if (query_text(req, "state", &state, err) < 0 || query_text(req, "limit", &limit, err) < 0 ||
-        query_text(req, "after", ret_after, err) < 0 || parse_state(state, list, err) < 0)
+        query_text(req, "after", &after, err) < 0 || parse_state(state, list, err) < 0 ||
+        parse_after(api, after, list, err) < 0)
         return -1;
     if (limit != NULL && parse_u64(limit, 1, LIST_MAX, &n) < 0)
         return err_field(err, ERR_INVALID, "limit", "limit must be 1 to %d", LIST_MAX);
     list->limit = (uint32_t)n + 1; // one more tells whether there is a next page
-    list->after_id = *ret_after == NULL ? "" : *ret_after;
     return 0;
 }
 
@@ -375,19 +400,16 @@ void api_jobs_list(void *app, const struct http_request *req, struct http_respon
     struct queue *q = api->jobs->queue;
     struct page page = {.out = {.buf = &res->body}};
     struct queue_list list = {.owner = owner_of(req)};
-    _cleanup_free_ char *after = NULL;
     struct err err = ERR_INIT;
 
-    if (parse_list(req, &list, &after, &err) < 0) {
-        api_fail(req, res, &err);
+    if (parse_list(api, req, &list, &err) < 0) {
+        fail_queue(req, res, &err);
         return;
     }
     page.limit = list.limit - 1;
     json_open(&page.out, NULL, '{');
     json_open(&page.out, "jobs", '[');
     if (q->ops->list(q, &list, put_one, &page, &err) < 0) {
-        if (err.code == ERR_GONE)
-            (void)err_field(&err, ERR_INVALID, "after", "after is not the id of a job");
         fail_queue(req, res, &err);
         return;
     }

@@ -4,6 +4,7 @@
 #ifndef CSB_API_SANDBOXES_PARSE_H
 #define CSB_API_SANDBOXES_PARSE_H
 
+#include "api/list_place.h"
 #include "base/err.h"
 #include "sandbox/live.h"
 
@@ -70,19 +71,6 @@ int fork_parse(const void *body, size_t len, uint64_t life_max_s, uint64_t *ret_
 
 // Of POST /sandboxes/ID/snapshots. An empty body is {}; no name is "".
 int snapshot_parse(const void *body, size_t len, char ret_name[LIVE_KEY_MAX], struct err *err);
-
-// Where a page begins: after the last one of the page before, which need not be there any more.
-struct list_place {
-    uint64_t ms;              // when that was made
-    char id[LIVE_ID_LEN + 1]; // "" on the first page
-};
-
-// Whether one comes after the place.
-bool list_is_after(const struct list_place *p, bool ascending, uint64_t ms, const char *id);
-
-#define LIST_TOKEN_MAX 64
-// The token of the page after the one that ends with this.
-void list_token(bool ascending, uint64_t ms, const char *id, char ret[LIST_TOKEN_MAX]);
 
 // Of GET /snapshots, newest first.
 struct snapshot_query {

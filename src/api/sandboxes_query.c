@@ -6,7 +6,6 @@
 #include "base/parse.h"
 #include "http/http.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,34 +108,13 @@ static int parse_time(const char *text, uint64_t *ret_ms, struct err *err)
     return 0;
 }
 
-// "MILLISECONDS-ID-a" or "-d".
 static int parse_token(const char *text, bool ascending, struct list_place *ret, struct err *err)
 {
-    char order = '\0';
-    int used = 0;
-
-    if (text == NULL || text[0] == '\0')
-        return 0;
-    if (sscanf(text, "%15" SCNu64 "-%21[a-z0-9]-%c%n", &ret->ms, ret->id, &order, &used) != 3 ||
-        text[used] != '\0' || strlen(ret->id) != LIVE_ID_LEN || (order != 'a' && order != 'd'))
+    if (list_place_parse("nextToken", text, ascending, ret, err) < 0)
+        return -1;
+    if (ret->id[0] != '\0' && strlen(ret->id) != LIVE_ID_LEN)
         return bad(err, "nextToken", "is not one that a listing gave");
-    if ((order == 'a') != ascending)
-        return bad(err, "nextToken", "is of a listing in the other order");
     return 0;
-}
-
-void list_token(bool ascending, uint64_t ms, const char *id, char ret[LIST_TOKEN_MAX])
-{
-    (void)snprintf(ret, LIST_TOKEN_MAX, "%" PRIu64 "-%s-%c", ms, id, ascending ? 'a' : 'd');
-}
-
-bool list_is_after(const struct list_place *p, bool ascending, uint64_t ms, const char *id)
-{
-    int by_id = strcmp(id, p->id);
-    bool newer = ms > p->ms || (ms == p->ms && by_id > 0);
-    bool older = ms < p->ms || (ms == p->ms && by_id < 0);
-
-    return p->id[0] == '\0' || (ascending ? newer : older);
 }
 
 static int parse_all(const struct list_args *args, struct list_query *q, struct err *err)

@@ -19,6 +19,7 @@
 
 #define WHO           "job"
 #define FILE_MAX      (8u << 20)
+#define TOKEN_MAX     64 // bytes of the place of a page, the NUL among them
 #define POLL_FIRST_MS 50
 #define POLL_MAX_MS   2000
 
@@ -346,7 +347,7 @@ static void print_listed(const json_t *jobs)
 static int cmd_list(int argc, char **argv)
 {
     _cleanup_json_ json_t *all = json_array();
-    char after[48] = "";
+    char after[TOKEN_MAX] = "";
     struct asked asked;
     bool more = true;
 
@@ -368,7 +369,7 @@ static int cmd_list(int argc, char **argv)
         else
             print_listed(json_object_get(page, "jobs"));
         (void)snprintf(after, sizeof(after), "%s", text_of(page, "next"));
-        more = parse_is_name(after, 40);
+        more = parse_is_name(after, sizeof(after) - 1);
     }
     if (asked.json)
         out_json(all);

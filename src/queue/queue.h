@@ -123,6 +123,7 @@ struct queue_outcome {
 enum queue_hook_state { QUEUE_HOOK_NONE, QUEUE_HOOK_PENDING, QUEUE_HOOK_DONE, QUEUE_HOOK_FAILED };
 
 struct queue_record {
+    uint64_t place; // in lists; not 0. It tells when the job was put, and nothing of others' jobs
     char id[QUEUE_ID_MAX];
     char label[QUEUE_LABEL_MAX];
     char idempotency_key[QUEUE_KEY_MAX]; // "" for none
@@ -142,8 +143,8 @@ struct queue_list {
     const char *owner;
     bool any_state;
     enum queue_state state;
-    uint32_t limit;       // at least 1
-    const char *after_id; // the last of the page before, "" for the first page
+    uint32_t limit;  // at least 1
+    uint64_t before; // the place of the last one of the page before, 0 for the first page
 };
 
 // 0 goes on, anything else stops. The record is borrowed; no function of the queue may be called.
@@ -202,7 +203,7 @@ struct queue_ops {
     // ERR_GONE as above. Free ret->result.
     int (*get)(struct queue *q, const char *owner, const char *id, struct queue_record *ret,
                struct err *err);
-    // Newest first. ERR_GONE: there is no job `after_id`.
+    // Newest first.
     int (*list)(struct queue *q, const struct queue_list *list, queue_each_fn each, void *arg,
                 struct err *err);
     int (*status)(struct queue *q, struct queue_status *ret, struct err *err);

@@ -44,6 +44,8 @@ static int find_known(struct sq *q, const struct queue_job *job, struct queue_pu
     return sql_end(&st, NULL, err);
 }
 
+// Numbers rise with each job, as places in a list must, also when the clock was set back. Clients
+// are told them: so they are of the clock, in microseconds, and do not count what others put.
 static int insert(struct sq *q, const struct queue_job *job, struct queue_put *ret, struct err *err)
 {
     struct sql_statement st;
@@ -51,10 +53,12 @@ static int insert(struct sq *q, const struct queue_job *job, struct queue_put *r
     ret->id[0] = 'j';
     id_hex(ret->id + 1, ID_BYTES);
     ret->created_ms = sq_now_ms(q);
-    st =
-        sql_begin(q->writer, "INSERT INTO jobs(id, owner, label, idempotency_key, digest, priority,"
-                             " max_attempts, created_ms, hook_url, trace, body) VALUES(?, ?, ?, ?, "
-                             "?, ?, ?, ?, ?, ?, ?)");
+    st = sql_begin(q->writer,
+                   "INSERT INTO jobs(number, id, owner, label, idempotency_key, digest, priority,"
+                   " max_attempts, created_ms, hook_url, trace, body) VALUES(max(? * 1000, 1 +"
+                   " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)),"
+                   " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    sql_bind_u64(&st, ret->created_ms);
     sql_bind_text(&st, ret->id);
     sql_bind_text(&st, job->owner);
     sql_bind_text(&st, job->label);

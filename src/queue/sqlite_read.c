@@ -10,9 +10,9 @@
 #define COLUMNS                                                                                    \
     "SELECT j.id, j.label, j.idempotency_key, j.state, j.cancel, j.priority, j.attempts,"          \
     " j.max_attempts, j.created_ms, j.started_ms, j.finished_ms, j.expires_ms, j.hook_url,"        \
-    " h.state, h.attempts, h.next_ms, h.note"
+    " h.state, h.attempts, h.next_ms, h.note, j.number"
 #define TABLES " FROM jobs j LEFT JOIN hooks h ON h.number = j.number"
-#define RESULT 17 // the column after those
+#define RESULT 18 // the column after those
 
 static void fill(struct sql_statement *st, struct queue_record *ret)
 {
@@ -34,6 +34,7 @@ static void fill(struct sql_statement *st, struct queue_record *ret)
     ret->hook_attempts = (uint32_t)sql_u64(st, 14);
     ret->hook_next_ms = sql_u64(st, 15);
     err_copy_text(ret->hook_note, sizeof(ret->hook_note), sql_text(st, 16));
+    ret->place = sql_u64(st, 17);
 }
 
 int sq_get(struct queue *queue, const char *owner, const char *id, struct queue_record *ret,
@@ -70,52 +71,29 @@ int sq_get(struct queue *queue, const char *owner, const char *id, struct queue_
     return r;
 }
 
-// With read_lock. *ret is beyond all numbers when the page is the first.
-static int find_place(struct sq *q, const struct queue_list *list, uint64_t *ret, struct err *err)
-{
-    struct sql_statement st;
-
-    *ret = list->after_id[0] == '\0' ? INT64_MAX : 0;
-    if (*ret != 0)
-        return 0;
-    st = sql_begin(q->reader, "SELECT number FROM jobs WHERE owner = ? AND id = ?");
-    sql_bind_text(&st, list->owner);
-    sql_bind_text(&st, list->after_id);
-    if (sql_step(&st))
-        *ret = sql_u64(&st, 0);
-    if (sql_end(&st, NULL, err) < 0)
-        return -1;
-    return *ret != 0 ? 0 : err_set(err, ERR_GONE, "no such job");
-}
-
 int sq_list(struct queue *queue, const struct queue_list *list, queue_each_fn each, void *arg,
             struct err *err)
 {
     struct sq *q = (struct sq *)queue;
+    struct queue_record record;
     struct sql_statement st;
-    uint64_t place;
     int r;
 
     (void)pthread_mutex_lock(&q->read_lock);
-    r = find_place(q, list, &place, err);
-    if (r == 0) {
-        struct queue_record record;
-
-        st = sql_begin(q->reader, COLUMNS TABLES
-                       " WHERE j.owner = ?1 AND j.number < ?2 AND (?3 = 1 OR j.state = ?4)"
-                       " ORDER BY j.number DESC LIMIT ?5");
-        sql_bind_text(&st, list->owner);
-        sql_bind_u64(&st, place);
-        sql_bind_u64(&st, list->any_state ? 1 : 0);
-        sql_bind_u64(&st, (uint64_t)list->state);
-        sql_bind_u64(&st, list->limit);
-        while (sql_step(&st)) {
-            fill(&st, &record);
-            if (each(arg, &record) != 0)
-                break;
-        }
-        r = sql_end(&st, NULL, err);
+    st = sql_begin(q->reader, COLUMNS TABLES
+                   " WHERE j.owner = ?1 AND j.number < ?2 AND (?3 = 1 OR j.state = ?4)"
+                   " ORDER BY j.number DESC LIMIT ?5");
+    sql_bind_text(&st, list->owner);
+    sql_bind_u64(&st, list->before == 0 ? INT64_MAX : list->before);
+    sql_bind_u64(&st, list->any_state ? 1 : 0);
+    sql_bind_u64(&st, (uint64_t)list->state);
+    sql_bind_u64(&st, list->limit);
+    while (sql_step(&st)) {
+        fill(&st, &record);
+        if (each(arg, &record) != 0)
+            break;
     }
+    r = sql_end(&st, NULL, err);
     (void)pthread_mutex_unlock(&q->read_lock);
     return r;
 }

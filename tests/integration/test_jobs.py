@@ -129,7 +129,8 @@ def refused(t, d):
     t.check(got == [202, 413], "a program of JOB_BODY_MAX_BYTES, and no more", got)
     answer = ask(d, "POST", "/jobs", job("out " + "x" * 30000))
     t.check(is_error(answer, 413, "too_large", "body"), "a body that is too large", answer)
-    for query, field in (("state=x", "state"), ("limit=0", "limit"), ("limit=101", "limit"), ("after=jx", "after"),
+    for query, field in (("state=x", "state"), ("limit=0", "limit"), ("limit=101", "limit"), ("after=jx", "after"), ("after=1-j1-a", "after"), ("after=1-j1", "after"), ("after=x", "after"),
+                         ("after=1-j1-d-", "after"), ("after=" + "9" * 30 + "-j1-d", "after"),
                          ("state=queued&state=failed", "state")):
         answer = ask(d, "GET", f"/jobs?{query}")
         t.check(is_error(answer, 400, "invalid", field), f"the list: {query}", answer)
@@ -172,10 +173,11 @@ def order(t, d):
     made = ask(d, "POST", "/jobs/batch", {"jobs": [job(priority=p) for p in (1, 9, 5)]})[2]["jobs"]
     names = [m["id"] for m in made]
     listed = ask(d, "GET", "/jobs?state=queued&limit=2")[2]
-    t.check([j["id"] for j in listed["jobs"]] == [names[2], names[1]] and listed["next"] == names[1]
-            and "result" not in listed["jobs"][0], "the list is in pages, newest first", listed)
-    rest = ask(d, "GET", f"/jobs?state=queued&after={listed['next']}")[2]
-    t.check([j["id"] for j in rest["jobs"]] == [names[0]] and rest["next"] is None, "to their end", rest)
+    t.check([j["id"] for j in listed["jobs"]] == [names[2], names[1]] and "result" not in listed["jobs"][0],
+            "the list is in pages, newest first", listed)
+    for after in (listed["next"], names[1]):
+        rest = ask(d, "GET", f"/jobs?state=queued&after={after}")[2]
+        t.check([j["id"] for j in rest["jobs"]] == [names[0]] and rest["next"] is None, f"to their end: {after}", rest)
     t.check(d.execute("out quick")[0] == 200, "requests that are waited for do not wait for jobs")
     text = d.get("/metrics")[2].decode()
     t.check('codesandbox_jobs{state="queued"} 3' in text and 'codesandbox_jobs{state="running"} 1' in text,
@@ -200,6 +202,9 @@ def command_line(t, d):
     t.check(code == 0 and json.loads(out) == get(d, name), "csb job get", out)
     code, out, _ = csb("list", "--state", "failed", "--json")
     t.check(code == 0 and name in [j["id"] for j in json.loads(out)], "csb job list", out)
+    code, out, _ = csb("list", "--json")
+    names = {j["id"] for j in json.loads(out)}
+    t.check(code == 0 and len(names) == len(json.loads(out)) > 100, "all pages of it", len(names))
     code, out, _ = csb("submit", "-l", "python", "--wait", "-", given="out now\n")
     t.check((code, out) == (0, "now\n"), "csb job submit --wait", (code, out))
     name = csb("submit", "-l", "python", "-", given=SLEEP + "\n")[1].strip()
@@ -278,6 +283,22 @@ def retention(t):
         name = put(d)
         d.wait(lambda: ask(d, "GET", f"/jobs/{name}")[0] == 404, "removed")
         t.check(True, "a job is removed when it was kept for long enough")
+
+
+def places(t):
+    """A page begins where the one before ended, also when what was there is removed."""
+    with Daemon(JOB_WORKERS=1, JOB_RETENTION=1) as d:
+        blocker = put(d, SLEEP, timeout=300)
+        wait_for(d, blocker, "running")
+        names = [put(d, "out x") for _ in range(4)]
+        page = ask(d, "GET", "/jobs?limit=2")[2]
+        t.check([j["id"] for j in page["jobs"]] == [names[3], names[2]], "the first page", page)
+        ask(d, "DELETE", f"/jobs/{names[2]}")
+        d.wait(lambda: ask(d, "GET", f"/jobs/{names[2]}")[0] == 404, "removed")
+        status, _, rest = ask(d, "GET", f"/jobs?after={page['next']}")
+        t.check(status == 200 and [j["id"] for j in rest["jobs"]] == [names[1], names[0], blocker] and not rest["next"],
+                "the next one, when the job that it begins after is removed", rest)
+        t.check(ask(d, "GET", f"/jobs?after={names[2]}")[0] == 400, "by its id there is no such place")
 
 
 def held(t):
@@ -520,7 +541,7 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, restarts, damaged, retention, held, full, callbacks, callbacks_by_turns,
+    for group in (limits, restarts, damaged, retention, places, held, full, callbacks, callbacks_by_turns,
                   callbacks_outlive, not_called, encrypted):
         t.group(group)
     t.finish()

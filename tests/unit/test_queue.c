@@ -388,39 +388,60 @@ static void test_cancelled_first(void)
     q->ops->close(q);
 }
 
+struct listed {
+    char text[256]; // what differs of the ids
+    uint64_t last;  // the place of the last one
+};
+
 static int add_body(void *arg, const struct queue_record *r)
 {
-    char *text = arg;
+    struct listed *l = arg;
 
-    (void)snprintf(text + strlen(text), 256 - strlen(text), "%s,", r->id + 20);
+    (void)snprintf(l->text + strlen(l->text), sizeof(l->text) - strlen(l->text), "%s,", r->id + 20);
+    l->last = r->place;
     return 0;
+}
+
+static void check_list(struct queue *q, const struct queue_list *list, struct listed *ret,
+                       const char *want)
+{
+    *ret = (struct listed){.last = 0};
+    CHECK_INT(q->ops->list(q, list, add_body, ret, &err), 0);
+    CHECK_STR(ret->text, want);
 }
 
 static void test_list(void)
 {
+    struct queue_config config = limits();
+    struct queue_list list = {.owner = "me", .any_state = true, .limit = 2};
     struct queue *q = open_fresh();
-    struct queue_list list = {.owner = "me", .any_state = true, .limit = 2, .after_id = ""};
-    char ids[4][QUEUE_ID_MAX], got[256] = "", want[256];
+    char ids[4][QUEUE_ID_MAX], want[256];
+    struct listed got;
     enum queue_state state;
 
     for (int i = 0; i < 4; i++)
         (void)put_one(q, i == 1 ? "you" : "me", "x", ids[i]);
-    CHECK_INT(q->ops->list(q, &list, add_body, got, &err), 0);
     (void)snprintf(want, sizeof(want), "%s,%s,", ids[3] + 20, ids[2] + 20);
-    CHECK_STR(got, want);
-    list.after_id = ids[2];
-    got[0] = '\0';
-    CHECK_INT(q->ops->list(q, &list, add_body, got, &err), 0);
+    check_list(q, &list, &got, want);
+    CHECK_MSG(got.last > 1 && clock_real_ns() / NS_PER_S - got.last / 1000000 < 60,
+              "a place tells when, not how many there were");
+    list.before = got.last;
     (void)snprintf(want, sizeof(want), "%s,", ids[0] + 20);
-    CHECK_STR(got, want);
-    list.after_id = ids[1];
-    CHECK(q->ops->list(q, &list, add_body, got, &err) < 0 && err.code == ERR_GONE);
+    check_list(q, &list, &got, want);
+
+    // The place outlives what stood there.
+    (void)q->ops->cancel(q, "me", ids[2], &state, &err);
+    q->ops->close(q);
+    config.retention_ms = 0;
+    change_file("UPDATE jobs SET expires_ms = 1 WHERE state > 1");
+    q = open_with(&config);
+    CHECK_INT(q->ops->sweep(q, &err), 0);
+    CHECK_INT(state_of(q, "me", ids[2]), QUEUE_STATE_COUNT);
+    check_list(q, &list, &got, want);
+
     (void)q->ops->cancel(q, "me", ids[0], &state, &err);
-    list =
-        (struct queue_list){.owner = "me", .state = QUEUE_CANCELLED, .limit = 10, .after_id = ""};
-    got[0] = '\0';
-    CHECK_INT(q->ops->list(q, &list, add_body, got, &err), 0);
-    CHECK_STR(got, want);
+    list = (struct queue_list){.owner = "me", .state = QUEUE_CANCELLED, .limit = 10};
+    check_list(q, &list, &got, want);
     q->ops->close(q);
 }
 

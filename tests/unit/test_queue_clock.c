@@ -88,7 +88,7 @@ static void test_nothing_is_early(long by_s)
     struct queue_lease lease, none;
     struct queue_hook hook;
     struct queue_record r;
-    uint64_t now_ms;
+    uint64_t now_ms, place;
     bool found = false;
 
     run(q, over);
@@ -98,6 +98,8 @@ static void test_nothing_is_early(long by_s)
     CHECK(take(q, HOUR_MS, &lease) && q->ops->release(q, &lease, HOUR_MS, &err) == 0);
     put(q, "leased", leased);
     CHECK(take(q, HOUR_MS, &lease));
+    CHECK(q->ops->get(q, "me", leased, &r, &err) == 0);
+    place = r.place;
     set_by_s = by_s;
     CHECK(!take(q, HOUR_MS, &none));
     put(q, "other", other); // with which the queue follows the clock
@@ -114,6 +116,7 @@ static void test_nothing_is_early(long by_s)
     CHECK(q->ops->get(q, "me", other, &r, &err) == 0);
     CHECK_MSG(r.created_ms + HOUR_MS > now_ms && r.created_ms < now_ms + HOUR_MS,
               "what is put later has the new time");
+    CHECK_MSG(r.place > place, "and stands before in lists, whatever the clock says");
     q->ops->close(q);
 }
 
