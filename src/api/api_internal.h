@@ -45,6 +45,12 @@ struct run;
 int api_collect(struct run *run, struct execute_text *text, const struct run_result **ret,
                 struct err *err);
 
+// Counts a run that ended without a result. `cut`: the service has begun to end runs, so one that
+// was given up is its own doing and not its client's: *err says so from now on.
+struct api_metrics;
+struct runtime;
+void api_run_failed(struct api_metrics *m, const struct runtime *rt, bool cut, struct err *err);
+
 // A RUN_INTERNAL result as the error it is. False when the result is none.
 bool api_result_error(const struct run_result *result, struct err *err);
 

@@ -5,6 +5,7 @@
 #include "api/api_internal.h"
 
 #include "api/auth.h"
+#include "api/metrics.h"
 #include "base/clock.h"
 #include "http/http.h"
 #include "sandbox/engine.h"
@@ -105,6 +106,14 @@ void api_fail_run(const struct http_request *req, struct http_response *res, con
     api_write_run_error(&res->body, req->id, err, may_have_run);
     if (a->status == 429)
         set_retry_after(req, res, err);
+}
+
+void api_run_failed(struct api_metrics *m, const struct runtime *rt, bool cut, struct err *err)
+{
+    cut = cut && err->code == ERR_CANCELLED;
+    if (cut)
+        (void)err_set(err, ERR_CANCELLED, "the service is shutting down");
+    api_metrics_error(m, rt, err, cut);
 }
 
 bool api_result_error(const struct run_result *result, struct err *err)

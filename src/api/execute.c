@@ -61,6 +61,13 @@ static void answer(const struct http_request *req, struct http_response *res,
     }
 }
 
+static void fail(const struct api *api, const struct http_request *req, struct http_response *res,
+                 const struct execute_request *x, struct err *err, bool may_have_run)
+{
+    api_run_failed(api->metrics, x->run.runtime, http_is_cut(req->exchange), err);
+    api_fail_run(req, res, err, may_have_run);
+}
+
 static void run_and_answer(const struct api *api, const struct http_request *req,
                            struct http_response *res, struct execute_request *x)
 {
@@ -73,14 +80,12 @@ static void run_and_answer(const struct api *api, const struct http_request *req
     x->run.gone = client_gone;
     x->run.gone_arg = req->exchange;
     if (run_open(api->engine, &x->run, &run, &may_have_run, &err) < 0) {
-        api_metrics_error(api->metrics, x->run.runtime, &err);
-        api_fail_run(req, res, &err, may_have_run);
+        fail(api, req, res, x, &err, may_have_run);
         return;
     }
     execute_text_init(&text, x->run.limits.output_bytes);
     if (api_collect(run, &text, &result, &err) < 0) {
-        api_metrics_error(api->metrics, x->run.runtime, &err);
-        api_fail_run(req, res, &err, true);
+        fail(api, req, res, x, &err, true);
     } else {
         api_metrics_result(api->metrics, x->run.runtime, result);
         answer(req, res, x, &text, result);

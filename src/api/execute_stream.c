@@ -154,11 +154,17 @@ static void push_rest(struct stream *s, const char *name, struct utf8_fix *fix)
     push_text(s, name, &text);
 }
 
-static void push_error(struct stream *s, const struct err *err)
+// Cut by the service, unless its client had left before.
+static bool is_cut(const struct stream *s)
+{
+    return !atomic_load(&s->closed) && http_is_cut(s->exchange);
+}
+
+static void push_error(struct stream *s, struct err *err)
 {
     _cleanup_buf_ struct buf data = BUF_INIT;
 
-    api_metrics_error(s->metrics, s->runtime, err);
+    api_run_failed(s->metrics, s->runtime, is_cut(s), err);
     api_write_run_error(&data, s->request_id, err, true);
     push(s, "error", &data);
 }
@@ -306,7 +312,7 @@ void execute_stream(const struct api *api, const struct http_request *req,
     x->run.gone = stream_gone;
     x->run.gone_arg = s;
     if (run_open(api->engine, &x->run, &s->run, &may_have_run, &err) < 0) {
-        api_metrics_error(api->metrics, x->run.runtime, &err);
+        api_run_failed(api->metrics, x->run.runtime, is_cut(s), &err);
         api_fail_run(req, res, &err, may_have_run);
         stream_free(s);
         return;

@@ -251,7 +251,7 @@ static void run_job(struct jobs_worker *w, struct queue_lease *lease)
         a.runtime = x.run.runtime;
         state = run_program(&a, &x);
         if (state < 0)
-            api_metrics_error(api->metrics, a.runtime, &a.err);
+            api_run_failed(api->metrics, a.runtime, w->jobs->stopping && !w->cancelled, &a.err);
         execute_request_release(&x);
     }
     if (state < 0)

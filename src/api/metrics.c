@@ -45,6 +45,7 @@ static const char *const faults[ERR_CODE_COUNT] = {
 struct row {
     atomic_uint_fast64_t runs[STATUS_COUNT];
     atomic_uint_fast64_t errors[ERR_CODE_COUNT];
+    atomic_uint_fast64_t cut; // more of ERR_CANCELLED, but by the service
     atomic_uint_fast64_t cpu_ns;
     struct histogram phases[PHASE_COUNT];
 };
@@ -98,11 +99,14 @@ void api_metrics_result(struct api_metrics *m, const struct runtime *rt,
     histogram_add(&row->phases[PHASE_RUN], result->run_ns);
 }
 
-void api_metrics_error(struct api_metrics *m, const struct runtime *rt, const struct err *err)
+void api_metrics_error(struct api_metrics *m, const struct runtime *rt, const struct err *err,
+                       bool cut)
 {
     struct row *row = row_of(m, rt);
 
-    if (row != NULL && (unsigned)err->code < ERR_CODE_COUNT)
+    if (row != NULL && cut)
+        atomic_fetch_add(&row->cut, 1);
+    else if (row != NULL && (unsigned)err->code < ERR_CODE_COUNT)
         atomic_fetch_add(&row->errors[err->code], 1);
 }
 
@@ -118,18 +122,26 @@ static void put_runs(struct exposition *x, const struct api_metrics *m)
                            m->rows[i].runs[k]);
 }
 
-static void put_errors(struct exposition *x, const struct api_metrics *m)
+static void put_error(struct exposition *x, const struct runtime *rt, enum err_code code,
+                      const char *fault, uint64_t count)
+{
+    exposition_u64(x,
+                   (struct exposition_label[]){
+                       {"language", rt->id}, {"error", err_code_name(code)}, {"fault", fault}, {0}},
+                   count);
+}
+
+void api_metrics_put_errors(struct exposition *x, const struct api_metrics *m)
 {
     exposition_metric(x, "codesandbox_run_errors_total", "counter",
                       "Runs that ended without a result, by whose fault that was.");
-    for (size_t i = 0; i < runtime_count(m->table); i++)
+    for (size_t i = 0; i < runtime_count(m->table); i++) {
+        const struct runtime *rt = runtime_at(m->table, i);
+
         for (size_t k = ERR_NONE + 1; k < ERR_CODE_COUNT; k++)
-            exposition_u64(x,
-                           (struct exposition_label[]){{"language", runtime_at(m->table, i)->id},
-                                                       {"error", err_code_name((enum err_code)k)},
-                                                       {"fault", faults[k]},
-                                                       {0}},
-                           m->rows[i].errors[k]);
+            put_error(x, rt, (enum err_code)k, faults[k], m->rows[i].errors[k]);
+        put_error(x, rt, ERR_CANCELLED, faults[ERR_INTERNAL], m->rows[i].cut);
+    }
 }
 
 static void put_phases(struct exposition *x, const struct api_metrics *m)
@@ -250,7 +262,7 @@ void api_metrics(void *app, const struct http_request *req, struct http_response
     engine_status(api->engine, &status);
     (void)buf_reserve(&res->body, (size_t)64 << 10);
     put_runs(&x, api->metrics);
-    put_errors(&x, api->metrics);
+    api_metrics_put_errors(&x, api->metrics);
     put_phases(&x, api->metrics);
     put_engine(&x, &status);
     api_metrics_put_machines(&x);

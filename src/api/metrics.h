@@ -7,6 +7,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 struct api_metrics;
 struct run_result;
 struct runtime;
@@ -16,9 +18,11 @@ struct runtime_table;
 int api_metrics_new(const struct runtime_table *table, struct api_metrics **ret, struct err *err);
 void api_metrics_free(struct api_metrics *m); // NULL allowed
 
-// A run ended with a result, or with an error instead of one. `m` may be NULL.
+// A run ended with a result, or with an error instead of one; `cut`: which is that the service
+// stopped. `m` may be NULL.
 void api_metrics_result(struct api_metrics *m, const struct runtime *rt,
                         const struct run_result *result);
-void api_metrics_error(struct api_metrics *m, const struct runtime *rt, const struct err *err);
+void api_metrics_error(struct api_metrics *m, const struct runtime *rt, const struct err *err,
+                       bool cut);
 
 #endif

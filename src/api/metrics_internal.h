@@ -7,7 +7,9 @@
 #include "metrics/exposition.h"
 
 struct api;
+struct api_metrics;
 
+void api_metrics_put_errors(struct exposition *x, const struct api_metrics *m);
 void api_metrics_put_live(struct exposition *x, const struct api *api);
 void api_metrics_put_machines(struct exposition *x);
 

@@ -65,6 +65,10 @@ bool http_segment(const struct http_request *req, size_t index, char *ret, size_
 // until its `done` was called.
 bool http_client_gone(const struct http_exchange *exchange);
 
+// Whether the server has begun to cut what is under way (http_server_cut()): then
+// http_client_gone() says so of everybody.
+bool http_is_cut(const struct http_exchange *exchange);
+
 // Source of a streamed body. Both run on the connection's thread.
 struct http_stream {
     // Blocks for the next bytes. Returns 1..max, 0 at the end, -1 to break the connection off.

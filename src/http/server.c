@@ -140,11 +140,16 @@ void http_each_header(const struct http_request *req,
     (void)MHD_get_connection_values(req->exchange->mhd, MHD_HEADER_KIND, each_header, &e);
 }
 
+bool http_is_cut(const struct http_exchange *exchange)
+{
+    return atomic_load(&exchange->server->cutting);
+}
+
 bool http_client_gone(const struct http_exchange *exchange)
 {
     struct pollfd p = {.fd = exchange->socket, .events = POLLRDHUP};
 
-    if (atomic_load(&exchange->server->cutting))
+    if (http_is_cut(exchange))
         return true;
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }

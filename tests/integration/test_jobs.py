@@ -251,7 +251,9 @@ def restarts(t):
         with Daemon(**settings) as d:
             t.check(get(d, kept)["result"]["stdout"] == "kept\n" and put(d, "out kept", idempotency_key="kept") == kept,
                     "results and keys outlive the service")
-            t.check(get(d, cut)["state"] == "may_have_run", "what was cut at the end may have run", get(d, cut))
+            told = get(d, cut)
+            t.check(told["state"] == "may_have_run" and "shutting down" in told["error"]["message"],
+                    "what was cut at the end may have run, and says who cut it", told)
             wait_for(d, again, "running")
             d.stop(signal.SIGKILL)
         with Daemon(**settings) as d:

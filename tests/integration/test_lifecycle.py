@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Start, drain, second instance, killed parts, and the command line of codesandboxd."""
+import contextlib
 import http.client
 import json
 import os
@@ -15,7 +16,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from daemon import PROGRAM, Daemon, children  # noqa: E402
+from daemon import PROGRAM, Daemon, children, ended  # noqa: E402
 from tap import Tap  # noqa: E402
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
@@ -67,17 +68,24 @@ def cut(t):
                                   ("a second SIGTERM", {}, True)):
         with Daemon(**settings) as d:
             run = Background(d, "sleep 60000")
-            d.wait(lambda: d.running() == 1, "running")
-            began = time.monotonic()
-            d.process.send_signal(signal.SIGTERM)
-            if again:
-                time.sleep(0.3)
+            with contextlib.closing(d.connect()) as stream:
+                stream.request("POST", "/execute", json.dumps({"language": "python", "code": ended("sleep 60000")}),
+                               {"Accept": "text/event-stream"})
+                d.wait(lambda: d.running() == 2, "running")
+                began = time.monotonic()
                 d.process.send_signal(signal.SIGTERM)
+                if again:
+                    time.sleep(0.3)
+                    d.process.send_signal(signal.SIGTERM)
+                streamed = stream.getresponse().read().decode()
             code = d.stop(signal.SIGCONT)
             run.join(60)
             t.check(code == 0 and time.monotonic() - began < 25, f"{name} cuts what runs", d.log)
-            t.check(run.answer and run.answer[0] == 503 and run.answer[2]["error"] == "cancelled",
-                    "its client is told", run.answer or run.error)
+            t.check(run.answer and run.answer[0] == 503 and run.answer[2]["error"] == "cancelled"
+                    and "shutting down" in run.answer[2]["message"],
+                    "its client is told, and that it was not its own doing", run.answer or run.error)
+            t.check("event: error" in streamed and '"cancelled"' in streamed and "shutting down" in streamed,
+                    "in a stream, too", streamed)
 
 
 def unfinished(t):
