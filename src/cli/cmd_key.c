@@ -3,6 +3,7 @@
 // csb key: the API keys of a service, straight in its store. Whoever may write the state directory
 // is its operator, which no key could show better; the service may run meanwhile and knows at once.
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "cli/cli.h"
 #include "cli/operator_store.h"
@@ -10,10 +11,8 @@
 #include "config/config.h"
 #include "store/store.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static int fail(const struct err *err)
 {
@@ -68,12 +67,9 @@ static bool parse_new(int argc, char **argv, struct new_key *ret)
 // All but the key itself, which is not stored.
 static json_t *as_json(const struct store_key *key)
 {
-    time_t made = (time_t)(key->created_ms / 1000);
-    struct tm tm;
-    char date[32];
+    char date[CLOCK_UTC_BYTES];
 
-    (void)gmtime_r(&made, &tm);
-    (void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    clock_format_utc(key->created_ms * NS_PER_MS, date);
     return json_pack("{s:s,s:s,s:s,s:b,s:s,s:s,s:s}", "id", key->id, "hint", key->hint,
                      "created_at", date, "revoked", key->revoked_ms != 0, "role",
                      key->admin ? "admin" : "run", "tenant", key->tenant, "name", key->name);
@@ -114,26 +110,27 @@ struct listing {
 
 // Calls `fn` with each limit that is the tenant's own.
 static void each_limit(const struct listing *l, const char *tenant,
-                       void (*fn)(void *arg, const char *name, uint64_t value), void *arg)
+                       void (*fn)(void *arg, const struct store_tenant_limit *limit), void *arg)
 {
     for (size_t at = 0; at < l->limits.len; at += sizeof(struct store_tenant_limit)) {
         struct store_tenant_limit limit;
 
         memcpy(&limit, l->limits.data + at, sizeof(limit));
         if (strcmp(limit.tenant, tenant) == 0)
-            fn(arg, store_limit_name(limit.limit), limit.value);
+            fn(arg, &limit);
     }
 }
 
-static void print_limit(void *arg, const char *name, uint64_t value)
+static void print_limit(void *arg, const struct store_tenant_limit *limit)
 {
     (void)arg;
-    printf("  %s=%" PRIu64, name, value);
+    printf("  ");
+    operator_limit_print(limit);
 }
 
-static void set_limit(void *arg, const char *name, uint64_t value)
+static void set_limit(void *arg, const struct store_tenant_limit *limit)
 {
-    (void)json_object_set_new(arg, name, json_integer((json_int_t)value));
+    (void)operator_limit_put(arg, limit);
 }
 
 static int add_key(void *arg, const struct store_key *key)
@@ -150,13 +147,10 @@ static int add_key(void *arg, const struct store_key *key)
 static int print_key(void *arg, const struct store_key *key)
 {
     const struct listing *l = arg;
-    time_t made = (time_t)(key->created_ms / 1000);
-    struct tm tm;
-    char date[32];
+    char date[CLOCK_UTC_BYTES];
 
-    (void)gmtime_r(&made, &tm);
-    (void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M", &tm);
-    printf("%-15s %s...  %s  %-8s %-6s %-15s %s", key->id, key->hint, date,
+    clock_format_utc(key->created_ms * NS_PER_MS, date);
+    printf("%-15s %s...  %.10s %.5s  %-8s %-6s %-15s %s", key->id, key->hint, date, date + 11,
            key->revoked_ms != 0 ? "revoked" : "good", key->admin ? "admin" : "run", key->tenant,
            key->name);
     each_limit(l, key->tenant, print_limit, NULL);

@@ -11,7 +11,6 @@
 #include "store/store.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,7 +87,9 @@ static int set(struct store *s, const char *tenant, const struct change *changes
 static int print_limit(void *arg, const struct store_tenant_limit *limit)
 {
     (void)arg;
-    printf("%-15s %s=%" PRIu64 "\n", limit->tenant, store_limit_name(limit->limit), limit->value);
+    printf("%-15s ", limit->tenant);
+    operator_limit_print(limit);
+    printf("\n");
     return 0;
 }
 
@@ -102,8 +103,7 @@ static int add_limit(void *arg, const struct store_tenant_limit *limit)
         if (json_object_set_new(arg, limit->tenant, o) < 0)
             return -1;
     }
-    return json_object_set_new(o, store_limit_name(limit->limit),
-                               json_integer((json_int_t)limit->value));
+    return operator_limit_put(o, limit);
 }
 
 static int list(struct store *s, bool json)

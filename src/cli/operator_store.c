@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -38,4 +39,15 @@ int operator_store_open(struct store **ret, struct err *err)
     if (dir < 0)
         return err_sys(err, errno, "%s (STATE_DIR says where)", path);
     return store_open(dir, STORE_SYNC_POWER, ret, err);
+}
+
+void operator_limit_print(const struct store_tenant_limit *limit)
+{
+    printf("%s=%" PRIu64, store_limit_name(limit->limit), limit->value);
+}
+
+int operator_limit_put(json_t *object, const struct store_tenant_limit *limit)
+{
+    return json_object_set_new(object, store_limit_name(limit->limit),
+                               json_integer((json_int_t)limit->value));
 }

@@ -141,7 +141,9 @@ def operator(t, d):
     listed = ask("key", "list", "--json")
     key = made.pop("key")
     t.check(key.startswith(made["hint"]) and listed == [{**made, "revoked": True, "limits": {"TENANT_RUNS": 4}}]
-            and made["name"] == "builds" and made["role"] == "run", "keys as JSON", (made, listed))
+            and made["name"] == "builds" and made["role"] == "run"
+            and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", made["created_at"]),
+            "keys as JSON, with times as the API has them", (made, listed))
     done = subprocess.run([str(CSB), "key", "create", "--tenant=a b"], capture_output=True, text=True, check=False, env=env)
     t.check(done.returncode == 2 and "tenant" in done.stderr, "a name that no tenant can have", done)
     t.check(ask("tenant", "list", "--json") == {"acme": {"TENANT_RUNS": 4}}, "tenants as JSON")
