@@ -5,9 +5,11 @@
 // is reserved in it.
 #include "webhook/address.h"
 
+#include "base/fd.h"
 #include "base/parse.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,25 +125,54 @@ int address_rules_parse(const char *text, struct address_rules *ret, struct err 
     return 0;
 }
 
+// IPv4 as ::ffff:a.b.c.d. False for other families.
+static bool as_v6(const struct sockaddr *address, struct in6_addr *ret)
+{
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+
+        memcpy(&v4, address, sizeof(v4));
+        map_v4((const uint8_t *)&v4.sin_addr, ret);
+    } else if (address->sa_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+
+        memcpy(&v6, address, sizeof(v6));
+        *ret = v6.sin6_addr;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+// Whether packets to it would not leave this host: what listens here may trust them, and no
+// firewall sees them. Then, and only then, the kernel sends from the address itself. A datagram
+// socket that is connected asks for just that, and nothing is sent.
+static bool is_own(const struct sockaddr *address, const struct in6_addr *a)
+{
+    socklen_t len =
+        address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    _cleanup_fd_ int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage from = {0};
+    struct in6_addr own;
+
+    if (fd < 0)
+        return errno != EAFNOSUPPORT; // else it cannot be said; there is no way to a family we lack
+    if (connect(fd, address, len) < 0)
+        return false; // no way there: nor will there be for a connection
+    len = sizeof(from);
+    return getsockname(fd, (struct sockaddr *)&from, &len) < 0 ||
+           !as_v6((const struct sockaddr *)&from, &own) || memcmp(&own, a, sizeof(own)) == 0;
+}
+
 bool address_allowed(const struct sockaddr *address, const struct address_rules *rules)
 {
     struct in6_addr a;
     bool public;
 
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-
-        memcpy(&v4, address, sizeof(v4));
-        map_v4((const uint8_t *)&v4.sin_addr, &a);
-    } else if (address->sa_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-
-        memcpy(&v6, address, sizeof(v6));
-        a = v6.sin6_addr;
-    } else {
+    if (!as_v6(address, &a))
         return false;
-    }
     public = IN6_IS_ADDR_V4MAPPED(&a) ? is_public_v4(a.s6_addr + 12) : is_public_v6(a.s6_addr);
+    public = public && !is_own(address, &a);
     for (size_t i = 0; !public && rules != NULL && i < rules->count; i++)
     public = in_network(a.s6_addr, rules->list[i].network.s6_addr, rules->list[i].bits);
     return public;

@@ -28,6 +28,11 @@ static int refuse(struct err *err, const char *why)
     return err_set(err, ERR_INVALID, "%s", why);
 }
 
+static int refuse_address(struct err *err)
+{
+    return refuse(err, "leads to an address that is not public, or is this host's own");
+}
+
 static int copy_part(CURLU *url, CURLUPart part, unsigned flags, char *ret, size_t size)
 {
     char *text = NULL;
@@ -109,7 +114,7 @@ static int resolve(const struct target *t, int flags, const struct address_rules
     for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
         if (!address_allowed(a->ai_addr, rules)) {
             freeaddrinfo(list);
-            return refuse(err, "leads to an address that is not public");
+            return refuse_address(err);
         }
     *ret = list;
     return 0;
@@ -184,7 +189,8 @@ static int look_up(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off
     return x->w->stop != NULL && atomic_load(x->w->stop);
 }
 
-// "host:port:address,address", so that libcurl asks nobody again.
+// "host:port:address,address", so that libcurl asks nobody again. An IPv6 address has no place in
+// front there, and is nothing to ask for.
 static int pin(struct exchange *x, const struct target *t, const struct addrinfo *list,
                struct err *err)
 {
@@ -192,6 +198,8 @@ static int pin(struct exchange *x, const struct target *t, const struct addrinfo
     const char *text;
     int count = 0;
 
+    if (strchr(t->host, ':') != NULL)
+        return 0;
     (void)buf_appendf(&line, "%s:%s:", t->host, t->port);
     for (const struct addrinfo *a = list; a != NULL && count < ADDRESSES_MAX; a = a->ai_next) {
         char host[64];
@@ -275,7 +283,7 @@ static int judge(const struct exchange *x, CURLcode code, struct err *err)
 
     (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
     if (x->refused)
-        return refuse(err, "leads to an address that is not public");
+        return refuse_address(err);
     if (code == CURLE_ABORTED_BY_CALLBACK)
         return err_set(err, ERR_CANCELLED, "the service is shutting down");
     if (status / 100 == 2 && (code == CURLE_OK || code == CURLE_WRITE_ERROR))

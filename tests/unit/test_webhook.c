@@ -6,6 +6,13 @@
 #include "webhook/webhook.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <linux/ipv6.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 static struct err err;
 
@@ -196,6 +203,126 @@ static void test_names(void)
     CHECK_INT(err.code, ERR_GONE); // allowed, but nobody is there
 }
 
+// A receiver of one call on a port of its own of every address of this host.
+struct receiver {
+    int fd;
+    unsigned port;
+    pthread_t thread;
+};
+
+static void *receive(void *arg)
+{
+    static const char answer[] = "HTTP/1.1 204 No Content\r\n\r\n";
+    const struct receiver *r = arg;
+    char head[1024];
+    int fd = accept(r->fd, NULL, NULL);
+
+    if (fd < 0)
+        return NULL; // nobody called
+    if (read(fd, head, sizeof(head)) > 0)
+        (void)!write(fd, answer, sizeof(answer) - 1);
+    (void)close(fd);
+    return NULL;
+}
+
+static void receiver_start(struct receiver *r)
+{
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+    socklen_t len = sizeof(any);
+
+    r->fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_INT(bind(r->fd, (const struct sockaddr *)&any, len), 0);
+    CHECK_INT(listen(r->fd, 4), 0);
+    CHECK_INT(getsockname(r->fd, (struct sockaddr *)&any, &len), 0);
+    r->port = ntohs(any.sin6_port);
+    CHECK_INT(pthread_create(&r->thread, NULL, receive, r), 0);
+}
+
+static void receiver_stop(struct receiver *r)
+{
+    (void)shutdown(r->fd, SHUT_RDWR);
+    (void)pthread_join(r->thread, NULL);
+    (void)close(r->fd);
+}
+
+// What calling a receiver on this address of the host comes to.
+static enum err_code call(const char *host, const struct address_rules *rules)
+{
+    struct receiver r;
+    char url[64];
+    struct webhook w = {.url = url,
+                        .id = "j1",
+                        .body = "{}",
+                        .body_len = 2,
+                        .secret = "secret",
+                        .ca_file = "",
+                        .timeout_ms = 30000,
+                        .rules = rules};
+
+    err = (struct err)ERR_INIT;
+    receiver_start(&r);
+    (void)snprintf(url, sizeof(url), "http://%s:%u/", host, r.port);
+    if (webhook_send(&w, &err) < 0)
+        printf("# %s: %s\n", url, err.message);
+    receiver_stop(&r);
+    return err.code;
+}
+
+static void test_literals(void)
+{
+    struct address_rules rules;
+
+    CHECK_INT(address_rules_parse("127.0.0.1,::1", &rules, &err), 0);
+    CHECK_INT(call("127.0.0.1", &rules), ERR_NONE);
+    CHECK_INT(call("[::1]", &rules), ERR_NONE);
+    CHECK_INT(call("[::ffff:127.0.0.1]", &rules), ERR_NONE);
+    CHECK_INT(call("localhost", &rules), ERR_NONE);
+}
+
+// A network of its own whose loopback has these addresses, too. 0 or -errno.
+static int become_public(const char *v4, const char *v6)
+{
+    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    struct ifreq address = {.ifr_name = "lo:1"};
+    struct sockaddr_in sin = {.sin_family = AF_INET};
+    struct in6_ifreq address6 = {.ifr6_prefixlen = 128, .ifr6_ifindex = 1}; // lo's in each network
+    int fd, fd6, r = 0;
+
+    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+        return -errno;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    fd6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    (void)inet_pton(AF_INET, v4, &sin.sin_addr);
+    (void)inet_pton(AF_INET6, v6, &address6.ifr6_addr);
+    memcpy(&address.ifr_addr, &sin, sizeof(sin));
+    if (ioctl(fd, SIOCSIFFLAGS, &up) < 0 || ioctl(fd, SIOCSIFADDR, &address) < 0 ||
+        ioctl(fd6, SIOCSIFADDR, &address6) < 0)
+        r = -errno;
+    (void)close(fd);
+    (void)close(fd6);
+    return r;
+}
+
+// The host's own addresses are refused also where they are public: what listens there may not be
+// meant for others. The last test: the network stays.
+static void test_own_addresses(void)
+{
+    struct address_rules rules;
+    int r = become_public("8.8.8.8", "2606:4700::1111");
+
+    if (r < 0) {
+        tap_skip("unit", strerror(-r));
+        return;
+    }
+    CHECK_INT(call("8.8.8.8", NULL), ERR_INVALID);
+    CHECK_INT(call("[::ffff:8.8.8.8]", NULL), ERR_INVALID);
+    CHECK_INT(call("[2606:4700::1111]", NULL), ERR_INVALID);
+    CHECK_MSG(allowed("8.8.4.4", NULL), "one that is not there is no own one");
+    CHECK_INT(address_rules_parse("8.8.8.8,2606:4700::1111", &rules, &err), 0);
+    CHECK_INT(call("8.8.8.8", &rules), ERR_NONE);
+    CHECK_INT(call("[2606:4700::1111]", &rules), ERR_NONE);
+}
+
 static void test_signature(void)
 {
     char signature[WEBHOOK_SIGNATURE_LEN + 1];
@@ -212,5 +339,7 @@ int main(void)
     test_urls();
     test_names();
     test_signature();
+    test_literals();
+    test_own_addresses();
     return tap_done();
 }
