@@ -28,6 +28,7 @@
 #define HEALTH_MS 10000
 #define WARM_MS   240000
 #define TICK_MS   500
+#define ANSWER_MS 250 // that who takes one waits for another to answer; making one takes as long
 #define CHECK_NS  (20 * NS_PER_S)
 #define IDLE_NS   (600 * NS_PER_S)
 
@@ -102,6 +103,17 @@ static void bury(struct shelf *f, struct sandbox *s)
     f->dead = s;
 }
 
+// Waits for the one that is being asked, if there is no other: mostly it answers in a moment.
+static void await_answer(struct shelf *f)
+{
+    struct stock *s = f->stock;
+    struct timespec until = clock_to_timespec(clock_deadline_ms(ANSWER_MS));
+
+    while (!s->stopping && f->ready == NULL && f->checking)
+        if (pthread_cond_timedwait(&s->changed, &s->lock, &until) != 0)
+            return;
+}
+
 struct sandbox *stock_take(struct stock *s, const struct template *is)
 {
     struct sandbox *found = NULL;
@@ -113,8 +125,7 @@ struct sandbox *stock_take(struct stock *s, const struct template *is)
     (void)pthread_mutex_lock(&s->lock);
     f = &s->shelves[is->contexts ? STOCK_CONTEXTS : STOCK_PLAIN];
     f->asked_ns = now;
-    while (!s->stopping && f->ready == NULL && f->checking)
-        (void)pthread_cond_wait(&s->changed, &s->lock);
+    await_answer(f);
     while (!s->stopping && found == NULL && f->ready != NULL) {
         struct sandbox *next = pop(f);
 

@@ -37,7 +37,7 @@ void stock_free(struct stock *s);
 
 // A machine of that template for good, synced, with all that the template offers, that is ended
 // with sandbox_free(); NULL when none is ready. Blocks only while the last one is just being looked
-// at.
+// at, and then for a quarter of a second.
 struct sandbox *stock_take(struct stock *s, const struct template *is);
 
 struct stock_status {

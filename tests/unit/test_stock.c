@@ -4,6 +4,7 @@
 // kernel. What real ones are like is in tests/service/test_ready.py.
 #include "sandbox/stock.h"
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "sandbox/engine.h"
 #include "sandbox/runtime.h"
@@ -16,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READY 2
+#define READY    2
+#define ASKED_NS (21 * NS_PER_S)
 
 static const struct template base = {.name = "base"};
 static char dir[] = "/tmp/csb-stock-XXXXXX";
@@ -142,6 +144,47 @@ static void none(void)
     engine_free(e, 1000);
 }
 
+static struct driver_sandbox *last; // that was made
+static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int make_lasting(struct driver *d, struct driver_template *t,
+                        const struct driver_limits *limits, uint64_t deadline_ns,
+                        struct driver_sandbox **ret, struct err *err)
+{
+    int r = driver_fake.clone_lasting(d, t, limits, deadline_ns, ret, err);
+
+    (void)pthread_mutex_lock(&last_lock);
+    last = r == 0 ? *ret : NULL;
+    (void)pthread_mutex_unlock(&last_lock);
+    return r;
+}
+
+// Whoever wants one while the only one that waits is asked and does not answer gets another at
+// once. It is asked when it has waited for ASKED_NS.
+static void hung(void)
+{
+    struct engine *e = start_engine(1);
+    const struct timespec asked = {.tv_sec = ASKED_NS / NS_PER_S};
+    struct err err = ERR_INIT;
+    struct sandbox *s;
+    uint64_t since;
+
+    CHECK(comes(e, 1));
+    (void)pthread_mutex_lock(&last_lock);
+    CHECK(driver_fake.pause(last, clock_deadline_ms(1000), &err) == 0);
+    (void)pthread_mutex_unlock(&last_lock);
+    (void)nanosleep(&asked, NULL);
+    CHECK(status_of(e).ready[STOCK_PLAIN] == 1); // not given up yet
+    since = clock_mono_ns();
+    s = take(e);
+    CHECK(s != NULL && sandbox_is_alive(s));
+    CHECK_MSG(clock_mono_ns() - since < 5 * NS_PER_S, "it took %llu ms",
+              (unsigned long long)((clock_mono_ns() - since) / NS_PER_MS));
+    CHECK(status_of(e).missed == 1 && status_of(e).taken == 0);
+    sandbox_free(s);
+    engine_free(e, 1000);
+}
+
 int main(void)
 {
     int dir_fd = mkdtemp(dir) == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -156,9 +199,11 @@ int main(void)
     }
     ops = driver_fake;
     ops.caps |= DRIVER_CAP_SHARED;
+    ops.clone_lasting = make_lasting;
     taken();
     crowd();
     none();
+    hung();
     runtime_table_free(runtimes);
     (void)unlinkat(dir_fd, "x.runtime", 0);
     (void)close(dir_fd);
