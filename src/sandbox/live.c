@@ -5,9 +5,10 @@
 // A sandbox is in the table from the moment its machine belongs to its owner until it ends: by its
 // owner, at the end of its time, or because its machine died. live_create.c makes them. Whoever
 // ends one takes it out of the table, shuts its channel, so that every stream through it fails at
-// once, and leaves it in `dead`; the table's own thread ends the machine and removes the row in the
-// store. The channel itself is closed with the last reference, since who still streams uses it. The
-// same thread looks every TICK_MS whether a machine died and whose time is over.
+// once, and leaves it in `dead`, from where a thread ends the machine and removes the row in the
+// store. The channel itself is closed with the last reference, since who still streams uses it.
+// Another thread looks every TICK_MS whether a machine died and whose time is over. It waits for
+// nothing but the lock: whom to pause it leaves to others (live_keep.c).
 #include "sandbox/live.h"
 
 #include "base/clock.h"
@@ -22,8 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS      250
-#define PAUSE_TRY_NS (60 * NS_PER_S)
+#define TICK_MS 250
 
 static size_t slot_of(const char *id)
 {
@@ -233,8 +233,8 @@ void live_withdraw(struct live_table *t, struct live_pending *p)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
-// Its row goes before its owner hears of the end: a service that dies then must neither bring a
-// paused one back nor tell that a running one was lost.
+// Its row goes before its owner hears of the end, and before its image: a service that dies then
+// must neither bring a paused one back nor tell that a running one was lost.
 static void forget_row(struct live_table *t, const struct live *l, bool paused)
 {
     struct err err = ERR_INIT;
@@ -317,7 +317,8 @@ bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool ex
     if (ms > t->config.life_max_ms)
         ms = t->config.life_max_ms;
     (void)pthread_mutex_lock(&t->lock);
-    now = live_current(t, l);
+    while ((now = live_current(t, l)) != NULL && now->pausing)
+        (void)pthread_cond_wait(&t->changed, &t->lock);
     ended = now == NULL || (now->state != LIVE_RUNNING && !now->returning);
     if (!ended) {
         uint64_t most_ms = now->last_ns > now_ns ? (now->last_ns - now_ns) / NS_PER_MS : 0;
@@ -413,129 +414,104 @@ void live_status(struct live_table *t, struct live_status *ret)
     (void)pthread_mutex_unlock(&t->lock);
 }
 
-// The thread.
+// The table's own threads. What follows is called with the lock held.
 
-// Called with the lock held; drops it while machines are ended.
-static void bury_dead(struct live_table *t)
+// Drops the lock meanwhile.
+static void bury(struct live_table *t, struct live *l)
 {
-    struct live *l;
-
-    while ((l = t->dead) != NULL) {
-        struct err err = ERR_INIT;
-
-        t->dead = l->next_dead;
-        (void)pthread_mutex_unlock(&t->lock);
-        end_machine(l);
-        if (!l->replaced) {
-            live_drop_image(t, l);
-            if (store_sandbox_remove(t->config.store, l->id, &err) < 0)
-                log_error("%s", err.message);
-        }
-        live_unref(l);
-        (void)pthread_mutex_lock(&t->lock);
-    }
-}
-
-// Looks at one. True when it is to be paused.
-static bool look_at(struct live_table *t, struct live *l, uint64_t now)
-{
-    if ((l->state != LIVE_RUNNING && !l->returning) || l->busy)
-        return false;
-    if (!l->returning && !sandbox_is_alive(l->machine)) {
-        live_end(t, l);
-        t->status.lost++;
-        log_warn("sandbox %s: its machine died", l->id);
-    } else if (now >= l->end_ns && l->on_timeout == LIVE_PAUSE) {
-        return now >= l->retry_ns;
-    } else if (now >= l->end_ns) {
-        live_end(t, l);
-        t->status.expired++;
-        log_info("sandbox %s: its time is over", l->id);
-    }
-    return false;
-}
-
-// *ret_any is true when any is left that has to be looked at. Returns a reference to one whose time
-// is over and that is to be paused, or NULL.
-static struct live *look_after(struct live_table *t, bool *ret_any)
-{
-    uint64_t now = clock_mono_ns();
-    struct live *pause = NULL;
-
-    *ret_any = false;
-    for (size_t i = 0; i < LIVE_SLOTS; i++) {
-        struct live *next;
-
-        for (struct live *l = t->slots[i]; l != NULL; l = next) {
-            next = l->next;
-            *ret_any = *ret_any || l->state == LIVE_RUNNING || l->returning;
-            if (look_at(t, l, now) && pause == NULL)
-                pause = live_ref(l);
-        }
-    }
-    return pause;
-}
-
-// One that the disk does not take now may be taken later: what is in it is not given up as long as
-// it might have lived anyway, and for PAUSE_TRY_NS. False: no more.
-static bool put_off(struct live_table *t, const struct live *l, const struct err *why)
-{
-    struct live *now;
-    bool again = true;
-
-    (void)pthread_mutex_lock(&t->lock);
-    now = live_current(t, l);
-    if (now != NULL && now->state == LIVE_RUNNING) {
-        uint64_t at = clock_mono_ns();
-
-        again = why->code == ERR_SYSTEM && (at < now->last_ns || at < now->end_ns + PAUSE_TRY_NS);
-        now->retry_ns = at + sandbox_retry_ms(now->failures) * NS_PER_MS;
-        if (again && now->failures++ == 0)
-            log_error("sandbox %s: its time is over, but it cannot be paused, trying again: %s",
-                      now->id, why->message);
-    }
     (void)pthread_mutex_unlock(&t->lock);
-    return again;
-}
-
-// Called with the lock held; drops it meanwhile.
-static void pause_expired(struct live_table *t, struct live *l)
-{
-    struct err err = ERR_INIT;
-
-    (void)pthread_mutex_unlock(&t->lock);
-    if (live_pause(t, l, &err) == 0) {
-        log_info("sandbox %s: its time is over, it is paused", l->id);
-    } else if (err.code != ERR_INVALID && err.code != ERR_GONE && !put_off(t, l, &err)) {
-        log_error("sandbox %s: its time is over, but it cannot be paused and ends: %s", l->id,
-                  err.message);
-        (void)live_kill(t, l);
+    end_machine(l);
+    if (!l->replaced) {
+        forget_row(t, l, l->machine == NULL);
+        live_drop_image(t, l);
     }
     live_unref(l);
     (void)pthread_mutex_lock(&t->lock);
 }
 
-static void *table_main(void *arg)
+static void bury_dead(struct live_table *t)
+{
+    struct live *l;
+
+    while ((l = t->dead) != NULL) {
+        t->dead = l->next_dead;
+        bury(t, l);
+    }
+}
+
+static void *bury_main(void *arg)
+{
+    struct live_table *t = arg;
+
+    (void)pthread_mutex_lock(&t->lock);
+    while (!t->stopping) {
+        bury_dead(t);
+        if (!t->stopping)
+            (void)pthread_cond_wait(&t->changed, &t->lock);
+    }
+    (void)pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+static void look_at(struct live_table *t, struct live *l, uint64_t now)
+{
+    if ((l->state != LIVE_RUNNING && !l->returning) || l->busy)
+        return;
+    if (!l->returning && !sandbox_is_alive(l->machine)) {
+        live_end(t, l);
+        t->status.lost++;
+        log_warn("sandbox %s: its machine died", l->id);
+    } else if (live_is_due(l, now)) {
+        (void)pthread_cond_broadcast(&t->due);
+    } else if (now >= l->end_ns && l->on_timeout == LIVE_KILL) {
+        live_end(t, l);
+        t->status.expired++;
+        log_info("sandbox %s: its time is over", l->id);
+    }
+}
+
+// True when any is left that has to be looked at.
+static bool look_after(struct live_table *t)
+{
+    uint64_t now = clock_mono_ns();
+    bool any = false;
+
+    for (size_t i = 0; i < LIVE_SLOTS; i++) {
+        struct live *next;
+
+        for (struct live *l = t->slots[i]; l != NULL; l = next) {
+            next = l->next;
+            any = any || l->state == LIVE_RUNNING || l->returning;
+            look_at(t, l, now);
+        }
+    }
+    return any;
+}
+
+static void *look_main(void *arg)
 {
     struct live_table *t = arg;
 
     (void)pthread_mutex_lock(&t->lock);
     while (!t->stopping) {
         struct timespec until = clock_to_timespec(clock_deadline_ms(TICK_MS));
-        bool any;
-        struct live *pause = look_after(t, &any);
 
-        if (pause != NULL)
-            pause_expired(t, pause);
-        else if (t->dead != NULL)
-            bury_dead(t);
-        else if (any)
+        if (look_after(t))
             (void)pthread_cond_timedwait(&t->changed, &t->lock, &until);
         else
             (void)pthread_cond_wait(&t->changed, &t->lock);
     }
     (void)pthread_mutex_unlock(&t->lock);
     return NULL;
+}
+
+static int start_threads(struct live_table *t, struct err *err)
+{
+    live_threads_start(&t->own, 1, look_main, t);
+    live_threads_start(&t->own, 2, bury_main, t);
+    if (t->own.count < 2)
+        return err_set(err, ERR_INTERNAL, "cannot start a thread");
+    return live_keepers_start(t, err);
 }
 
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err)
@@ -548,15 +524,11 @@ int live_table_new(const struct live_config *config, struct live_table **ret, st
     (void)pthread_mutex_init(&t->lock, NULL);
     (void)pthread_mutex_init(&t->snapshot_lock, NULL);
     clock_cond_init(&t->changed);
-    if (live_recover(t, err) < 0) {
+    clock_cond_init(&t->due);
+    if (live_recover(t, err) < 0 || start_threads(t, err) < 0) {
         live_table_free(t);
         return -1;
     }
-    if (pthread_create(&t->thread, NULL, table_main, t) != 0) {
-        live_table_free(t);
-        return err_set(err, ERR_INTERNAL, "cannot start a thread");
-    }
-    t->thread_runs = true;
     live_begin_return(t);
     *ret = t;
     return 0;
@@ -570,6 +542,7 @@ void live_table_free(struct live_table *t)
     t->closed = true;
     t->keep_until_ns = 0;
     (void)pthread_cond_broadcast(&t->changed);
+    (void)pthread_cond_broadcast(&t->due);
     (void)pthread_mutex_unlock(&t->lock);
     live_threads_join(&t->keepers);
     live_threads_join(&t->returners);
@@ -587,13 +560,13 @@ void live_table_free(struct live_table *t)
         }
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);
-    if (t->thread_runs)
-        (void)pthread_join(t->thread, NULL);
+    live_threads_join(&t->own);
     (void)pthread_mutex_lock(&t->lock);
     bury_dead(t);
     (void)pthread_mutex_unlock(&t->lock);
     (void)pthread_mutex_destroy(&t->lock);
     (void)pthread_mutex_destroy(&t->snapshot_lock);
     (void)pthread_cond_destroy(&t->changed);
+    (void)pthread_cond_destroy(&t->due);
     free(t);
 }

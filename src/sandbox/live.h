@@ -115,7 +115,8 @@ struct live_config {
 // Starts the threads. Of what the store holds of a former run paused ones are there again, and
 // those that live_table_stop() stored: they are resumed by the first request to them, or in the
 // background once the engine is ready, and are told to be running until then. One that cannot be
-// resumed stays paused. The others are gone: they are removed and logged.
+// resumed stays paused. The others are gone, as is one without its image: they are removed and
+// logged.
 int live_table_new(const struct live_config *config, struct live_table **ret, struct err *err);
 
 // Begins no more, and has those that run stored for the next service, with what is left of their
@@ -147,7 +148,8 @@ void live_describe(struct live_table *t, struct live *l, struct live_info *ret);
 struct live **live_list(struct live_table *t, const char *key, size_t *ret_count);
 
 // Its time ends `ms` from now; `extend_only`: unless it ends later anyway. Cut to life_max_ms from
-// its creation, or when it was last resumed. False when it does not run.
+// its creation, or when it was last resumed. Waits while it is being paused. False when it does not
+// run.
 bool live_set_timeout(struct live_table *t, struct live *l, uint64_t ms, bool extend_only);
 
 // Ends it, paused or not; waits while it is being paused or resumed. Its channel is shut when this
@@ -156,13 +158,14 @@ bool live_kill(struct live_table *t, struct live *l);
 
 // Freezes it: its memory and processes wait, on disk where the driver can store them, and it is
 // found as a paused sandbox. Blocks some 100 ms, and for the disk. ERR_INVALID when it is paused
-// already, ERR_GONE when it ended, ERR_UNSUPPORTED, ERR_SYSTEM; on failure it runs on unless it is
-// ERR_GONE.
+// already, ERR_GONE when it ended, be it because its machine could not go on, ERR_UNSUPPORTED,
+// ERR_SYSTEM; on failure it runs on unless it is ERR_GONE.
 int live_pause(struct live_table *t, struct live *l, struct err *err);
 
 // Lets a paused one run on, with `timeout_ms` from now; one that runs is left as it is but for its
 // time, which is extended. *ret gets a reference to the one that runs and *ret_resumed whether it
-// was paused. Blocks some 100 ms. Errors as live_create(), ERR_GONE when it ended.
+// was paused. Blocks some 100 ms, and for the disk. Errors as live_create(), ERR_GONE when it
+// ended.
 int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
                 bool *ret_resumed, struct err *err);
 
@@ -246,7 +249,7 @@ struct live_status {
     uint64_t created;
     uint64_t killed;  // by their owners
     uint64_t expired; // at the end of their time
-    uint64_t lost;    // died by themselves
+    uint64_t lost;    // died by themselves, or were a former service's and could not be kept
     uint64_t paused_total, resumed_total;
     uint64_t ended;              // of all these, and paused ones that were killed
     uint64_t life_ms;            // of those that ended, since they were made, in sum

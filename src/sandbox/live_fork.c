@@ -100,7 +100,7 @@ int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t tim
         return err_set(err, ERR_UNSUPPORTED, "with this isolation sandboxes cannot be forked");
     if (live_seize_running(t, l, &now, err) < 0)
         return -1;
-    r = ops->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), &image, err);
+    r = live_freeze(t, now, false, clock_deadline_ms(LIVE_FREEZE_MS), &image, err);
     live_let_go(t, now);
     if (r < 0)
         return -1;

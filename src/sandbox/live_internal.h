@@ -15,7 +15,7 @@
 #define LIVE_FREEZE_MS 60000
 #define LIVE_INIT_MS   10000
 #define LIVE_ENV_MAX   320 // variables of one that began as a snapshot
-#define LIVE_THREADS   4   // that store those that run, as the service ends, or bring them back
+#define LIVE_THREADS   4   // keepers; half as many bring back what they stored
 
 // The state of a row, in words. A row of neither is lost when a service finds it.
 #define LIVE_ROW_RUNNING   "running"
@@ -77,22 +77,21 @@ struct live_pending {
 };
 
 struct live_table {
-    struct live_config config; // fixed
-    pthread_t thread;
-    bool thread_runs; // caller's
-
+    struct live_config config;     // fixed
     pthread_mutex_t snapshot_lock; // held while one is made or removed; taken before `lock`
     pthread_mutex_t lock;          // guards what follows
     pthread_cond_t changed;
+    pthread_cond_t due; // for the keepers: there is one to be paused, or the service ends
     struct live *slots[LIVE_SLOTS];
     struct live_pending *pending;
     struct live *dead; // ended, their machines not yet
     bool closed;       // no more are begun
-    bool stopping;     // the thread ends
+    bool stopping;     // its own threads end
     struct live_status status;
     uint64_t keep_until_ns; // of those that run when the service ends; 0: no more are stored
-    uint32_t at_work;       // threads that store them
+    size_t keepers_done;    // that have nothing to store any more
 
+    struct live_threads own;       // caller's: the one that looks and the one that buries
     struct live_threads keepers;   // caller's
     struct live_threads returners; // caller's
 };
@@ -165,13 +164,19 @@ struct live *live_current(struct live_table *t, const struct live *l);
 // back that is to return; it fails with ERR_GONE, with ERR_INVALID for one that is paused, or as
 // live_resume().
 struct live *live_seize(struct live_table *t, struct live *l);
+void live_seize_to_pause(struct live *l); // one that nobody has; under the lock
 int live_seize_running(struct live_table *t, struct live *l, struct live **ret, struct err *err);
 void live_let_go(struct live_table *t, struct live *l);
 
-// As live_pause(), of one that runs and that the caller seized, which it lets go. `returning`: the
-// next service is to resume it.
+// As live_pause(), of one that runs or is to return and that the caller seized, which it lets go.
+// `returning`: the next service is to resume it.
 int live_pause_seized(struct live_table *t, struct live *now, bool returning, uint64_t deadline_ns,
                       struct err *err);
+
+// An image of one that runs and that the caller seized; `leave_paused` as the driver's snapshot().
+// One that cannot go on after a failure has ended, which is ERR_GONE.
+int live_freeze(struct live_table *t, struct live *l, bool leave_paused, uint64_t deadline_ns,
+                struct driver_image **ret, struct err *err);
 
 // One that was to return, and that the caller seized, is paused from now on.
 void live_stay_paused(struct live_table *t, struct live *l);
@@ -185,6 +190,12 @@ void live_end(struct live_table *t, struct live *l);
 // Whether images outlive the service.
 bool live_stores_images(const struct live_table *t);
 
+// Whether its time is over and it is to be paused, and nobody is at it. Under the lock.
+bool live_is_due(const struct live *l, uint64_t now_ns);
+
+// Starts the threads that pause those, and that store what runs as the service ends.
+int live_keepers_start(struct live_table *t, struct err *err);
+
 // Threads: starts as many as can be had, at most `count`, and waits for all of them.
 void live_threads_start(struct live_threads *threads, size_t count, void *(*fn)(void *),
                         struct live_table *t);
@@ -193,7 +204,7 @@ void live_threads_join(struct live_threads *threads);
 // Makes one known that was before this service. Takes over the reference.
 void live_add(struct live_table *t, struct live *l);
 
-// Removes what a paused one is kept in.
+// Removes what a paused one is kept in; its row, which is on disk, must not tell of it any more.
 void live_drop_image(struct live_table *t, struct live *l);
 
 // Makes the paused ones of a former run known again, and those that are to return, and forgets the

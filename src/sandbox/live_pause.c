@@ -49,6 +49,13 @@ struct live *live_seize(struct live_table *t, struct live *l)
     return now;
 }
 
+void live_seize_to_pause(struct live *l)
+{
+    l->busy = true;
+    l->pausing = true;
+    (void)live_ref(l);
+}
+
 void live_let_go(struct live_table *t, struct live *l)
 {
     (void)pthread_mutex_lock(&t->lock);
@@ -98,72 +105,123 @@ static void put_in_place(struct live_table *t, struct live *l, struct live *next
     live_unref(l);
 }
 
-// Freezes the machine and puts the image where it is to be. On failure it runs on if it can.
-static int freeze(struct live_table *t, struct live *l, struct live *paused, uint64_t deadline_ns,
-                  struct err *err)
+// One that the caller seized and whose machine is good for nothing any more. Returns -1.
+static int lose(struct live_table *t, struct live *l, const struct err *why, struct err *err)
 {
-    const struct driver_ops *ops = ops_of(t);
-    struct driver_sandbox *s = l->machine->driver;
-    struct driver_image *image;
+    (void)pthread_mutex_lock(&t->lock);
+    live_end(t, l);
+    t->status.lost++;
+    (void)pthread_mutex_unlock(&t->lock);
+    log_error("sandbox %s: its machine cannot go on, it ends: %s", l->id, why->message);
+    return err_set(err, ERR_GONE, "the sandbox's machine could not go on, and it has ended");
+}
+
+int live_freeze(struct live_table *t, struct live *l, bool leave_paused, uint64_t deadline_ns,
+                struct driver_image **ret, struct err *err)
+{
     struct err why = ERR_INIT;
 
-    if (ops->snapshot(s, true, deadline_ns, &image, err) < 0)
-        return -1;
+    if (ops_of(t)->snapshot(l->machine->driver, leave_paused, deadline_ns, ret, &why) == 0)
+        return 0;
+    if (why.code == ERR_GONE || why.code == ERR_TIMEOUT) // it is left fit for its end only
+        return lose(t, l, &why, err);
+    if (err != NULL)
+        *err = why;
+    return -1;
+}
+
+// One that was to be paused and cannot be, for the reason in *err. Returns -1.
+static int run_on(struct live_table *t, struct live *l, struct err *err)
+{
+    struct err why = ERR_INIT;
+
+    if (ops_of(t)->resume(l->machine->driver, clock_deadline_ms(LIVE_FREEZE_MS), &why) < 0)
+        return lose(t, l, &why, err);
+    return -1;
+}
+
+// Where images cannot be stored `paused` keeps it.
+static int put_image(struct live_table *t, struct live *paused, struct driver_image *image,
+                     struct err *err)
+{
+    int r;
+
     if (!live_stores_images(t)) {
         paused->image = image;
         return 0;
     }
-    if (ops->image_store(t->config.engine->driver, image, l->id, err) < 0) {
-        if (ops->resume(s, clock_deadline_ms(LIVE_FREEZE_MS), &why) < 0)
-            log_error("sandbox %s: %s", l->id, why.message);
-        ops->image_free(image);
-        return -1;
-    }
-    ops->image_free(image);
-    return 0;
+    r = ops_of(t)->image_store(t->config.engine->driver, image, paused->id, err);
+    ops_of(t)->image_free(image);
+    return r;
 }
 
-static int make_paused(struct live_table *t, struct live *l, bool returning, uint64_t deadline_ns,
-                       struct live **ret, struct err *err)
+// The row is on disk when this returns: an image is stored before it and removed after it, so that
+// a service that dies between the two leaves a paused one with its image, or one that ran, which is
+// lost, and an image of nobody, which the next service removes.
+static int write_row(struct live_table *t, const struct live *l, struct err *err)
 {
-    struct live *paused = live_copy(l);
+    return live_remember(t, l, err) < 0 ? -1 : store_sync(t->config.store, err);
+}
+
+// After another row of it that was not to be. Its owner is told why; the row is for the next
+// service.
+static void rewrite_row(struct live_table *t, const struct live *l)
+{
     struct err why = ERR_INIT;
 
-    if (paused == NULL)
-        return err_set(err, ERR_INTERNAL, "out of memory");
-    paused->returning = returning;
-    copy_times(t, l, paused);
-    if (freeze(t, l, paused, deadline_ns, err) < 0) {
-        live_unref(paused);
+    if (live_remember(t, l, &why) < 0)
+        log_error("sandbox %s: %s", l->id, why.message);
+}
+
+static int make_paused(struct live_table *t, struct live *l, struct live *paused,
+                       uint64_t deadline_ns, struct err *err)
+{
+    struct driver_image *image;
+    int r;
+
+    if (live_freeze(t, l, true, deadline_ns, &image, err) < 0)
         return -1;
+    r = put_image(t, paused, image, err);
+    if (r == 0) {
+        r = write_row(t, paused, err);
+        if (r < 0)
+            rewrite_row(t, l);
     }
-    if (live_remember(t, paused, err) < 0 || store_sync(t->config.store, err) < 0) {
-        live_drop_image(t, paused);
-        live_unref(paused);
-        if (ops_of(t)->resume(l->machine->driver, clock_deadline_ms(LIVE_FREEZE_MS), &why) < 0)
-            log_error("sandbox %s: %s", l->id, why.message);
-        if (live_remember(t, l, &why) < 0) // the row may say that it is paused
-            log_error("sandbox %s: %s", l->id, why.message);
-        return -1;
-    }
-    *ret = paused;
-    return 0;
+    if (r == 0)
+        return 0;
+    live_drop_image(t, paused);
+    return run_on(t, l, err);
 }
 
 int live_pause_seized(struct live_table *t, struct live *now, bool returning, uint64_t deadline_ns,
                       struct err *err)
 {
     struct live *paused;
+    int r;
 
+    if (now->returning) { // its image is there already
+        live_stay_paused(t, now);
+        live_let_go(t, now);
+        return 0;
+    }
     (void)pthread_mutex_lock(&t->lock);
     now->pausing = true;
     (void)pthread_mutex_unlock(&t->lock);
-    if (make_paused(t, now, returning, deadline_ns, &paused, err) < 0) {
+    paused = live_copy(now);
+    if (paused == NULL) {
         live_let_go(t, now);
-        return -1;
+        return err_set(err, ERR_INTERNAL, "out of memory");
     }
-    put_in_place(t, now, paused);
-    return 0;
+    paused->returning = returning;
+    copy_times(t, now, paused);
+    r = make_paused(t, now, paused, deadline_ns, err);
+    if (r == 0) {
+        put_in_place(t, now, paused);
+    } else {
+        live_unref(paused);
+        live_let_go(t, now);
+    }
+    return r;
 }
 
 int live_pause(struct live_table *t, struct live *l, struct err *err)
@@ -175,13 +233,8 @@ int live_pause(struct live_table *t, struct live *l, struct err *err)
     now = live_seize(t, l);
     if (now == NULL)
         return err_set(err, ERR_GONE, "the sandbox has ended");
-    if (now->state == LIVE_RUNNING)
+    if (now->state == LIVE_RUNNING || now->returning)
         return live_pause_seized(t, now, false, clock_deadline_ms(LIVE_FREEZE_MS), err);
-    if (now->returning) {
-        live_stay_paused(t, now);
-        live_let_go(t, now);
-        return 0;
-    }
     live_let_go(t, now);
     return err_set(err, ERR_INVALID, "the sandbox is paused already");
 }
@@ -227,7 +280,8 @@ static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_
         copy_times(t, l, next);
     else
         live_put_end(t, next, timeout_ms);
-    if (live_remember(t, next, err) < 0) {
+    if (write_row(t, next, err) < 0) {
+        rewrite_row(t, l);
         live_unref(next);
         return -1;
     }
@@ -246,6 +300,8 @@ int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struc
     if (now == NULL)
         return err_set(err, ERR_GONE, "the sandbox has ended");
     ran = now->state == LIVE_RUNNING || now->returning;
+    if (ran) // before its time may be over, and be it paused
+        (void)live_set_timeout(t, now, timeout_ms, true);
     if (now->state == LIVE_RUNNING) {
         next = live_ref(now);
         live_let_go(t, now);
@@ -263,8 +319,6 @@ int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struc
             *err = why;
         return -1;
     }
-    if (ran)
-        (void)live_set_timeout(t, next, timeout_ms, true);
     *ret = next;
     *ret_resumed = !ran;
     return 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a former run left. Paused sandboxes are there again. Those that ran when the service stopped
-// (live_stop.c) are so, too, but are told to be running, for they are brought back: by the first
+// (live_keep.c) are so, too, but are told to be running, for they are brought back: by the first
 // request to them, or by the threads of this file, which begin once the service is ready. Their
 // time went on meanwhile. The others are lost, and images that nobody knows are removed.
 #include "sandbox/live.h"
@@ -136,23 +136,42 @@ static void note_image(void *arg, const char *id, uint64_t stored_bytes)
     live_unref(l);
 }
 
-// What is to return and has no image cannot.
+// What the listing did not tell of may be there all the same: the directory could not be read.
+static bool is_without_image(const struct live_table *t, const struct live *l)
+{
+    const struct driver_ops *ops = t->config.engine->config.driver;
+    struct driver_image *image;
+    struct err err = ERR_INIT;
+
+    if (l->has_image)
+        return false;
+    if (ops->image_load(t->config.engine->driver, l->id, &image, &err) < 0)
+        return err.code == ERR_GONE;
+    ops->image_free(image);
+    return false;
+}
+
+static void lose(struct live_table *t, struct live *l)
+{
+    log_error("sandbox %s of the former run is lost: its image is gone", l->id);
+    (void)pthread_mutex_lock(&t->lock);
+    t->status.lost++;
+    live_end(t, l);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+// Without it there is nothing to resume, now or ever. Nobody else has the table yet.
 static void end_without_image(struct live_table *t)
 {
-    (void)pthread_mutex_lock(&t->lock);
     for (size_t i = 0; i < LIVE_SLOTS; i++) {
         struct live *next;
 
         for (struct live *l = t->slots[i]; l != NULL; l = next) {
             next = l->next;
-            if (!l->returning || l->has_image)
-                continue;
-            log_error("sandbox %s of the former run is lost: its image is gone", l->id);
-            t->status.lost++;
-            live_end(t, l);
+            if (is_without_image(t, l))
+                lose(t, l);
         }
     }
-    (void)pthread_mutex_unlock(&t->lock);
 }
 
 // Those that were stored when the service ended before their rows were.

@@ -154,8 +154,7 @@ static int freeze(struct live_table *t, struct live *l, struct driver_image **re
 
     if (live_seize_running(t, l, &now, err) < 0)
         return -1;
-    r = ops_of(t)->snapshot(now->machine->driver, false, clock_deadline_ms(LIVE_FREEZE_MS), ret,
-                            err);
+    r = live_freeze(t, now, false, clock_deadline_ms(LIVE_FREEZE_MS), ret, err);
     live_let_go(t, now);
     return r;
 }

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,10 +21,10 @@ static struct engine *engine;
 struct store *store;
 static struct tenant_table *tenants; // of the last table
 
-void start_engine(const struct driver_ops *driver)
+void start_engine(const struct driver_ops *ops)
 {
     struct engine_config config = {
-        .driver = driver,
+        .driver = ops,
         .driver_config = {.state_dir_fd = AT_FDCWD, .accel = "auto"},
         .shape = {.memory_mib = 256, .cpus = 1},
         .pool_plain = 1,
@@ -141,6 +142,182 @@ bool is_empty(struct live_table *t, void *arg)
     (void)t;
     (void)arg;
     return count_rows() == 0;
+}
+
+struct live *make(struct live_table *t, enum live_on_timeout on_timeout, char id[32])
+{
+    const struct live_spec spec = {.key = "k",
+                                   .template = "base",
+                                   .metadata = metadata,
+                                   .metadata_count = 2,
+                                   .timeout_ms = 600000,
+                                   .on_timeout = on_timeout,
+                                   .secure = true};
+    struct err err = ERR_INIT;
+    struct live *l = NULL;
+
+    if (live_create(t, &spec, &l, &err) < 0) {
+        printf("# %s\n", err.message);
+        abort();
+    }
+    (void)snprintf(id, 32, "%s", live_id(l));
+    return l;
+}
+
+void make_one(struct live_table *t, enum live_on_timeout on_timeout, char id[32])
+{
+    live_unref(make(t, on_timeout, id));
+}
+
+bool runs(struct live_table *t, void *id)
+{
+    struct live *l = live_find(t, id);
+    bool r = l != NULL && live_channel(l) != NULL;
+
+    live_unref(l);
+    return r;
+}
+
+bool is_told(struct live_table *t, const char *id, enum live_state state)
+{
+    struct live *l = live_find(t, id);
+    struct live_info info = {.state = LIVE_ENDED};
+
+    if (l != NULL)
+        live_describe(t, l, &info);
+    live_unref(l);
+    return info.state == state;
+}
+
+bool is_paused(struct live_table *t, void *id)
+{
+    return is_told(t, id, LIVE_PAUSED);
+}
+
+// ---- the driver ----
+
+struct driver *driver;
+atomic_int load_fault, store_fault, freeze_fault, go_on_fault;
+atomic_bool hold, power_is_off;
+atomic_int held;
+void (*on_image)(enum image_step step);
+
+static int fail(int fault, struct err *err)
+{
+    return err_set(err, (enum err_code)fault, "as the test wants it");
+}
+
+static int open_driver(const struct driver_config *config, struct driver **ret, struct err *err)
+{
+    int r = driver_fake.open(config, ret, err);
+
+    driver = *ret;
+    return r;
+}
+
+static int freeze(struct driver_sandbox *s, bool leave_paused, uint64_t deadline_ns,
+                  struct driver_image **ret, struct err *err)
+{
+    return freeze_fault != ERR_NONE ? fail(freeze_fault, err)
+                                    : driver_fake.snapshot(s, leave_paused, deadline_ns, ret, err);
+}
+
+static int go_on(struct driver_sandbox *s, uint64_t deadline_ns, struct err *err)
+{
+    return go_on_fault != ERR_NONE ? fail(go_on_fault, err)
+                                   : driver_fake.resume(s, deadline_ns, err);
+}
+
+static int load(struct driver *d, const char *id, struct driver_image **ret, struct err *err)
+{
+    return load_fault != ERR_NONE ? fail(load_fault, err) : driver_fake.image_load(d, id, ret, err);
+}
+
+static void tell_step(enum image_step step)
+{
+    if (on_image != NULL && !power_is_off)
+        on_image(step);
+}
+
+static int save(struct driver *d, struct driver_image *image, const char *id, struct err *err)
+{
+    const struct timespec some = {.tv_nsec = 5000000};
+    int r;
+
+    atomic_fetch_add(&held, 1);
+    while (hold)
+        (void)nanosleep(&some, NULL);
+    if (store_fault != ERR_NONE)
+        return fail(store_fault, err);
+    tell_step(BEFORE_STORE);
+    r = power_is_off ? fail(ERR_SYSTEM, err) : driver_fake.image_store(d, image, id, err);
+    tell_step(AFTER_STORE);
+    return r;
+}
+
+static int drop(struct driver *d, const char *id, struct err *err)
+{
+    int r;
+
+    tell_step(BEFORE_REMOVE);
+    r = power_is_off ? fail(ERR_SYSTEM, err) : driver_fake.image_remove(d, id, err);
+    tell_step(AFTER_REMOVE);
+    return r;
+}
+
+const struct driver_ops *disk_driver(void)
+{
+    static struct driver_ops disk;
+
+    disk = driver_fake;
+    disk.caps |= DRIVER_CAP_IMAGE_DISK;
+    disk.open = open_driver;
+    disk.snapshot = freeze;
+    disk.resume = go_on;
+    disk.image_load = load;
+    disk.image_store = save;
+    disk.image_remove = drop;
+    return &disk;
+}
+
+static void count_image(void *arg, const char *id, uint64_t stored_bytes)
+{
+    (void)id;
+    (void)stored_bytes;
+    (*(int *)arg)++;
+}
+
+int count_images(void)
+{
+    int n = 0;
+
+    driver_fake.image_each(driver, count_image, &n);
+    return n;
+}
+
+bool is_imageless(struct live_table *t, void *arg)
+{
+    (void)t;
+    (void)arg;
+    return count_images() == 0;
+}
+
+static int count_state(void *arg, const struct store_sandbox *b)
+{
+    void **to = arg;
+
+    *(int *)to[1] += strcmp(b->state, to[0]) == 0;
+    return 0;
+}
+
+int count_in_state(const char *state)
+{
+    int n = 0;
+    void *arg[] = {(void *)(uintptr_t)state, &n};
+    struct err err = ERR_INIT;
+
+    (void)store_sandbox_each(store, count_state, arg, &err);
+    return n;
 }
 
 void end_engine(void)

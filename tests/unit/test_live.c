@@ -230,15 +230,6 @@ static bool is_late(struct live_table *t, void *arg)
     return clock_real_ns() / NS_PER_MS > info.end_ms + x->late_ms;
 }
 
-static bool is_paused(struct live_table *t, void *arg)
-{
-    struct live *l = live_find(t, arg);
-    bool paused = l != NULL && live_channel(l) == NULL;
-
-    live_unref(l);
-    return paused;
-}
-
 // One that cannot be paused when its time is over is not ended for that.
 static void test_disk_fails_at_end(struct live_table *t)
 {

@@ -14,76 +14,11 @@
 
 #define KEEP_MS 60000
 
-// What the driver's calls do.
-static atomic_int load_fault;  // enum err_code, 0: none
-static atomic_int store_fault; // likewise
-static atomic_bool hold;       // storing waits
-static atomic_int held;        // that wait so
-static struct driver *driver;
-
 static void sleep_a_bit(void)
 {
     const struct timespec some = {.tv_nsec = 5000000};
 
     (void)nanosleep(&some, NULL);
-}
-
-static int open_driver(const struct driver_config *config, struct driver **ret, struct err *err)
-{
-    int r = driver_fake.open(config, ret, err);
-
-    driver = *ret;
-    return r;
-}
-
-static int load(struct driver *d, const char *id, struct driver_image **ret, struct err *err)
-{
-    if (load_fault != ERR_NONE)
-        return err_set(err, (enum err_code)load_fault, "as the test wants it");
-    return driver_fake.image_load(d, id, ret, err);
-}
-
-static int save(struct driver *d, struct driver_image *image, const char *id, struct err *err)
-{
-    atomic_fetch_add(&held, 1);
-    while (hold)
-        sleep_a_bit();
-    if (store_fault != ERR_NONE)
-        return err_set(err, (enum err_code)store_fault, "as the test wants it");
-    return driver_fake.image_store(d, image, id, err);
-}
-
-static void count_image(void *arg, const char *id, uint64_t stored_bytes)
-{
-    (void)id;
-    (void)stored_bytes;
-    (*(int *)arg)++;
-}
-
-static int count_images(void)
-{
-    int n = 0;
-
-    driver_fake.image_each(driver, count_image, &n);
-    return n;
-}
-
-static int count_state(void *arg, const struct store_sandbox *b)
-{
-    void **to = arg;
-
-    *(int *)to[1] += strcmp(b->state, to[0]) == 0;
-    return 0;
-}
-
-static int count_in_state(const char *state)
-{
-    int n = 0;
-    void *arg[] = {(void *)(uintptr_t)state, &n};
-    struct err err = ERR_INIT;
-
-    (void)store_sandbox_each(store, count_state, arg, &err);
-    return n;
 }
 
 static bool has_paused_row(struct live_table *t, void *arg)
@@ -105,56 +40,6 @@ static struct live_table *restart(struct live_table *t)
 {
     stop_table(t, KEEP_MS);
     return start_table(16, 16);
-}
-
-static bool runs(struct live_table *t, void *id)
-{
-    struct live *l = live_find(t, id);
-    bool r = l != NULL && live_channel(l) != NULL;
-
-    live_unref(l);
-    return r;
-}
-
-static bool is_told(struct live_table *t, const char *id, enum live_state state)
-{
-    struct live *l = live_find(t, id);
-    struct live_info info = {.state = LIVE_ENDED};
-
-    if (l != NULL)
-        live_describe(t, l, &info);
-    live_unref(l);
-    return info.state == state;
-}
-
-static bool is_paused(struct live_table *t, void *id)
-{
-    return is_told(t, id, LIVE_PAUSED);
-}
-
-static struct live *make(struct live_table *t, enum live_on_timeout on_timeout, char id[32])
-{
-    const struct live_spec spec = {.key = "k",
-                                   .template = "base",
-                                   .metadata = metadata,
-                                   .metadata_count = 2,
-                                   .timeout_ms = 600000,
-                                   .on_timeout = on_timeout,
-                                   .secure = true};
-    struct err err = ERR_INIT;
-    struct live *l = NULL;
-
-    if (live_create(t, &spec, &l, &err) < 0) {
-        printf("# %s\n", err.message);
-        abort();
-    }
-    (void)snprintf(id, 32, "%s", live_id(l));
-    return l;
-}
-
-static void make_one(struct live_table *t, enum live_on_timeout on_timeout, char id[32])
-{
-    live_unref(make(t, on_timeout, id));
 }
 
 static void end_all(struct live_table *t)
@@ -270,8 +155,7 @@ static struct live_table *test_meanwhile(struct live_table *t)
     live_unref(now);
     CHECK(live_kill(t, l));
     live_unref(l);
-    CHECK(comes(is_empty, t, NULL));
-    CHECK_INT(count_images(), 0);
+    CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
     return t;
 }
 
@@ -354,8 +238,7 @@ static struct live_table *test_time(struct live_table *t)
     l = live_find(t, paused);
     CHECK(l != NULL && live_kill(t, l));
     live_unref(l);
-    CHECK(comes(is_empty, t, NULL));
-    CHECK_INT(count_images(), 0);
+    CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
     return t;
 }
 
@@ -379,11 +262,10 @@ static struct live_table *test_remains(struct live_table *t)
     b.id = stored; // it was killed between the image and its row
     b.state = "running";
     CHECK(store_sandbox_put(store, &b, &err) == 0);
-    CHECK(driver_fake.image_remove(driver, told, &err) == 0);
+    CHECK(disk_driver()->image_remove(driver, told, &err) == 0);
     t = start_table(16, 16);
     CHECK(is_gone(t, stored) && is_gone(t, told));
-    CHECK(comes(is_empty, t, NULL));
-    CHECK_INT(count_images(), 0);
+    CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
     live_status(t, &st);
     CHECK_INT(st.lost, 2);
     return t;
@@ -526,22 +408,16 @@ static struct live_table *test_owners(struct live_table *t)
             CHECK(comes(runs, t, id[i]) && live_kill(t, o[i].l));
             live_unref(o[i].l);
         }
-        CHECK(comes(is_empty, t, NULL));
-        CHECK_INT(count_images(), 0);
+        CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
     }
     return t;
 }
 
 int main(void)
 {
-    struct driver_ops disk = driver_fake;
     struct live_table *t;
 
-    disk.caps |= DRIVER_CAP_IMAGE_DISK;
-    disk.open = open_driver;
-    disk.image_load = load;
-    disk.image_store = save;
-    start_engine(&disk);
+    start_engine(disk_driver());
     t = start_table(16, 16);
     t = test_return(t);
     t = test_meanwhile(t);
