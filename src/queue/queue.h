@@ -82,7 +82,7 @@ struct queue_job {
     const char *label;       // for people; not read
     const char *idempotency_key;        // or NULL
     uint8_t digest[QUEUE_DIGEST_BYTES]; // of what the job is: tells a repeated put from another job
-    uint32_t priority;                  // 0..QUEUE_PRIORITY_MAX, higher ones go first
+    uint32_t priority;                  // 0..QUEUE_PRIORITY_MAX, the owner's higher ones go first
     uint32_t max_attempts;              // 1..QUEUE_ATTEMPTS_MAX
     const void *body;
     size_t body_len;
@@ -181,8 +181,9 @@ struct queue_ops {
     int (*put)(struct queue *q, const struct queue_job *jobs, size_t count, struct queue_put *ret,
                struct err *err);
 
-    // The next job: of the highest priority, owners taking turns, oldest first. Waits up to
-    // `wait_ms` for one; *ret_found is false when there was none. ERR_BUSY: QUEUE_LEASES_MAX.
+    // The next job: owners take turns, whatever the priorities; of each the one of the highest
+    // priority, oldest first. Waits up to `wait_ms` for one; *ret_found is false when there was
+    // none. ERR_BUSY: QUEUE_LEASES_MAX.
     int (*take)(struct queue *q, uint64_t wait_ms, uint64_t lease_ms, struct queue_lease *ret,
                 bool *ret_found, struct err *err);
     // ERR_CANCELLED: its owner cancelled it meanwhile, or the lease is over; let it go.

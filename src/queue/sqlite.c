@@ -66,6 +66,8 @@ static const char *const steps[] = {
     " INSERT OR IGNORE INTO hooks(number, owner, state, next_ms)"
     " VALUES(NEW.number, NEW.owner, 1, NEW.finished_ms);"
     " END;",
+    "CREATE INDEX jobs_turns ON jobs(owner, priority DESC, number) WHERE state = 0;"
+    "DROP INDEX jobs_ready;",
 };
 static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
                   QUEUE_HOOK_PENDING == 1,

@@ -231,17 +231,36 @@ static int fill_lease(struct sql_statement *st, struct queue_lease *ret, struct 
     return 0;
 }
 
-// The first free job of this priority, of the owners after (or up to) the one who had the last
-// turn.
-static int find_ready(struct sq *q, const char *text, uint64_t priority, struct queue_lease *ret,
-                      bool *ret_found, struct err *err)
+// The next owner of a queued job after this one; NULL: the first one.
+static int next_owner(struct sq *q, const char *after, char ret[QUEUE_OWNER_MAX], bool *ret_any,
+                      struct err *err)
 {
-    struct sql_statement st = sql_begin(q->reader, text);
+    struct sql_statement st = sql_begin(
+        q->reader, after == NULL
+                       ? "SELECT owner FROM jobs WHERE state = 0 ORDER BY owner LIMIT 1"
+                       : "SELECT owner FROM jobs WHERE state = 0 AND owner > ? ORDER BY owner"
+                         " LIMIT 1");
+
+    if (after != NULL)
+        sql_bind_text(&st, after);
+    *ret_any = sql_step(&st);
+    if (*ret_any)
+        (void)snprintf(ret, QUEUE_OWNER_MAX, "%s", sql_text(&st, 0));
+    return sql_end(&st, NULL, err);
+}
+
+// The owner's first free job.
+static int find_ready(struct sq *q, const char *owner, struct queue_lease *ret, bool *ret_found,
+                      struct err *err)
+{
+    struct sql_statement st =
+        sql_begin(q->reader, "SELECT number, id, owner, label, attempts, max_attempts, body"
+                             " FROM jobs WHERE state = 0 AND owner = ? AND not_before_ms <= ?"
+                             " ORDER BY priority DESC, number");
     int r = 0;
 
-    sql_bind_u64(&st, priority);
+    sql_bind_text(&st, owner);
     sql_bind_u64(&st, sq_now_ms(q));
-    sql_bind_text(&st, q->last_owner);
     while (!*ret_found && r == 0 && sql_step(&st))
         if (!is_leased(q, sql_u64(&st, 0))) {
             r = fill_lease(&st, ret, err);
@@ -250,44 +269,25 @@ static int find_ready(struct sq *q, const char *text, uint64_t priority, struct 
     return sql_end(&st, NULL, r == 0 ? err : NULL) < 0 ? -1 : r;
 }
 
-static int next_priority(struct sq *q, uint64_t below, uint64_t *ret, bool *ret_any,
-                         struct err *err)
-{
-    struct sql_statement st =
-        sql_begin(q->reader, "SELECT priority FROM jobs WHERE state = 0 AND priority < ?"
-                             " ORDER BY priority DESC LIMIT 1");
-
-    sql_bind_u64(&st, below);
-    *ret_any = sql_step(&st);
-    *ret = *ret_any ? sql_u64(&st, 0) : 0;
-    return sql_end(&st, NULL, err);
-}
-
-#define COLUMNS "SELECT number, id, owner, label, attempts, max_attempts, body FROM jobs"
-
+// Of the owners after the one who had the last turn, then from the first one up to him.
 static int find_next(struct sq *q, struct queue_lease *ret, bool *ret_found, struct err *err)
 {
-    static const char after[] =
-        COLUMNS " WHERE state = 0 AND priority = ? AND not_before_ms <= ? AND owner > ?"
-                " ORDER BY owner, number";
-    static const char before[] =
-        COLUMNS " WHERE state = 0 AND priority = ? AND not_before_ms <= ? AND owner <= ?"
-                " ORDER BY owner, number";
-    uint64_t priority = QUEUE_PRIORITY_MAX + 1;
+    char owner[QUEUE_OWNER_MAX];
+    const char *after = q->last_owner;
+    bool again = false, any;
 
-    while (!*ret_found) {
-        bool any;
-
-        if (next_priority(q, priority, &priority, &any, err) < 0)
+    for (;;) {
+        if (next_owner(q, after, owner, &any, err) < 0)
             return -1;
-        if (!any)
+        if (again && (!any || strcmp(owner, q->last_owner) > 0))
             return 0;
-        if (find_ready(q, after, priority, ret, ret_found, err) < 0)
+        after = any ? owner : NULL;
+        again = again || !any;
+        if (any && find_ready(q, owner, ret, ret_found, err) < 0)
             return -1;
-        if (!*ret_found && find_ready(q, before, priority, ret, ret_found, err) < 0)
-            return -1;
+        if (*ret_found)
+            return 0;
     }
-    return 0;
 }
 
 // The lease of a job that was found free.

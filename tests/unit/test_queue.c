@@ -228,6 +228,35 @@ static void test_order(void)
     q->ops->close(q);
 }
 
+// Whoever puts many of a high priority waits behind himself.
+static void test_turns(void)
+{
+    static const char *const want[] = {"a0", "b0", "c9", "a1", "c5", "a2", "a3", ""};
+    struct queue *q = open_fresh();
+    struct queue_job job;
+    struct queue_lease lease;
+    char text[3] = "a";
+
+    for (int i = 0; i < 4; i++) {
+        text[1] = (char)('0' + i);
+        job = a_job("a", text);
+        job.priority = 9;
+        (void)put_job(q, &job, NULL);
+    }
+    job = a_job("b", "b0");
+    job.priority = 0;
+    (void)put_job(q, &job, NULL);
+    (void)put_one(q, "c", "c5", NULL);
+    job = a_job("c", "c9");
+    job.priority = 9;
+    (void)put_job(q, &job, NULL);
+    for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+        CHECK_STR(take(q, &lease), want[i]);
+        buf_release(&lease.body);
+    }
+    q->ops->close(q);
+}
+
 static void test_leases(void)
 {
     struct queue *q = open_fresh();
@@ -641,7 +670,8 @@ static void test_busy(void)
 static const char as_it_was[] =
     "DROP TRIGGER job_over; DROP INDEX hooks_turns; ALTER TABLE hooks DROP COLUMN owner;"
     "CREATE TRIGGER job_over AFTER UPDATE OF state ON jobs BEGIN SELECT 1; END;"
-    "ALTER TABLE jobs DROP COLUMN trace; PRAGMA user_version = 1";
+    "CREATE INDEX jobs_ready ON jobs(priority, owner, number) WHERE state = 0;"
+    "DROP INDEX jobs_turns; ALTER TABLE jobs DROP COLUMN trace; PRAGMA user_version = 1";
 
 static void test_version(void)
 {
@@ -730,6 +760,7 @@ int main(void)
     test_life();
     test_idempotency();
     test_order();
+    test_turns();
     test_leases();
     test_lease_ends_meanwhile();
     test_death();
