@@ -68,6 +68,7 @@ static const char *const steps[] = {
     " END;",
     "CREATE INDEX jobs_turns ON jobs(owner, priority DESC, number) WHERE state = 0;"
     "DROP INDEX jobs_ready;",
+    "CREATE INDEX jobs_states ON jobs(owner, state, number);",
 };
 static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
                   QUEUE_HOOK_PENDING == 1,
