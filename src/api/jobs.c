@@ -39,10 +39,11 @@ static void fail_queue(const struct http_request *req, struct http_response *res
     if (err->code == ERR_GONE) {
         http_fail(req, res, 404, "not_found", NULL, "There is no such job.");
     } else if (err->code == ERR_BUSY) {
-        bool own = strcmp(err->field, "owner") == 0;
+        const char *own = strcmp(err->field, "owner") == 0  ? "JOB_MAX_PER_KEY"
+                          : strcmp(err->field, "room") == 0 ? "JOB_STORE_MAX_BYTES"
+                                                            : NULL;
 
-        http_fail(req, res, 429, own ? "limit" : "busy", own ? "JOB_MAX_PER_KEY" : NULL,
-                  err->message);
+        http_fail(req, res, 429, own != NULL ? "limit" : "busy", own, err->message);
         http_set_header(res, "Retry-After", "5");
     } else if (err->code == ERR_SYSTEM) {
         http_fail(req, res, 503, "queue_failed", NULL, err->message);

@@ -32,7 +32,7 @@
 #define BUSY_MS       5000 // after what found no room
 #define BUSY_PAUSE_MS 100  // of the worker
 #define DISK_MS       1000 // between two tries to write
-#define FULL_TRIES    5    // then a result is given up for the word that there was one
+#define FULL_TRIES    5    // then a result is given up
 
 struct attempt {
     struct jobs_worker *worker;
@@ -156,6 +156,15 @@ static int run_program(struct attempt *a, struct execute_request *x)
     return state;
 }
 
+// A result for which there is no room is given up for the word that there was one.
+static enum queue_state give_up_result(struct attempt *a)
+{
+    (void)err_set(&a->err, ERR_SYSTEM, "there was no room on disk for the result");
+    a->may_have_run = true;
+    write_error(a);
+    return QUEUE_MAY_HAVE_RUN;
+}
+
 // Writes the end of the job, however long the disk takes. On the service's end what is not written
 // is found, as begun, by the next service.
 static void finish(struct attempt *a, enum queue_state state)
@@ -170,14 +179,16 @@ static void finish(struct attempt *a, enum queue_state state)
 
         if (q->ops->finish(q, a->lease, &outcome, &err) == 0 || err.code == ERR_CANCELLED)
             return;
+        if (err.code == ERR_BUSY) { // its owner's room is used up
+            log_info("job %s: %s", a->lease->id, err.message);
+            state = give_up_result(a);
+            continue;
+        }
         log_error("job %s: its end cannot be written: %s", a->lease->id, err.message);
         if (j->stopping)
             break;
-        if (err.sys == ENOSPC && ++full == FULL_TRIES) {
-            (void)err_set(&a->err, ERR_SYSTEM, "there was no room on disk for the result");
-            a->may_have_run = true;
-            write_error(a);
-        }
+        if (err.sys == ENOSPC && ++full == FULL_TRIES)
+            state = give_up_result(a);
         jobs_pause(j, DISK_MS);
     }
     q->ops->drop(q, a->lease);

@@ -47,6 +47,8 @@
 #define QUEUE_LEASES_MAX    128 // jobs taken or running at once
 #define QUEUE_PUT_COUNT_MAX 100
 #define QUEUE_HOOKS_MAX     8 // hooks under way at once
+#define QUEUE_SHARE         3
+#define QUEUE_RESULT_SMALL  4096u
 
 // Stored as numbers: new ones go to the end. All from QUEUE_SUCCEEDED on are final.
 enum queue_state {
@@ -176,7 +178,8 @@ struct queue_ops {
     void (*close)(struct queue *q); // no call is under way any more; NULL allowed
 
     // Puts `count` (1..QUEUE_PUT_COUNT_MAX) jobs: all, or none. ERR_BUSY with `field` "queue" or
-    // "owner": that limit is reached. ERR_INVALID: an idempotency key stands for another job;
+    // "owner": that limit is reached; "room": the owner has QUEUE_SHARE times the room on disk that
+    // is left, and that is for others. ERR_INVALID: an idempotency key stands for another job;
     // ret[i].kind says of which, and only then is `ret` filled on failure.
     int (*put)(struct queue *q, const struct queue_job *jobs, size_t count, struct queue_put *ret,
                struct err *err);
@@ -191,7 +194,8 @@ struct queue_ops {
     // Back to where it was, begun or not, not before `delay_ms`. One that is to be cancelled is.
     int (*release)(struct queue *q, const struct queue_lease *lease, uint64_t delay_ms,
                    struct err *err);
-    // ERR_CANCELLED: the lease is over, nothing was written.
+    // ERR_CANCELLED: the lease is over, nothing was written. ERR_BUSY: as put()'s "room"; nothing
+    // was written, but a result of at most QUEUE_RESULT_SMALL would be.
     int (*finish)(struct queue *q, const struct queue_lease *lease,
                   const struct queue_outcome *outcome, struct err *err);
     // Forgets a lease without a word to the disk: for when the disk takes none.

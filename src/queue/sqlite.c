@@ -30,6 +30,9 @@
 // Less is a clock that is being corrected, not set.
 #define CLOCK_STEP_MIN_MS 1000
 
+// What a job counts for of its owner's bytes. Part of the schema: never changed.
+#define ROW_BYTES "512 + ifnull(length(body), 0) + ifnull(length(result), 0)"
+
 // What brings a queue from each version to the next. Only appended to.
 static const char *const steps[] = {
     "CREATE TABLE jobs("
@@ -69,6 +72,18 @@ static const char *const steps[] = {
     "CREATE INDEX jobs_turns ON jobs(owner, priority DESC, number) WHERE state = 0;"
     "DROP INDEX jobs_ready;",
     "CREATE INDEX jobs_states ON jobs(owner, state, number);",
+    "CREATE TABLE owners(owner TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "INSERT INTO owners SELECT owner, sum(" ROW_BYTES ") FROM jobs GROUP BY owner;"
+    "CREATE TRIGGER job_put AFTER INSERT ON jobs BEGIN"
+    " INSERT INTO owners SELECT NEW.owner, " ROW_BYTES " FROM jobs WHERE number = NEW.number"
+    " ON CONFLICT(owner) DO UPDATE SET bytes = bytes + excluded.bytes; END;"
+    "CREATE TRIGGER job_bytes AFTER UPDATE OF body, result ON jobs BEGIN"
+    " UPDATE owners SET bytes = bytes"
+    " + ifnull(length(NEW.body), 0) + ifnull(length(NEW.result), 0)"
+    " - ifnull(length(OLD.body), 0) - ifnull(length(OLD.result), 0) WHERE owner = NEW.owner; END;"
+    "CREATE TRIGGER job_removed BEFORE DELETE ON jobs BEGIN"
+    " UPDATE owners SET bytes = bytes - (SELECT " ROW_BYTES " FROM jobs WHERE number = OLD.number)"
+    " WHERE owner = OLD.owner; DELETE FROM owners WHERE owner = OLD.owner AND bytes <= 0; END;",
 };
 static_assert(QUEUE_QUEUED == 0 && QUEUE_RUNNING == 1 && QUEUE_SUCCEEDED == 2 &&
                   QUEUE_HOOK_PENDING == 1,

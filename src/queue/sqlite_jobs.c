@@ -81,20 +81,63 @@ static int pragma(struct sq *q, const char *text, uint64_t *ret, struct err *err
     return sql_end(&st, NULL, err);
 }
 
+// Pages of the database that are used, and that may be.
+static int count_pages(struct sq *q, uint64_t *ret_used, uint64_t *ret_max, struct err *err)
+{
+    uint64_t pages, unused;
+
+    if (pragma(q, "PRAGMA page_count", &pages, err) < 0 ||
+        pragma(q, "PRAGMA freelist_count", &unused, err) < 0 ||
+        pragma(q, "PRAGMA max_page_count", ret_max, err) < 0)
+        return -1;
+    *ret_used = pages - unused;
+    return 0;
+}
+
+// However many results one owner lets pile up, there is room left for others.
+static int check_share(struct sq *q, const char *owner, uint64_t more, uint64_t left,
+                       struct err *err)
+{
+    struct sql_statement st = sql_begin(q->writer, "SELECT bytes FROM owners WHERE owner = ?");
+    uint64_t own;
+
+    sql_bind_text(&st, owner);
+    own = sql_step(&st) ? sql_u64(&st, 0) : 0;
+    if (sql_end(&st, NULL, err) < 0)
+        return -1;
+    if (own + more <= QUEUE_SHARE * left)
+        return 0;
+    return err_field(err, ERR_BUSY, "room",
+                     "the jobs of these keys and their results have %" PRIu64
+                     " bytes, and what room is left is for others",
+                     own);
+}
+
 // An eighth is kept for the results of what was taken in.
 static int check_room(struct sq *q, const struct put *put, struct err *err)
 {
-    uint64_t pages, unused, max, need = 0;
+    uint64_t used, max, need = 0;
 
     for (size_t i = 0; i < put->count; i++)
         need += put->jobs[i].body_len / SQ_PAGE_BYTES + 1;
-    if (pragma(q, "PRAGMA page_count", &pages, err) < 0 ||
-        pragma(q, "PRAGMA freelist_count", &unused, err) < 0 ||
-        pragma(q, "PRAGMA max_page_count", &max, err) < 0)
+    if (count_pages(q, &used, &max, err) < 0)
         return -1;
-    if (pages - unused + need < max - max / 8)
+    max -= max / 8;
+    if (used + need >= max)
+        return err_field(err, ERR_BUSY, "queue", "the queue's room on disk is used up");
+    return check_share(q, put->jobs[0].owner, need * SQ_PAGE_BYTES, (max - used) * SQ_PAGE_BYTES,
+                       err);
+}
+
+static int check_result(struct sq *q, const char *owner, size_t len, struct err *err)
+{
+    uint64_t used, max;
+
+    if (len <= QUEUE_RESULT_SMALL)
         return 0;
-    return err_field(err, ERR_BUSY, "queue", "the queue's room on disk is used up");
+    if (count_pages(q, &used, &max, err) < 0)
+        return -1;
+    return check_share(q, owner, len, used < max ? (max - used) * SQ_PAGE_BYTES : 0, err);
 }
 
 // The limits hold at the end of the transaction's part, which else is undone.
@@ -427,11 +470,13 @@ int sq_release(struct queue *queue, const struct queue_lease *lease, uint64_t de
 static int apply_finish(struct sq *q, void *arg, struct err *err)
 {
     const struct step *step = arg;
-    struct sql_statement st =
-        sql_begin(q->writer, "UPDATE jobs SET state = ?, finished_ms = ?, expires_ms = ?,"
-                             " result = ?, body = NULL WHERE number = ? AND state <= 1");
+    struct sql_statement st;
     int changed = 0;
 
+    if (check_result(q, step->lease->owner, step->outcome->result_len, err) < 0)
+        return -1;
+    st = sql_begin(q->writer, "UPDATE jobs SET state = ?, finished_ms = ?, expires_ms = ?,"
+                              " result = ?, body = NULL WHERE number = ? AND state <= 1");
     sql_bind_u64(&st, (uint64_t)step->outcome->state);
     sql_bind_u64(&st, sq_now_ms(q));
     sql_bind_u64(&st, sq_now_ms(q) + q->config.retention_ms);

@@ -239,6 +239,23 @@ def limits(t):
         t.check(ask(d, "DELETE", f"/jobs/{blocker}", key=keys[0])[0] == 202, "its owner may end it")
 
 
+def shares(t):
+    """A tenant whose results fill the queue's room leaves some for others."""
+    with Daemon(JOB_STORE_MAX_BYTES="4M") as d:
+        hostile, other = make_keys(d, 2)
+        made = ask(d, "POST", "/jobs/batch", {"jobs": [job("flood 500000")] * 12}, hostile)[2]["jobs"]
+        done = [wait_for(d, m["id"], *OVER, key=hostile) for m in made]
+        kept = [j for j in done if j["result"]]
+        t.check(2 <= len(kept) < len(done) and {j["state"] for j in done if not j["result"]} == {"may_have_run"}
+                and all("no room" in j["error"]["message"] for j in done if not j["result"]),
+                "there is no room for all results", [(j["state"], j["error"]) for j in done])
+        answer = ask(d, "POST", "/jobs", job("out " + "x" * 60000), hostile)
+        t.check(is_error(answer, 429, "limit", "JOB_STORE_MAX_BYTES"), "nor for more jobs", answer)
+        told = wait_for(d, put(d, "flood 50000", key=other), *OVER, key=other)
+        t.check(told["state"] == "succeeded" and told["result"]["stdout_bytes"] == 50000,
+                "another's are taken, run and kept", (told["state"], told["error"]))
+
+
 def restarts(t):
     with tempfile.TemporaryDirectory(prefix="csb-jobs-") as state:
         settings = {"state": state, "JOB_WORKERS": 1, "DRAIN_MS": 300, "CSB_FAKE_NOTES": make_notes(state)}
@@ -543,7 +560,7 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, restarts, damaged, retention, places, held, full, callbacks, callbacks_by_turns,
+    for group in (limits, shares, restarts, damaged, retention, places, held, full, callbacks, callbacks_by_turns,
                   callbacks_outlive, not_called, encrypted):
         t.group(group)
     t.finish()

@@ -676,6 +676,52 @@ static void test_limits(void)
     q->ops->close(q);
 }
 
+// How many jobs with such a result the owner gets done, until a result is refused.
+static int fill_with_results(struct queue *q, const char *owner, const char *result)
+{
+    struct queue_lease lease;
+    int count = 0;
+
+    for (;; count++) {
+        if (put_one(q, owner, "x", NULL) != QUEUE_PUT_NEW || take(q, &lease)[0] != 'x')
+            return count;
+        buf_release(&lease.body);
+        if (finish(q, &lease, QUEUE_SUCCEEDED, result) < 0)
+            break;
+    }
+    CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, "small"), 0);
+    return count;
+}
+
+// An owner whose results fill the queue leaves room for those of others.
+static void test_shares(void)
+{
+    static char large[300 << 10];
+    struct queue_config config = limits();
+    struct queue *q;
+    int count;
+
+    remove_files();
+    config.store_max_bytes = 8 << 20;
+    q = open_with(&config);
+    memset(large, 'x', sizeof(large) - 1);
+    count = fill_with_results(q, "a", large);
+    CHECK_MSG(count >= 16 && count <= 22, "three quarters of the room for one: %d", count);
+    CHECK_INT(err.code, ERR_BUSY);
+    CHECK_STR(err.field, "room");
+    count = fill_with_results(q, "b", large);
+    CHECK_MSG(count >= 2, "and some of the rest for another: %d", count);
+    CHECK_INT(put_one(q, "a", "x", NULL), -1);
+    CHECK_STR(err.field, "room");
+    q->ops->close(q);
+    change_file("UPDATE jobs SET expires_ms = 1 WHERE state > 1 AND owner = 'a'");
+    q = open_with(&config);
+    CHECK_INT(q->ops->sweep(q, &err), 0);
+    count = fill_with_results(q, "a", large);
+    CHECK_MSG(count >= 12, "what is removed is room again: %d", count);
+    q->ops->close(q);
+}
+
 static void test_busy(void)
 {
     struct queue *q = open_fresh();
@@ -708,6 +754,7 @@ static const char as_it_was[] =
     "DROP TRIGGER job_over; DROP INDEX hooks_turns; ALTER TABLE hooks DROP COLUMN owner;"
     "CREATE TRIGGER job_over AFTER UPDATE OF state ON jobs BEGIN SELECT 1; END;"
     "CREATE INDEX jobs_ready ON jobs(priority, owner, number) WHERE state = 0;"
+    "DROP TRIGGER job_put; DROP TRIGGER job_bytes; DROP TRIGGER job_removed; DROP TABLE owners;"
     "DROP INDEX jobs_turns; DROP INDEX jobs_states; ALTER TABLE jobs DROP COLUMN trace; PRAGMA "
     "user_version = 1";
 
@@ -810,6 +857,7 @@ int main(void)
     test_hook_turns();
     test_hook_waits();
     test_limits();
+    test_shares();
     test_busy();
     test_version();
     test_crowd();
