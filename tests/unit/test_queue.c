@@ -4,134 +4,13 @@
 // queue without a word.
 #include "base/clock.h"
 #include "base/fd.h"
-#include "queue/queue.h"
-#include "tap.h"
+#include "queue_harness.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
-#define LEASE_MS         60000
 #define MEANWHILE_ROUNDS 50
-
-static char dir[] = "/tmp/csb-queue-XXXXXX";
-static int dir_fd = -1;
-static struct err err;
-
-static struct queue_config limits(void)
-{
-    return (struct queue_config){
-        .dir_fd = dir_fd, .jobs_max = 100, .retention_ms = 3600000, .store_max_bytes = 64 << 20};
-}
-
-static struct queue *open_with(const struct queue_config *config)
-{
-    struct queue *q = NULL;
-
-    err = (struct err)ERR_INIT;
-    if (!CHECK(queue_sqlite.open(config, &q, &err) == 0))
-        printf("# %s\n", err.message);
-    return q;
-}
-
-static void remove_files(void)
-{
-    (void)unlinkat(dir_fd, "jobs.db", 0);
-    (void)unlinkat(dir_fd, "jobs.db-wal", 0);
-    (void)unlinkat(dir_fd, "jobs.db-shm", 0);
-}
-
-static struct queue *open_fresh(void)
-{
-    struct queue_config config = limits();
-
-    remove_files();
-    return open_with(&config);
-}
-
-static void change_file(const char *sql)
-{
-    char path[64];
-    sqlite3 *other = NULL;
-
-    (void)snprintf(path, sizeof(path), "%s/jobs.db", dir);
-    CHECK_INT(sqlite3_open(path, &other), SQLITE_OK);
-    CHECK_INT(sqlite3_exec(other, sql, NULL, NULL, NULL), SQLITE_OK);
-    (void)sqlite3_close(other);
-}
-
-static struct queue *reopen(struct queue *q)
-{
-    struct queue_config config = limits();
-
-    q->ops->close(q);
-    return open_with(&config);
-}
-
-static struct queue_job a_job(const char *owner, const char *body)
-{
-    return (struct queue_job){.owner = owner,
-                              .owner_jobs_max = 60,
-                              .label = "python",
-                              .priority = 5,
-                              .max_attempts = 1,
-                              .body = body,
-                              .body_len = strlen(body)};
-}
-
-static int put_job(struct queue *q, const struct queue_job *job, char id[QUEUE_ID_MAX])
-{
-    struct queue_put put = {0};
-    int r = q->ops->put(q, job, 1, &put, &err);
-
-    if (id != NULL)
-        memcpy(id, put.id, QUEUE_ID_MAX);
-    return r == 0 ? (int)put.kind : -1;
-}
-
-static int put_one(struct queue *q, const char *owner, const char *body, char id[QUEUE_ID_MAX])
-{
-    struct queue_job job = a_job(owner, body);
-
-    return put_job(q, &job, id);
-}
-
-// The body of the next job, "" for none; the lease is kept in *ret.
-static const char *take(struct queue *q, struct queue_lease *ret)
-{
-    bool found = false;
-    const char *text;
-
-    if (q->ops->take(q, 0, LEASE_MS, ret, &found, &err) < 0) {
-        printf("# %s\n", err.message);
-        return "failed";
-    }
-    text = found ? buf_cstr(&ret->body) : "";
-    return text == NULL ? "no memory" : text;
-}
-
-static enum queue_state state_of(struct queue *q, const char *owner, const char *id)
-{
-    struct queue_record r;
-
-    if (q->ops->get(q, owner, id, &r, &err) < 0)
-        return QUEUE_STATE_COUNT;
-    buf_release(&r.result);
-    return r.state;
-}
-
-static int finish(struct queue *q, struct queue_lease *lease, enum queue_state state,
-                  const char *result)
-{
-    struct queue_outcome o = {state, result, strlen(result)};
-    int r = q->ops->finish(q, lease, &o, &err);
-
-    buf_release(&lease->body);
-    return r;
-}
 
 static void test_life(void)
 {
@@ -222,35 +101,6 @@ static void test_order(void)
     CHECK_INT(q->ops->release(q, &lease, 0, &err), 0);
     buf_release(&lease.body);
     for (size_t i = 1; i < sizeof(want) / sizeof(want[0]); i++) {
-        CHECK_STR(take(q, &lease), want[i]);
-        buf_release(&lease.body);
-    }
-    q->ops->close(q);
-}
-
-// Whoever puts many of a high priority waits behind himself.
-static void test_turns(void)
-{
-    static const char *const want[] = {"a0", "b0", "c9", "a1", "c5", "a2", "a3", ""};
-    struct queue *q = open_fresh();
-    struct queue_job job;
-    struct queue_lease lease;
-    char text[3] = "a";
-
-    for (int i = 0; i < 4; i++) {
-        text[1] = (char)('0' + i);
-        job = a_job("a", text);
-        job.priority = 9;
-        (void)put_job(q, &job, NULL);
-    }
-    job = a_job("b", "b0");
-    job.priority = 0;
-    (void)put_job(q, &job, NULL);
-    (void)put_one(q, "c", "c5", NULL);
-    job = a_job("c", "c9");
-    job.priority = 9;
-    (void)put_job(q, &job, NULL);
-    for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
         CHECK_STR(take(q, &lease), want[i]);
         buf_release(&lease.body);
     }
@@ -474,43 +324,6 @@ static void test_list(void)
     q->ops->close(q);
 }
 
-static int skip_record(void *arg, const struct queue_record *r)
-{
-    (void)arg, (void)r;
-    return 0;
-}
-
-static uint64_t time_lists(struct queue *q, const struct queue_list *list)
-{
-    uint64_t began = clock_mono_ns();
-
-    for (int i = 0; i < 20; i++)
-        CHECK_INT(q->ops->list(q, list, skip_record, NULL, &err), 0);
-    return clock_mono_ns() - began;
-}
-
-// Lists hold others up while they read: a page takes as long as a page is, however many jobs of
-// other states there are.
-static void test_list_of_many(void)
-{
-    struct queue_config config = limits();
-    struct queue_list few = {.owner = "me", .state = QUEUE_RUNNING, .limit = 2};
-    struct queue_list any = {.owner = "me", .any_state = true, .limit = 2};
-    struct queue *q = open_fresh();
-    uint64_t took, page;
-
-    q->ops->close(q);
-    change_file("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)"
-                " INSERT INTO jobs(id, owner, label, digest, priority, max_attempts, created_ms,"
-                " state, expires_ms) SELECT 'j' || i, 'me', '', x'', 5, 1, 1, 2, 1 << 60 FROM n");
-    q = open_with(&config);
-    page = time_lists(q, &any);
-    took = time_lists(q, &few);
-    CHECK_MSG(took < 20 * page, "20 lists of none: %d us, of two: %d us", (int)(took / 1000),
-              (int)(page / 1000));
-    q->ops->close(q);
-}
-
 static void test_hooks(void)
 {
     struct queue *q = open_fresh();
@@ -546,87 +359,6 @@ static void test_hooks(void)
     (void)put_job(q, &job, id);
     (void)q->ops->cancel(q, "me", id, &state, &err);
     CHECK(q->ops->take_hook(q, 0, 0, &hook, &found, &err) == 0 && found);
-    q->ops->close(q);
-}
-
-// A job of the owner's that is over and has a hook.
-static void put_hook(struct queue *q, const char *owner)
-{
-    struct queue_job job = a_job(owner, "work");
-    char id[QUEUE_ID_MAX];
-    enum queue_state state;
-
-    job.hook_url = "http://example.org/hook";
-    CHECK_INT(put_job(q, &job, id), QUEUE_PUT_NEW);
-    CHECK_INT(q->ops->cancel(q, owner, id, &state, &err), 0);
-}
-
-// Whose hook is next, "" for none.
-static const char *take_hook(struct queue *q, struct queue_hook *ret)
-{
-    bool found = false;
-
-    CHECK_INT(q->ops->take_hook(q, 0, LEASE_MS, ret, &found, &err), 0);
-    return found ? ret->owner : "";
-}
-
-static void test_hook_turns(void)
-{
-    static const char *const held[] = {"a", "a", "a", "a", "", "b", "c", "b", ""};
-    static const char *const turns[] = {"a", "b", "c", "a", "b", "a", "b", "a"};
-    struct queue *q = open_fresh();
-    struct queue_hook hooks[QUEUE_HOOKS_MAX], hook;
-    size_t count = 0;
-
-    for (int i = 0; i < 20; i++)
-        put_hook(q, "a");
-    for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
-        CHECK_STR(take_hook(q, &hook), held[i]);
-        if (held[i][0] != '\0')
-            hooks[count++] = hook;
-        if (i == QUEUE_HOOKS_MAX / 2) { // half of the places are for others, who come now
-            for (int k = 0; k < 5; k++)
-                put_hook(q, "b");
-            put_hook(q, "c");
-        }
-    }
-    put_hook(q, "d");
-    CHECK_MSG(strcmp(take_hook(q, &hooks[count++]), "d") == 0, "the last place is another's");
-    CHECK_INT(count, QUEUE_HOOKS_MAX);
-    put_hook(q, "e");
-    CHECK_STR(take_hook(q, &hook), "");
-
-    for (size_t i = 0; i < count; i++)
-        CHECK_INT(q->ops->end_hook(q, &hooks[i], QUEUE_HOOK_DONE, 0, "", &err), 0);
-    CHECK_STR(take_hook(q, &hook), "e");
-    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_DONE, 0, "", &err), 0);
-    put_hook(q, "c");
-    for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++) {
-        CHECK_STR(take_hook(q, &hook), turns[i]);
-        CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_DONE, 0, "", &err), 0);
-    }
-    q->ops->close(q);
-}
-
-// What is due later wakes who waits, also beside an owner who may have no more.
-static void test_hook_waits(void)
-{
-    struct queue *q = open_fresh();
-    struct queue_hook hook;
-    bool found = false;
-    uint64_t began;
-
-    put_hook(q, "b");
-    CHECK_STR(take_hook(q, &hook), "b");
-    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_PENDING, 300, "refused", &err), 0);
-    for (int i = 0; i < 5; i++)
-        put_hook(q, "a");
-    for (int i = 0; i < 4; i++)
-        CHECK_STR(take_hook(q, &hook), "a");
-    began = clock_mono_ns();
-    CHECK_INT(q->ops->take_hook(q, 60000, LEASE_MS, &hook, &found, &err), 0);
-    CHECK(found && strcmp(hook.owner, "b") == 0);
-    CHECK(clock_mono_ns() - began < 30 * NS_PER_S);
     q->ops->close(q);
 }
 
@@ -676,52 +408,6 @@ static void test_limits(void)
     q->ops->close(q);
 }
 
-// How many jobs with such a result the owner gets done, until a result is refused.
-static int fill_with_results(struct queue *q, const char *owner, const char *result)
-{
-    struct queue_lease lease;
-    int count = 0;
-
-    for (;; count++) {
-        if (put_one(q, owner, "x", NULL) != QUEUE_PUT_NEW || take(q, &lease)[0] != 'x')
-            return count;
-        buf_release(&lease.body);
-        if (finish(q, &lease, QUEUE_SUCCEEDED, result) < 0)
-            break;
-    }
-    CHECK_INT(finish(q, &lease, QUEUE_SUCCEEDED, "small"), 0);
-    return count;
-}
-
-// An owner whose results fill the queue leaves room for those of others.
-static void test_shares(void)
-{
-    static char large[300 << 10];
-    struct queue_config config = limits();
-    struct queue *q;
-    int count;
-
-    remove_files();
-    config.store_max_bytes = 8 << 20;
-    q = open_with(&config);
-    memset(large, 'x', sizeof(large) - 1);
-    count = fill_with_results(q, "a", large);
-    CHECK_MSG(count >= 16 && count <= 22, "three quarters of the room for one: %d", count);
-    CHECK_INT(err.code, ERR_BUSY);
-    CHECK_STR(err.field, "room");
-    count = fill_with_results(q, "b", large);
-    CHECK_MSG(count >= 2, "and some of the rest for another: %d", count);
-    CHECK_INT(put_one(q, "a", "x", NULL), -1);
-    CHECK_STR(err.field, "room");
-    q->ops->close(q);
-    change_file("UPDATE jobs SET expires_ms = 1 WHERE state > 1 AND owner = 'a'");
-    q = open_with(&config);
-    CHECK_INT(q->ops->sweep(q, &err), 0);
-    count = fill_with_results(q, "a", large);
-    CHECK_MSG(count >= 12, "what is removed is room again: %d", count);
-    q->ops->close(q);
-}
-
 static void test_busy(void)
 {
     struct queue *q = open_fresh();
@@ -748,7 +434,6 @@ static void test_busy(void)
     q->ops->close(q);
 }
 
-// To the closed queue's file.
 // Takes back what came after the first version. The trigger was one without hooks' owners.
 static const char as_it_was[] =
     "DROP TRIGGER job_over; DROP INDEX hooks_turns; ALTER TABLE hooks DROP COLUMN owner;"
@@ -839,30 +524,22 @@ static void test_crowd(void)
 
 int main(void)
 {
-    if (mkdtemp(dir) == NULL)
+    if (!harness_begin())
         return 1;
-    dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     test_life();
     test_idempotency();
     test_order();
-    test_turns();
     test_leases();
     test_lease_ends_meanwhile();
     test_death();
     test_cancel();
     test_cancelled_first();
     test_list();
-    test_list_of_many();
     test_hooks();
-    test_hook_turns();
-    test_hook_waits();
     test_limits();
-    test_shares();
     test_busy();
     test_version();
     test_crowd();
-    remove_files();
-    (void)close(dir_fd);
-    (void)rmdir(dir);
+    harness_end();
     return tap_done();
 }
