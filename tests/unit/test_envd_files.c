@@ -131,6 +131,24 @@ static void test_raw_refused(void)
 }
 
 // A pipe must neither be waited for nor read.
+// What cannot be decoded is not taken for what is not there: a name would be that of the part, a
+// user the default one.
+static void test_undecodable(void)
+{
+    _cleanup_reply_ struct reply path = put_raw("?path=a%00b", "x", 1, NULL);
+    _cleanup_reply_ struct reply form = put_form(
+        "?path=%zz",
+        "--b-1\r\ncontent-disposition: form-data; name=\"file\"; filename=\"/tmp/part\"\r\n\r\n"
+        "x\r\n--b-1--");
+    _cleanup_reply_ struct reply user = get("/etc/passwd&username=%00root", "accept", "*/*");
+    const char *message = json_string_value(json_object_get(path.json, "message"));
+
+    CHECK_INT(path.status, 400);
+    CHECK(message != NULL && strstr(message, "path is not percent-encoded") != NULL);
+    CHECK_INT(form.status, 400);
+    CHECK_INT(user.status, 400);
+}
+
 static void test_not_files(void)
 {
     char query[160];
@@ -311,6 +329,7 @@ int main(void)
     test_plain();
     test_raw();
     test_raw_refused();
+    test_undecodable();
     test_not_files();
     test_form();
     test_gzip();

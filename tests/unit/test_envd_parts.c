@@ -49,16 +49,23 @@ static void test_path(void)
 
 static void test_query(void)
 {
-    _cleanup_free_ char *a = path_query("x=1&path=a%20b+c%2Fd&path=2", "path");
-    _cleanup_free_ char *b = path_query("apath=1", "path");
-    _cleanup_free_ char *c = path_query("path=%00", "path");
-    _cleanup_free_ char *d = path_query("path=%4", "path");
-    _cleanup_free_ char *e = path_query("path=%zz&", "path");
-    _cleanup_free_ char *f = path_query("path=", "path");
+    static const char *const bad[] = {"path=%00", "path=a%00b&x=1", "path=%4", "path=%zz&",
+                                      "path=%"};
+    _cleanup_free_ char *decoded = NULL;
+    _cleanup_free_ char *absent = NULL;
+    _cleanup_free_ char *empty = NULL;
+    char *kept = NULL;
 
-    CHECK_STR(a, "a b c/d");
-    CHECK(b == NULL && c == NULL && d == NULL && e == NULL);
-    CHECK_STR(f, "");
+    CHECK_INT(path_query("x=1&path=a%20b+c%2Fd&path=2", "path", &decoded), 0);
+    CHECK_STR(decoded, "a b c/d");
+    CHECK_INT(path_query("apath=1", "path", &absent), 0);
+    CHECK(absent == NULL);
+    CHECK_INT(path_query("path=", "path", &empty), 0);
+    CHECK_STR(empty, "");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        CHECK_INT(path_query(bad[i], "path", &kept), -EINVAL);
+        CHECK(kept == NULL);
+    }
 }
 
 static void test_permissions(void)

@@ -133,9 +133,12 @@ void call_fail(struct call *c, int status, const char *fmt, ...)
     call_answer(c, status, JSON_CONTENT_TYPE, text.data, text.len);
 }
 
-char *call_query(const struct call *c, const char *key)
+int call_query(struct call *c, const char *key, char **ret)
 {
-    return path_query(c->query, key);
+    if (path_query(c->query, key, ret) == 0)
+        return 0;
+    call_fail(c, 400, "the query's %s is not percent-encoded as it should be, or holds a NUL", key);
+    return -1;
 }
 
 uint64_t call_timeout_ms(const struct call *c)

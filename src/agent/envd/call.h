@@ -95,8 +95,9 @@ void call_drained(struct call *c);
 void call_fail(struct call *c, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-// The value of a query parameter, decoded, or NULL. Freed by the caller.
-char *call_query(const struct call *c, const char *key);
+// The value of a query parameter, decoded, or NULL without one. Freed by the caller. -1: it cannot
+// be decoded, which was answered.
+int call_query(struct call *c, const char *key, char **ret);
 
 // Milliseconds of the header connect-timeout-ms; 0: none.
 uint64_t call_timeout_ms(const struct call *c);

@@ -34,10 +34,13 @@ struct download {
 
 int files_target(struct call *c, struct user *ret_user, char ret_path[PATH_MAX])
 {
-    _cleanup_free_ char *name = call_query(c, "username");
-    _cleanup_free_ char *path = call_query(c, "path");
-    const char *who = name != NULL && name[0] != '\0' ? name : c->envd->user;
+    _cleanup_free_ char *name = NULL;
+    _cleanup_free_ char *path = NULL;
+    const char *who;
 
+    if (call_query(c, "username", &name) < 0 || call_query(c, "path", &path) < 0)
+        return -1;
+    who = name != NULL && name[0] != '\0' ? name : c->envd->user;
     if (user_find(who, ret_user) < 0) {
         call_fail(c, 401, "invalid username: '%s'", who);
         return -1;

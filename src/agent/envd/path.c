@@ -95,15 +95,21 @@ char *path_unescape(const char *text, size_t len, int plus)
     return ret;
 }
 
-char *path_query(const char *query, const char *key)
+int path_query(const char *query, const char *key, char **ret)
 {
     size_t key_len = strlen(key);
 
     while (*query != '\0') {
         size_t len = strcspn(query, "&");
-        if (len > key_len && query[key_len] == '=' && memcmp(query, key, key_len) == 0)
-            return path_unescape(query + key_len + 1, len - key_len - 1, 1);
+        if (len > key_len && query[key_len] == '=' && memcmp(query, key, key_len) == 0) {
+            char *value = path_unescape(query + key_len + 1, len - key_len - 1, 1);
+            if (value == NULL)
+                return -EINVAL;
+            *ret = value;
+            return 0;
+        }
         query += len + (query[len] == '&');
     }
-    return NULL;
+    *ret = NULL;
+    return 0;
 }

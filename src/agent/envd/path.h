@@ -19,11 +19,12 @@ int path_resolve(const struct user *user, const char *workdir, const char *path,
 // The last name of a cleaned path; "/" of the root. Borrowed.
 const char *path_base(const char *path);
 
-// The decoded value of the first parameter `key` ("+" is a space), freed by the caller, or NULL: it
-// is not there, is not encoded rightly or holds a NUL.
-char *path_query(const char *query, const char *key);
+// The decoded value of the first parameter `key` ("+" is a space), freed by the caller, or NULL
+// when it is not there. 0; -EINVAL when it is not encoded rightly or holds a NUL.
+int path_query(const char *query, const char *key, char **ret);
 
-// Decodes "%41"; a '+' is a space where `plus`. `text` need not end with NUL. As above.
+// Decodes "%41"; a '+' is a space where `plus`. `text` need not end with NUL. Freed by the caller;
+// NULL where path_query() says -EINVAL.
 char *path_unescape(const char *text, size_t len, int plus);
 
 #endif
