@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #define CONFIG_TEXT_MAX     512
+#define CONFIG_DOMAIN_MAX   127 // of SANDBOX_DOMAIN
 #define CONFIG_KEYS_MAX     160
 #define CONFIG_PROGRAMS     "/libexec/codesandbox" // beneath PREFIX: what a person does not start
 #define CONFIG_DEFAULT_FILE "/etc/codesandbox/codesandboxd.conf"

@@ -5,14 +5,18 @@
 
 #include "base/fd.h"
 #include "base/ini.h"
+#include "base/parse.h"
 #include "config/config_internal.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define GROUP_NAME_MAX 40
 
 // The first problem stops these; config_load() goes on.
 static int on_entry(void *arg, unsigned line, const char *key, const char *value, struct err *err)
@@ -68,16 +72,19 @@ int config_load_option(struct config *c, const char *option, struct err *err)
 {
     const char *eq = strchr(option, '=');
     char key[64];
-    size_t len;
+    size_t len = eq == NULL ? strlen(option) : (size_t)(eq - option);
 
-    if (strncmp(option, "--", 2) != 0 || eq == NULL)
+    if (strncmp(option, "--", 2) != 0 || len - 2 >= sizeof(key))
         return err_set(err, ERR_INVALID, "'%.60s' is not an option; see --help", option);
-    len = (size_t)(eq - option) - 2;
-    if (len >= sizeof(key))
-        return err_set(err, ERR_INVALID, "'%.60s' is not an option; see --help", option);
+    len -= 2;
     for (size_t i = 0; i < len; i++)
         key[i] = option[2 + i] == '-' ? '_' : option[2 + i];
     key[len] = '\0';
+    if (eq == NULL && config_find(key) != NULL)
+        return err_set(err, ERR_INVALID, "command line: %s: the value is missing: %.60s=VALUE",
+                       config_find(key)->name, option);
+    if (eq == NULL)
+        return err_set(err, ERR_INVALID, "'%.60s' is not an option; see --help", option);
     if (config_put(c, key, eq + 1, CONFIG_FROM_OPTION, 0, err) < 0)
         return err_wrap(err, "command line");
     return 0;
@@ -127,6 +134,67 @@ static int check_guest(struct config *c, struct err *err)
     return 0;
 }
 
+// csb-launch, which makes directories of it, takes no other.
+static int check_group(struct config *c, struct err *err)
+{
+    if (!parse_is_name(c->cgroup_name, GROUP_NAME_MAX))
+        return err_field(
+            err, ERR_INVALID, "CGROUP_NAME",
+            "CGROUP_NAME: '%.60s' is not a plain name: 1 to %d letters, digits, '.', '_' "
+            "and '-', the first no '.' or '-'",
+            c->cgroup_name, GROUP_NAME_MAX);
+    return 0;
+}
+
+// How long the host name at the start of `text` is; an IPv6 address stands in brackets.
+static size_t host_len(const char *text)
+{
+    size_t n = 0;
+
+    if (text[0] == '[') {
+        n = strspn(text + 1, "0123456789abcdefABCDEF:.");
+        return n > 0 && text[1 + n] == ']' ? n + 2 : 0;
+    }
+    while (isalnum((unsigned char)text[n]) || (text[n] != '\0' && strchr("-._", text[n]) != NULL))
+        n++;
+    return n;
+}
+
+// One that can never match would be told by nothing but 403s.
+static int check_allowed_hosts(struct config *c, struct err *err)
+{
+    const char *at = c->allowed_hosts;
+
+    for (at += strspn(at, ", "); *at != '\0'; at += strspn(at, ", ")) {
+        size_t len = strcspn(at, ", ");
+
+        if (host_len(at) != len)
+            return err_field(err, ERR_INVALID, "ALLOWED_HOSTS",
+                             "ALLOWED_HOSTS: '%.*s' is not a host name or [IPv6 address] without "
+                             "scheme, port and pattern",
+                             (int)(len < 60 ? len : 60), at);
+        at += len;
+    }
+    return 0;
+}
+
+static int check_domain(struct config *c, struct err *err)
+{
+    const char *domain = c->sandbox_domain;
+    size_t len = host_len(domain);
+    const char *port = domain[len] == ':' ? domain + len + 1 : domain + len;
+
+    if (domain[0] == '\0')
+        return 0;
+    if (len == 0 || domain[0] == '[' || strlen(domain) > CONFIG_DOMAIN_MAX ||
+        (domain[len] != '\0' && (*port == '\0' || port[strspn(port, "0123456789")] != '\0')))
+        return err_field(err, ERR_INVALID, "SANDBOX_DOMAIN",
+                         "SANDBOX_DOMAIN: '%.60s' is not a host name of at most %d bytes, a colon "
+                         "and a port behind it if need be",
+                         domain, CONFIG_DOMAIN_MAX);
+    return 0;
+}
+
 static int check_webhooks(struct config *c, struct err *err)
 {
     size_t len = strlen(c->webhook_secret);
@@ -161,7 +229,8 @@ static int derive_directories(struct config *c, struct err *err)
 static size_t check_all(struct config *c, config_problem_cb problem, void *arg)
 {
     static int (*const checks[])(struct config *, struct err *) = {
-        check_pool, check_address, check_guest, check_webhooks, derive_directories,
+        check_pool,          check_address, check_guest,    check_group,
+        check_allowed_hosts, check_domain,  check_webhooks, derive_directories,
     };
     size_t count = 0;
 

@@ -83,7 +83,10 @@ static int check(const struct config *c, const struct config_sources *from, bool
         warn_missing("KERNEL_PATH", c->kernel_path);
         warn_missing("INITRD_PATH", c->initrd_path);
         warn_missing("ROOTFS_PATH", c->rootfs_path);
+        warn_missing("QEMU_PATH", c->qemu_path);
     }
+    if (c->webhook_ca_file[0] != '\0')
+        warn_missing("WEBHOOK_CA_FILE", c->webhook_ca_file);
     warn_missing("RUNTIMES_DIR", c->runtimes_dir);
     config_print_values(c, from->file, verbose, stdout);
     return EXIT_OK;

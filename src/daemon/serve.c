@@ -81,9 +81,11 @@ struct server {
     _Atomic bool started; // all of the above is there
 };
 
-static int open_file(const char *name, const char *path, struct opened *ret, struct err *err)
+// `flags` O_DIRECTORY, or 0.
+static int open_file(const char *name, const char *path, int flags, struct opened *ret,
+                     struct err *err)
 {
-    ret->fd = open(path, O_RDONLY | O_CLOEXEC);
+    ret->fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (ret->fd < 0)
         return err_sys(err, errno, "%s: cannot open %s (`make` makes it)", name, path);
     (void)snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d", ret->fd);
@@ -96,9 +98,9 @@ static int open_process(struct server *s, struct err *err)
     char agent[PATH_MAX];
 
     programs_find_agent(s->config, agent);
-    if (open_file("ROOTFS_TREE", s->config->rootfs_tree, &s->tree, err) < 0 ||
-        open_file("AGENT_PATH", agent, &s->agent, err) < 0 ||
-        open_file("RUNTIMES_DIR", s->config->runtimes_dir, &s->table, err) < 0)
+    if (open_file("ROOTFS_TREE", s->config->rootfs_tree, O_DIRECTORY, &s->tree, err) < 0 ||
+        open_file("AGENT_PATH", agent, 0, &s->agent, err) < 0 ||
+        open_file("RUNTIMES_DIR", s->config->runtimes_dir, O_DIRECTORY, &s->table, err) < 0)
         return -1;
     return 0;
 }
@@ -120,9 +122,9 @@ static int open_all(struct server *s, struct err *err)
         return 0;
     if (s->process)
         return open_process(s, err);
-    if (open_file("KERNEL_PATH", c->kernel_path, &s->kernel, err) < 0 ||
-        open_file("INITRD_PATH", c->initrd_path, &s->initrd, err) < 0 ||
-        open_file("ROOTFS_PATH", c->rootfs_path, &s->rootfs, err) < 0)
+    if (open_file("KERNEL_PATH", c->kernel_path, 0, &s->kernel, err) < 0 ||
+        open_file("INITRD_PATH", c->initrd_path, 0, &s->initrd, err) < 0 ||
+        open_file("ROOTFS_PATH", c->rootfs_path, 0, &s->rootfs, err) < 0)
         return -1;
     return 0;
 }
@@ -134,10 +136,14 @@ static int check_readable(const struct server *s, struct err *err)
                                           &s->tree,   &s->agent,  &s->table};
     const char *const names[] = {"KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH",
                                  "ROOTFS_TREE", "AGENT_PATH",  "RUNTIMES_DIR"};
+    const char *ca_file = s->config->webhook_ca_file;
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
         if (files[i]->fd >= 0 && access(files[i]->path, R_OK) < 0)
             return err_sys(err, errno, "%s: uid %u may not read it", names[i], (unsigned)geteuid());
+    if (ca_file[0] != '\0' && access(ca_file, R_OK) < 0)
+        return err_sys(err, errno, "WEBHOOK_CA_FILE: uid %u cannot read %s", (unsigned)geteuid(),
+                       ca_file);
     return 0;
 }
 
@@ -277,7 +283,7 @@ static int start_engine(struct server *s, struct err *err)
     };
 
     if (runtime_table_load(s->runtimes_dir, &s->runtimes, err) < 0)
-        return -1;
+        return err_wrap(err, "RUNTIMES_DIR: %s", c->runtimes_dir);
     config.runtimes = s->runtimes;
     config.templates_fd = s->made_templates;
     return engine_new(&config, &s->engine, err);

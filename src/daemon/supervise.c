@@ -42,7 +42,6 @@
 #define LAUNCH_STOP_MS 10000 // time for csb-launch to end its VMs
 #define STOP_GRACE_MS  30000 // beyond DRAIN_MS and SANDBOX_KEEP_MS, for the server to end
 #define FILES_WANTED   65536
-#define ARGS_MAX       64
 #define LAUNCH_OPTIONS 10 // at most
 
 struct supervisor {
@@ -185,9 +184,9 @@ static int start_server(struct supervisor *s, int launch_socket)
 {
     _cleanup_fd_ int ours = -1;
     _cleanup_fd_ int theirs = -1;
+    char **argv;
     char serve_option[] = DAEMON_SERVE_OPTION;
-    char *argv[ARGS_MAX];
-    size_t n = 0;
+    size_t count = 0;
     struct proc_fd fds[2];
     size_t fd_count = 0;
     int pair[2];
@@ -197,14 +196,15 @@ static int start_server(struct supervisor *s, int launch_socket)
         return r;
     ours = pair[0];
     theirs = pair[1];
-    argv[n++] = s->argv[0];
-    argv[n++] = serve_option;
-    for (char *const *arg = s->argv + 1; *arg != NULL; arg++) {
-        if (n == ARGS_MAX - 1)
-            return -E2BIG;
-        argv[n++] = *arg;
-    }
-    argv[n] = NULL;
+    while (s->argv[count] != NULL)
+        count++;
+    argv = calloc(count + 2, sizeof(*argv));
+    if (argv == NULL)
+        return -ENOMEM;
+    argv[0] = s->argv[0];
+    argv[1] = serve_option;
+    for (size_t i = 1; i < count; i++)
+        argv[i + 1] = s->argv[i];
     fds[fd_count++] = (struct proc_fd){.from = theirs, .to = DAEMON_CONTROL_FD};
     if (launch_socket >= 0)
         fds[fd_count++] = (struct proc_fd){.from = launch_socket, .to = DAEMON_LAUNCH_FD};
@@ -215,6 +215,7 @@ static int start_server(struct supervisor *s, int launch_socket)
                                        .death_signal = SIGKILL,
                                        .own_group = true},
                    &s->server);
+    free(argv);
     if (r < 0)
         return r;
     s->control = fd_steal(&ours);
@@ -242,6 +243,8 @@ static void respawn_launcher(struct supervisor *s)
 static void launcher_ended(struct supervisor *s, int status)
 {
     uint64_t lived_ms = (clock_mono_ns() - s->started_ns) / NS_PER_MS;
+    const char *how = WIFSIGNALED(status) ? "signal" : "exit code";
+    int number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
 
     s->launcher = 0;
     if (s->kill_ns != CLOCK_NEVER || s->server == 0) // stopping, or there is nobody to serve
@@ -254,10 +257,12 @@ static void launcher_ended(struct supervisor *s, int status)
     // It ends well when the server let go of it, which is about to end itself.
     if (!WIFSIGNALED(status) && WEXITSTATUS(status) == 0)
         return;
-    log_warn("csb-launch ended (%s %d), and all it had started; starting it again in %" PRIu64
-             " ms",
-             WIFSIGNALED(status) ? "signal" : "exit code",
-             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), s->pause_ms);
+    if (s->ready)
+        log_warn("csb-launch ended (%s %d), and all it had started; starting it again in %" PRIu64
+                 " ms",
+                 how, number, s->pause_ms);
+    else // the server, which cannot do without it, says so and ends
+        log_error("csb-launch ended (%s %d) before the service had started", how, number);
 }
 
 static void server_ended(struct supervisor *s, int status)

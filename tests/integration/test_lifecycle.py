@@ -183,6 +183,16 @@ def not_started(t):
                        "RUNTIMES_DIR": str(SOURCE / "tests/integration/runtimes"), **env})
             t.check(r.returncode == 1 and name in r.stderr and len(r.stderr.splitlines()) == 1,
                     f"{env} does not start, in one line naming {name}", r.stderr)
+        os.mkdir(state + "/none")
+        r = run(ISOLATION="fake", API_PORT="0", STATE_DIR=state + "/state", RUNTIMES_DIR=state + "/none")
+        t.check(r.returncode == 1 and f"RUNTIMES_DIR: {state}/none: " in r.stderr, "a directory without languages", r.stderr)
+        r = run(ISOLATION="fake", API_PORT="0", STATE_DIR=state + "/state", WEBHOOK_CA_FILE=state + "/ca",
+                RUNTIMES_DIR=str(SOURCE / "tests/integration/runtimes"))
+        t.check(r.returncode == 1 and "WEBHOOK_CA_FILE: " in r.stderr, "certificates that are not there", r.stderr)
+        for tree, why in (("/nonexistent", "No such file"), (str(plain), "Not a directory")):
+            r = run(ISOLATION="process", API_PORT="0", STATE_DIR=state + "/real", ROOTFS_TREE=tree)
+            t.check(r.returncode == 1 and f"ROOTFS_TREE: cannot open {tree}" in r.stderr and why in r.stderr
+                    and "again" not in r.stderr, f"{tree} as the tree of programs, without a word of trying again", r.stderr)
 
 
 def another_uid(t):
@@ -212,10 +222,15 @@ def command_line(t):
             ([], {"ISOLATION": "none"}, "ISOLATION"),
             ([], {"API_HOST": "example.com"}, "API_HOST"), ([], {"AGENT_PORT": "0"}, "AGENT_PORT"),
             (["--nonsense=1"], {}, "nonsense"), (["nonsense"], {}, "nonsense"),
+            (["--pool-size"], {}, "POOL_SIZE: the value is missing"),
+            ([], {"CGROUP_NAME": "../x"}, "CGROUP_NAME"), ([], {"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS"),
+            ([], {"SANDBOX_DOMAIN": "http://x"}, "SANDBOX_DOMAIN"),
             (["--config=/nonexistent"], {}, "/nonexistent"), (["--serve"], {}, "--serve")):
         r = run(*args, **env)
         t.check(r.returncode in (1, 2) and name in r.stderr and len(r.stderr.splitlines()) == 1,
                 f"{args} {env} is refused in one line naming {name}", r.stderr)
+    with Daemon(options=["--log-level=info"] * 100) as d:
+        t.check(d.execute()[0] == 200, "a hundred options are handed to the server")
     r = run("--check-config", API_HOST="0.0.0.0", ALLOW_UNAUTHENTICATED="1", POOL_SIZE="7")
     t.check(r.returncode == 0 and "pool_size = 7" in r.stdout, "--check-config prints the values", r)
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:

@@ -62,6 +62,22 @@ static void test_refused(void)
     check_refused("vm_memory_mb", "512", "LIMIT_MEMORY_BYTES_MAX");
     check_refused("pool_max", "2", "POOL_MAX");
     check_refused("kernel_path", longer, "KERNEL_PATH");
+    check_refused("cgroup_name", "", "CGROUP_NAME");
+    check_refused("cgroup_name", "../x", "CGROUP_NAME");
+    check_refused("cgroup_name", "a/b", "CGROUP_NAME");
+    check_refused("cgroup_name", ".a", "CGROUP_NAME");
+    check_refused("allowed_hosts", "http://a.example/", "ALLOWED_HOSTS");
+    check_refused("allowed_hosts", "good.example, a.example:8000", "ALLOWED_HOSTS");
+    check_refused("allowed_hosts", "*", "ALLOWED_HOSTS");
+    check_refused("allowed_hosts", "::1", "ALLOWED_HOSTS");
+    check_refused("allowed_hosts", "[]", "ALLOWED_HOSTS");
+    check_refused("sandbox_domain", "a b", "SANDBOX_DOMAIN");
+    check_refused("sandbox_domain", "https://a.example", "SANDBOX_DOMAIN");
+    check_refused("sandbox_domain", "a.example:", "SANDBOX_DOMAIN");
+    check_refused("sandbox_domain", ":80", "SANDBOX_DOMAIN");
+    check_refused("sandbox_domain", "[::1]:80", "SANDBOX_DOMAIN");
+    longer[CONFIG_DOMAIN_MAX + 1] = '\0';
+    check_refused("sandbox_domain", longer, "SANDBOX_DOMAIN");
     check_refused("nonsense", "1", "nonsense");
 }
 
@@ -106,6 +122,12 @@ static void test_accepted(void)
     CHECK(config_set(&config, "tenant_runs", "1024", &err) == 0 && config.tenant_runs == 1024);
     CHECK(config_set(&config, "body_max_bytes", "8M", &err) == 0 &&
           config.body_max_bytes == 8u << 20);
+    config_init(&config);
+    CHECK(config_set(&config, "allowed_hosts", ",box.example, Other_1.example,[fd00::1]", &err) ==
+              0 &&
+          config_set(&config, "sandbox_domain", "box.example:8443", &err) == 0 &&
+          config_set(&config, "cgroup_name", "_a.b-1", &err) == 0);
+    CHECK_INT(config_finish(&config, &err), 0);
 }
 
 static void test_sources(void)
@@ -127,6 +149,7 @@ static void test_sources(void)
     CHECK_INT(config_load_option(&config, "--api-port=9002", &err), 0);
     CHECK_INT(config.api_port, 9002);
     CHECK_INT(config_load_option(&config, "--api-port", &err), -1);
+    CHECK(strstr(err.message, "API_PORT: the value is missing") != NULL);
     CHECK_INT(config_load_option(&config, "api-port=1", &err), -1);
     CHECK_INT(config_load_option(&config, "--=1", &err), -1);
     CHECK_INT(config_load_file(&config, "/nonexistent", &err), -1);
