@@ -3,6 +3,7 @@
 // Identity and description of the machine.
 #include "agent/machine.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "channel/agent_wire.h"
@@ -20,6 +21,9 @@
 #include <unistd.h>
 
 #define ENTROPY_BYTES 64
+#define HOSTS         "/etc/hosts"
+#define HOSTS_MAX     65536
+#define HOSTS_ADDRESS "127.0.1.1"
 
 struct sync_request {
     uint64_t time_ns;
@@ -93,16 +97,48 @@ static int write_line(const char *path, const char *text, struct err *err)
     return rc < 0 ? err_sys(err, rc, "write %s", path) : 0;
 }
 
+// A machine that does not find its own name makes sudo wait and complain, and programs fail that
+// look themselves up. The line of the name before is replaced, and all else stays. Without a word
+// when it cannot be: the owner of a sandbox may have made anything of the file.
+static void name_in_hosts(const char *before, const char *name)
+{
+    _cleanup_free_ char *text = NULL;
+    _cleanup_buf_ struct buf out = BUF_INIT;
+    _cleanup_fd_ int fd = -1;
+    char old[80];
+    const char *at;
+    size_t len, head, skip = 0;
+
+    if (fd_read_file(AT_FDCWD, HOSTS, HOSTS_MAX, &text, &len) < 0)
+        return;
+    (void)snprintf(old, sizeof(old), HOSTS_ADDRESS "\t%s\n", before);
+    at = strstr(text, old);
+    if (at != NULL)
+        skip = strlen(old);
+    head = at != NULL ? (size_t)(at - text) : len;
+    if (buf_append(&out, text, head) < 0 ||
+        (head > 0 && text[head - 1] != '\n' && buf_append(&out, "\n", 1) < 0) ||
+        buf_appendf(&out, HOSTS_ADDRESS "\t%s\n", name) < 0 ||
+        buf_append(&out, text + head + skip, len - head - skip) < 0)
+        return;
+    fd = open(HOSTS, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd >= 0)
+        (void)fd_write_all(fd, out.data, out.len);
+}
+
 static int apply(const struct sync_request *r, struct err *err)
 {
     struct timespec ts = clock_to_timespec(r->time_ns);
+    struct utsname uts;
 
     if (add_entropy(r->entropy, err) < 0)
         return -1;
     if (clock_settime(CLOCK_REALTIME, &ts) < 0)
         return err_sys(err, errno, "set the clock");
+    (void)uname(&uts); // cannot fail with this argument
     if (sethostname(r->hostname, strlen(r->hostname)) < 0)
         return err_sys(err, errno, "set the host name");
+    name_in_hosts(uts.nodename, r->hostname);
     if (write_line("/etc/hostname", r->hostname, err) < 0)
         return -1;
     return write_line("/etc/machine-id", r->machine_id, err);

@@ -314,6 +314,8 @@ await group('fork', async () => {
   const ids = await Promise.all(copies.map(async (c) => (await c.commands.run('echo $E2B_SANDBOX_ID; cat /proc/sys/kernel/random/uuid')).stdout.split('\n')))
   same(ids.map((i) => i[0]), copies.map((c) => c.sandboxId), 'an id of its own')
   check(new Set(ids.map((i) => i[1])).size === 5, 'and randomness of its own', ids)
+  const found = (await copies[0].commands.run('hostname -i; grep -c 127.0.1.1 /etc/hosts; sudo id -u 2>&1')).stdout
+  same(found, '127.0.1.1\n1\n0\n', 'and a name of its own, which is found')
   await Promise.all(copies.map((c, i) => c.files.write('state', `copy ${i}`)))
   same(await s.files.read('state'), 'prepared', 'what one writes is not in the others')
   const n = Number(await copies[4].files.read('/tmp/count'))
