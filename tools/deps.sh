@@ -32,7 +32,7 @@ done
 echo "installing:$missing"
 if [ "$(id -u)" = 0 ]; then
     sudo=
-elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; }; then
     sudo=sudo
 else
     echo "missing packages, and neither root nor sudo to install them. As root, run:" >&2
