@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define CLASS_COUNT 5 // 1xx to 5xx
 
@@ -67,6 +68,21 @@ static const char *method_name(const struct api_http_metrics *m, size_t row)
     return row < m->routes ? api_routes[row].method : "any";
 }
 
+// Probes are told by 503 that the service starts or stops, which the log says by itself.
+static bool is_probe(const struct http_route *route)
+{
+    return route != NULL &&
+           (strcmp(route->path, "/ready") == 0 || strcmp(route->path, "/health") == 0);
+}
+
+// What a sandbox answers is its owner's affair, an unknown sandbox or a closed port the caller's,
+// and 501 what somebody asked for that this installation cannot do: whoever may send requests could
+// fill the log with them.
+static bool is_failure(const struct http_seen *seen)
+{
+    return seen->status / 100 == 5 && seen->status != 501 && !seen->taken && !is_probe(seen->route);
+}
+
 void api_observe(void *app, const struct http_seen *seen)
 {
     const struct api *api = app;
@@ -78,7 +94,7 @@ void api_observe(void *app, const struct http_seen *seen)
     if (class < CLASS_COUNT)
         atomic_fetch_add(&m->rows[row].answers[class], 1);
     histogram_add(&m->rows[row].seconds, seen->took_ns);
-    if (seen->status / 100 == 5)
+    if (is_failure(seen))
         log_warn("%s %s: answered %u after %.1f ms", method_name(m, row), route_name(m, row),
                  seen->status, ms);
     else

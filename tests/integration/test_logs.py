@@ -103,8 +103,21 @@ def text_lines(t):
 def quiet(t, d):
     d.execute("out hi")
     d.request("GET", "/nothing")
-    t.check(not [line for line in d.log if "answered" in line], "requests that went well are not in the log unless "
-            "LOG_LEVEL=debug", d.log)
+    status = [d.request("GET", "/", headers={"E2b-Sandbox-Id": "i" + "0" * 20, "E2b-Sandbox-Port": "80"})[0],
+              d.request("POST", "/v2/sandboxes", json.dumps({"templateID": "base", "volumeMounts": [{"name": "v", "path": "/v"}]}))[0]]
+    t.check(status == [502, 501], "a sandbox that there is not, something that there is not", status)
+    t.check(not [line for line in d.log if "answered" in line], "requests that went well, or wrong by who sent "
+            "them, are not in the log unless LOG_LEVEL=debug", d.log)
+
+
+def probes(t):
+    """A service that cannot make its template, as its machines end at once."""
+    image = {name: __file__ for name in ("KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH")}
+    with Daemon(wait_ready=False, ISOLATION="microvm", ACCEL="tcg", QEMU_PATH="/bin/false", **image) as d:
+        d.wait(lambda: any("cannot build the template" in line for line in list(d.log)), "the reason in the log")
+        status = [d.get("/ready")[0], d.get("/health")[0], d.get("/debug/guest")[0]]
+        t.check(status == [503, 503, 429], "it is not ready", status)
+        t.check(not [line for line in d.log if "answered" in line], "who asks for that gets no line each time", d.log)
 
 
 def trace(t, d):
@@ -128,6 +141,7 @@ def main():
     tap = Tap()
     tap.group(json_lines)
     tap.group(text_lines)
+    tap.group(probes)
     with Daemon() as d:
         tap.group(lambda t: quiet(t, d))
         tap.group(lambda t: trace(t, d))
