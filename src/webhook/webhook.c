@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "webhook/address.h"
+#include "webhook/lookup.h"
 
 #include <curl/curl.h>
 #include <netdb.h>
@@ -15,12 +16,11 @@
 #include <unistd.h>
 
 #define ADDRESSES_MAX 16
-#define HOST_MAX      256
 #define ANSWER_MAX    (64u << 10) // bytes of an answer's body that are read, and thrown away
 
 struct target {
-    char host[HOST_MAX]; // without brackets
-    char port[8];
+    char host[LOOKUP_HOST_MAX]; // without brackets
+    char port[LOOKUP_PORT_MAX];
 };
 
 static int refuse(struct err *err, const char *why)
@@ -97,26 +97,27 @@ static int parse_url(const char *text, struct target *ret, struct err *err)
     return r;
 }
 
-// Every address of a name must be allowed. *ret is freed with freeaddrinfo(); NULL where the name
-// is none and `flags` asks for numbers only.
-static int resolve(const struct target *t, int flags, const struct address_rules *rules,
-                   struct addrinfo **ret, struct err *err)
+// Every address must be allowed.
+static int check_addresses(const struct addrinfo *list, const struct address_rules *rules,
+                           struct err *err)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
-    struct addrinfo *list = NULL;
-    int r = getaddrinfo(t->host, t->port, &hints, &list);
-
-    *ret = NULL;
-    if (r != 0 && (flags & AI_NUMERICHOST) != 0)
-        return 0;
-    if (r != 0)
-        return err_set(err, ERR_GONE, "the name cannot be resolved: %s", gai_strerror(r));
     for (const struct addrinfo *a = list; a != NULL; a = a->ai_next)
-        if (!address_allowed(a->ai_addr, rules)) {
-            freeaddrinfo(list);
+        if (!address_allowed(a->ai_addr, rules))
             return refuse_address(err);
-        }
-    *ret = list;
+    return 0;
+}
+
+// *ret is freed with freeaddrinfo(); NULL where the host is a name.
+static int parse_address(const struct target *t, struct addrinfo **ret, struct err *err)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    int r = getaddrinfo(t->host, t->port, &hints, ret);
+
+    if (r == EAI_MEMORY)
+        return err_set(err, ERR_INTERNAL, "out of memory");
+    if (r != 0)
+        *ret = NULL;
     return 0;
 }
 
@@ -124,12 +125,14 @@ int webhook_check_url(const char *url, const struct address_rules *rules, struct
 {
     struct target t;
     struct addrinfo *list = NULL;
+    int r;
 
-    if (parse_url(url, &t, err) < 0 || resolve(&t, AI_NUMERICHOST, rules, &list, err) < 0)
+    if (parse_url(url, &t, err) < 0 || parse_address(&t, &list, err) < 0)
         return -1;
+    r = check_addresses(list, rules, err);
     if (list != NULL)
         freeaddrinfo(list);
-    return 0;
+    return r;
 }
 
 void webhook_sign(const char *secret, const char *timestamp, const void *body, size_t len,
@@ -296,21 +299,16 @@ static int judge(const struct exchange *x, CURLcode code, struct err *err)
     return err_set(err, ERR_PROTOCOL, "answered with status %ld", status);
 }
 
-int webhook_send(const struct webhook *w, struct err *err)
+// With the addresses of its host.
+static int exchange(const struct webhook *w, const struct target *t, const struct addrinfo *list,
+                    struct err *err)
 {
-    struct exchange x = {.w = w};
-    struct addrinfo *list = NULL;
-    struct target t;
+    struct exchange x = {.w = w, .curl = curl_easy_init()};
     int r;
 
-    if (parse_url(w->url, &t, err) < 0 || resolve(&t, 0, w->rules, &list, err) < 0)
-        return -1;
-    x.curl = curl_easy_init();
-    if (x.curl == NULL) {
-        freeaddrinfo(list);
+    if (x.curl == NULL)
         return err_set(err, ERR_INTERNAL, "libcurl does not start");
-    }
-    r = pin(&x, &t, list, err);
+    r = pin(&x, t, list, err);
     if (r == 0) {
         add_headers(&x);
         set_options(&x);
@@ -319,6 +317,21 @@ int webhook_send(const struct webhook *w, struct err *err)
     curl_slist_free_all(x.headers);
     curl_slist_free_all(x.addresses);
     curl_easy_cleanup(x.curl);
+    return r;
+}
+
+int webhook_send(const struct webhook *w, struct err *err)
+{
+    struct addrinfo *list = NULL;
+    struct target t;
+    int r;
+
+    if (parse_url(w->url, &t, err) < 0 || parse_address(&t, &list, err) < 0 ||
+        (list == NULL && lookup_name(t.host, t.port, w->stop, &list, err) < 0))
+        return -1;
+    r = check_addresses(list, w->rules, err);
+    if (r == 0)
+        r = exchange(w, &t, list, err);
     freeaddrinfo(list);
     return r;
 }

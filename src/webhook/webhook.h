@@ -42,10 +42,11 @@ int webhook_check_url(const char *url, const struct address_rules *rules, struct
 void webhook_sign(const char *secret, const char *timestamp, const void *body, size_t len,
                   char ret[WEBHOOK_SIGNATURE_LEN + 1]);
 
-// Blocks for `timeout_ms` at most, and for the resolver before that. 0: answered with 2xx. Errors:
-// ERR_INVALID (the URL or its addresses are refused: trying again does not help), ERR_GONE (no
-// connection, or the wrong certificate), ERR_TIMEOUT, ERR_PROTOCOL (answered with another status),
-// ERR_CANCELLED (`stop`), ERR_INTERNAL. Any thread.
+// Blocks for `timeout_ms` at most, and for the resolver before that; in all little longer than
+// until `stop`. 0: answered with 2xx. Errors: ERR_INVALID (the URL or its addresses are refused:
+// trying again does not help), ERR_GONE (no such name, no connection, or the wrong certificate),
+// ERR_TIMEOUT, ERR_PROTOCOL (answered with another status), ERR_CANCELLED (`stop`), ERR_INTERNAL.
+// Any thread.
 int webhook_send(const struct webhook *w, struct err *err);
 
 #endif

@@ -7,7 +7,7 @@
 // Whoever puts many of a high priority waits behind himself.
 static void test_turns(void)
 {
-    static const char *const want[] = {"a0", "b0", "c9", "a1", "c5", "a2", "a3", ""};
+    static const char *const want[] = {"a0", "b0", "c9", "0", "a1", "c5", "1", "a2", "a3", ""};
     struct queue *q = open_fresh();
     struct queue_job job;
     struct queue_lease lease;
@@ -26,6 +26,8 @@ static void test_turns(void)
     job = a_job("c", "c9");
     job.priority = 9;
     (void)put_job(q, &job, NULL);
+    (void)put_one(q, "", "0", NULL); // whoever has no key
+    (void)put_one(q, "", "1", NULL);
     for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
         CHECK_STR(take(q, &lease), want[i]);
         buf_release(&lease.body);
