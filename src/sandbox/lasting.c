@@ -71,7 +71,7 @@ int lasting_start(struct engine *e, const struct template *is, struct sandbox **
     uint64_t deadline = clock_deadline_ms(START_MS);
     struct driver_template *t;
     struct sandbox *s;
-    bool own;
+    bool own = false;
     int r;
 
     if (!(ops->caps & DRIVER_CAP_LASTING))

@@ -52,28 +52,15 @@ void live_free_pairs(struct live_pairs *p)
     *p = (struct live_pairs){0};
 }
 
-// Ends the machine, but not the channel to it.
-static void end_machine(struct live *l)
-{
-    struct sandbox *s = l->machine;
-
-    if (s == NULL || s->driver == NULL)
-        return;
-    s->ops->destroy(s->driver);
-    s->driver = NULL;
-}
-
 void live_unref(struct live *l)
 {
     if (l == NULL || atomic_fetch_sub(&l->refs, 1) != 1)
         return;
-    end_machine(l);
-    if (l->machine != NULL)
-        channel_close(l->machine->channel);
-    free(l->machine);
+    sandbox_free(l->machine);
     live_free_pairs(&l->metadata);
     live_free_pairs(&l->env);
     explicit_bzero(l->token, sizeof(l->token));
+    explicit_bzero(l->traffic_token, sizeof(l->traffic_token));
     free(l);
 }
 
@@ -420,7 +407,8 @@ void live_status(struct live_table *t, struct live_status *ret)
 static void bury(struct live_table *t, struct live *l)
 {
     (void)pthread_mutex_unlock(&t->lock);
-    end_machine(l);
+    if (l->machine != NULL)
+        sandbox_end(l->machine);
     if (!l->replaced) {
         forget_row(t, l, l->machine == NULL);
         live_drop_image(t, l);

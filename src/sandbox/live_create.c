@@ -132,6 +132,7 @@ struct live *live_new(const struct live_table *t, const struct live_spec *spec)
     live_put_shape(t, &f);
     l = live_make(&f);
     explicit_bzero(token, sizeof(token));
+    explicit_bzero(traffic_token, sizeof(traffic_token));
     if (l == NULL || add_own_env(l) == 0)
         return l;
     live_unref(l);

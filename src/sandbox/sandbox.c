@@ -124,15 +124,23 @@ void sandbox_totals(struct sandbox_totals *ret)
     ret->ended = atomic_load(&ended);
 }
 
-void sandbox_free(struct sandbox *s)
+void sandbox_end(struct sandbox *s)
 {
-    if (s == NULL)
+    if (s->driver == NULL)
         return;
     if (s->born_ns > 0) {
         atomic_fetch_add(&life_ns, clock_mono_ns() - s->born_ns);
         atomic_fetch_add(&ended, 1);
     }
-    channel_close(s->channel);
     s->ops->destroy(s->driver);
+    s->driver = NULL;
+}
+
+void sandbox_free(struct sandbox *s)
+{
+    if (s == NULL)
+        return;
+    channel_close(s->channel);
+    sandbox_end(s);
     free(s);
 }

@@ -76,6 +76,10 @@ void sandbox_totals(struct sandbox_totals *ret);
 // Notes that its machine is there from now on.
 void sandbox_born(struct sandbox *s);
 
+// Ends its machine, but not the channel to it, which others may still use. Blocks some 10 ms. Once
+// is enough.
+void sandbox_end(struct sandbox *s);
+
 // Destroys it. Blocks some 10 ms. NULL allowed.
 void sandbox_free(struct sandbox *s);
 

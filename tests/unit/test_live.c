@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "channel/channel.h"
 #include "live_harness.h"
+#include "sandbox/sandbox.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -478,6 +479,7 @@ int main(void)
     struct live *left;
     struct err err;
     struct live_status st;
+    struct sandbox_totals machines;
 
     start_engine(&driver_fake);
     t = start_table(8, 4);
@@ -513,5 +515,7 @@ int main(void)
     live_table_free(t);
     live_table_free(NULL);
     end_engine();
+    sandbox_totals(&machines);
+    CHECK_INT(machines.restored, machines.ended);
     return tap_done();
 }
