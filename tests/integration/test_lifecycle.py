@@ -190,7 +190,8 @@ def not_started(t):
                 RUNTIMES_DIR=str(SOURCE / "tests/integration/runtimes"))
         t.check(r.returncode == 1 and "WEBHOOK_CA_FILE: " in r.stderr, "certificates that are not there", r.stderr)
         for tree, why in (("/nonexistent", "No such file"), (str(plain), "Not a directory")):
-            r = run(ISOLATION="process", API_PORT="0", STATE_DIR=state + "/real", ROOTFS_TREE=tree)
+            r = run(ISOLATION="process", API_PORT="0", STATE_DIR=state + "/real", ROOTFS_TREE=tree,
+                    RUNTIMES_DIR=str(SOURCE / "runtimes"))
             t.check(r.returncode == 1 and f"ROOTFS_TREE: cannot open {tree}" in r.stderr and why in r.stderr
                     and "again" not in r.stderr, f"{tree} as the tree of programs, without a word of trying again", r.stderr)
 
