@@ -222,7 +222,7 @@ void live_put_pairs(struct buf *out, const struct live_pairs *p)
     json_close(&json, '}');
 }
 
-int live_remember(struct live_table *t, const struct live *l, struct err *err)
+int live_remember_as(struct live_table *t, const struct live *l, const char *state, struct err *err)
 {
     _cleanup_buf_ struct buf metadata = BUF_INIT;
     _cleanup_buf_ struct buf env = BUF_INIT;
@@ -232,9 +232,7 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
         .template = l->template,
         .token = live_token(l),
         .traffic_token = live_traffic_token(l),
-        .state = l->returning              ? LIVE_ROW_RETURNING
-                 : l->state == LIVE_PAUSED ? LIVE_ROW_PAUSED
-                                           : LIVE_ROW_RUNNING,
+        .state = state,
         .pause_on_timeout = l->on_timeout == LIVE_PAUSE,
         .auto_resume_ms = l->auto_resume_ms,
         .started_ms = l->started_ms,
@@ -248,6 +246,15 @@ int live_remember(struct live_table *t, const struct live *l, struct err *err)
     if (row.metadata == NULL || row.env == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
     return store_sandbox_put(t->config.store, &row, err);
+}
+
+int live_remember(struct live_table *t, const struct live *l, struct err *err)
+{
+    const char *state = l->returning              ? LIVE_ROW_RETURNING
+                        : l->state == LIVE_PAUSED ? LIVE_ROW_PAUSED
+                                                  : LIVE_ROW_RUNNING;
+
+    return live_remember_as(t, l, state, err);
 }
 
 static int take_machine(struct live_table *t, struct live *l, const struct live_spec *spec,

@@ -150,8 +150,10 @@ struct live *live_copy(const struct live *l);
 // Gives a copy an id and tokens of its own. -1 when memory is out.
 int live_rename(struct live *l);
 
-// Writes its row to the store.
+// Writes its row to the store; the other one, in another state than it is in.
 int live_remember(struct live_table *t, const struct live *l, struct err *err);
+int live_remember_as(struct live_table *t, const struct live *l, const char *state,
+                     struct err *err);
 
 // Puts `next` in the place of `l`, which ends. Takes over the reference to `next`. Under the lock.
 void live_replace(struct live_table *t, struct live *l, struct live *next);
@@ -178,8 +180,9 @@ int live_pause_seized(struct live_table *t, struct live *now, bool returning, ui
 int live_freeze(struct live_table *t, struct live *l, bool leave_paused, uint64_t deadline_ns,
                 struct driver_image **ret, struct err *err);
 
-// One that was to return, and that the caller seized, is paused from now on.
-void live_stay_paused(struct live_table *t, struct live *l);
+// One that was to return, and that the caller seized, is paused from now on, for this service and
+// the next; or neither, when the row cannot be written.
+int live_stay_paused(struct live_table *t, struct live *l, struct err *err);
 
 // Such a one could not be resumed, seized likewise: it is tried again, or stays paused.
 void live_note_failure(struct live_table *t, struct live *l, const struct err *why);

@@ -200,9 +200,9 @@ int live_pause_seized(struct live_table *t, struct live *now, bool returning, ui
     int r;
 
     if (now->returning) { // its image is there already
-        live_stay_paused(t, now);
+        r = live_stay_paused(t, now, err);
         live_let_go(t, now);
-        return 0;
+        return r;
     }
     (void)pthread_mutex_lock(&t->lock);
     now->pausing = true;

@@ -18,7 +18,7 @@
 
 #define TRIES     8   // to resume one whose failures may pass, which takes a quarter of a minute
 #define LOOK_MS   250 // between two looks whether the engine is ready
-#define STALE_MAX 64  // at one start
+#define STALE_MAX 64  // that are removed after one look
 
 // ---- reading rows ----
 
@@ -174,9 +174,12 @@ static void end_without_image(struct live_table *t)
     }
 }
 
-// Those that were stored when the service ended before their rows were.
-static void remove_stale(struct live_table *t, const struct recovery *s)
+// Those that were stored when the service ended before their rows were. True when there may be
+// more.
+static bool remove_stale(struct live_table *t, const struct recovery *s)
 {
+    size_t removed = 0;
+
     for (size_t i = 0; i < s->stale_count; i++) {
         struct err err = ERR_INIT;
 
@@ -184,7 +187,16 @@ static void remove_stale(struct live_table *t, const struct recovery *s)
         if (t->config.engine->config.driver->image_remove(t->config.engine->driver, s->stale[i],
                                                           &err) < 0)
             log_error("%s", err.message);
+        else
+            removed++;
     }
+    return removed == STALE_MAX;
+}
+
+static void look_for_images(struct live_table *t, struct recovery *r)
+{
+    r->stale_count = 0;
+    t->config.engine->config.driver->image_each(t->config.engine->driver, note_image, r);
 }
 
 int live_recover(struct live_table *t, struct err *err)
@@ -195,10 +207,10 @@ int live_recover(struct live_table *t, struct err *err)
     if (store_sandbox_each(t->config.store, recover_row, &r, err) < 0)
         return -1;
     if (stored) {
-        t->config.engine->config.driver->image_each(t->config.engine->driver, note_image, &r);
+        look_for_images(t, &r);
         end_without_image(t);
-        if (!r.unread)
-            remove_stale(t, &r);
+        while (!r.unread && remove_stale(t, &r))
+            look_for_images(t, &r);
     }
     return store_sandbox_keep(t->config.store, stored ? LIVE_ROW_PAUSED : "",
                               stored ? LIVE_ROW_RETURNING : "", err);
@@ -206,16 +218,31 @@ int live_recover(struct live_table *t, struct err *err)
 
 // ---- bringing back ----
 
-void live_stay_paused(struct live_table *t, struct live *l)
+// `given_up`: its owner did not ask for it.
+static int stay_paused(struct live_table *t, struct live *l, bool given_up, struct err *err)
 {
-    struct err err = ERR_INIT;
-
+    if (live_remember_as(t, l, LIVE_ROW_PAUSED, err) < 0 || store_sync(t->config.store, err) < 0)
+        return -1;
     (void)pthread_mutex_lock(&t->lock);
     l->returning = false;
     t->status.paused_total++;
+    t->status.not_returned_total += given_up;
     (void)pthread_cond_broadcast(&t->changed);
     (void)pthread_mutex_unlock(&t->lock);
-    if (live_remember(t, l, &err) < 0 || store_sync(t->config.store, &err) < 0)
+    return 0;
+}
+
+int live_stay_paused(struct live_table *t, struct live *l, struct err *err)
+{
+    return stay_paused(t, l, false, err);
+}
+
+static void give_up(struct live_table *t, struct live *l, const struct err *why)
+{
+    struct err err = ERR_INIT;
+
+    log_error("sandbox %s: it cannot be resumed and stays paused: %s", l->id, why->message);
+    if (stay_paused(t, l, true, &err) < 0) // it is tried again, to be resumed or this
         log_error("sandbox %s: %s", l->id, err.message);
 }
 
@@ -234,14 +261,11 @@ void live_note_failure(struct live_table *t, struct live *l, const struct err *w
     l->retry_ns = clock_deadline_ms(sandbox_retry_ms(l->failures));
     l->failures++;
     again = may_pass(why->code) && l->failures < TRIES;
-    t->status.not_returned_total += !again;
     (void)pthread_mutex_unlock(&t->lock);
-    if (again) {
+    if (again)
         log_warn("sandbox %s: cannot resume it, trying again: %s", l->id, why->message);
-        return;
-    }
-    log_error("sandbox %s: it cannot be resumed and stays paused: %s", l->id, why->message);
-    live_stay_paused(t, l);
+    else
+        give_up(t, l, why);
 }
 
 // A reference to one whose turn it is and that nobody else brings back. *ret_next_ns: when to look

@@ -81,9 +81,15 @@ static void note_synced(int fd)
         note_file(fd, strrchr(path, '/') + 1, (size_t)st.st_size);
 }
 
+static atomic_bool disk_fails;
+
 // In place of the C library's.
 int fdatasync(int fd)
 {
+    if (disk_fails) {
+        errno = EIO;
+        return -1;
+    }
     if (syscall(SYS_fdatasync, fd) < 0)
         return -1;
     (void)pthread_mutex_lock(&disk_lock);
@@ -265,6 +271,64 @@ static void test_no_image(void)
     live_table_free(t);
 }
 
+// One that is to return is not told to be paused when only this service would know.
+static void test_disk_fails(void)
+{
+    struct live_table *t = start_table(16, 16);
+    struct err err = ERR_INIT;
+    char id[32];
+    struct live *l;
+
+    make_one(t, LIVE_KILL, id);
+    live_table_stop(t, 60000);
+    CHECK(live_table_wait(t, clock_deadline_ms(60000)));
+    live_table_free(t);
+    load_fault = ERR_SYSTEM; // it cannot be brought back for now
+    t = start_table(16, 16);
+    l = live_find(t, id);
+    disk_fails = true;
+    CHECK(l != NULL && live_pause(t, l, &err) < 0 && err.code == ERR_SYSTEM);
+    CHECK(is_told(t, id, LIVE_RUNNING));
+    disk_fails = false;
+    CHECK(live_pause(t, l, &err) == 0 && is_told(t, id, LIVE_PAUSED));
+    CHECK_INT(count_in_state("paused"), 1);
+    load_fault = ERR_NONE;
+    CHECK(live_kill(t, l));
+    live_unref(l);
+    CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
+    live_table_free(t);
+}
+
+// Images of nobody all go, however many they are.
+static void test_many_images(void)
+{
+    struct live_table *t = start_table(16, 16);
+    struct driver_image *image;
+    struct err err = ERR_INIT;
+    char id[32];
+    struct live *l = make(t, LIVE_KILL, id);
+
+    pause_it(t, l);
+    live_unref(l);
+    live_table_free(t);
+    if (!CHECK(driver_fake.image_load(driver, id, &image, &err) == 0))
+        return;
+    for (int i = 0; i < 150; i++) {
+        char other[32];
+
+        (void)snprintf(other, sizeof(other), "i%020d", i);
+        CHECK(driver_fake.image_store(driver, image, other, &err) == 0);
+    }
+    driver_fake.image_free(image);
+    t = start_table(16, 16);
+    CHECK_INT(count_images(), 1);
+    l = live_find(t, id);
+    CHECK(l != NULL && live_kill(t, l));
+    live_unref(l);
+    CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
+    live_table_free(t);
+}
+
 int main(void)
 {
     if (mkdtemp(cut_dir) == NULL)
@@ -274,6 +338,8 @@ int main(void)
     for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++)
         test_cut(&cuts[i]);
     test_no_image();
+    test_disk_fails();
+    test_many_images();
     end_engine();
     for (size_t i = 0; i < FILES_MAX; i++)
         free(disk[i].data);
