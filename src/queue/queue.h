@@ -213,7 +213,7 @@ struct queue_ops {
                 struct err *err);
     int (*status)(struct queue *q, struct queue_status *ret, struct err *err);
 
-    // Removes what was kept for long enough.
+    // Removes what was kept for long enough, but what has a hook that is pending.
     int (*sweep)(struct queue *q, struct err *err);
 
     // The next hook that is due, owners taking turns, each one's longest due first; hidden from

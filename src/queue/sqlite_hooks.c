@@ -229,9 +229,11 @@ int sq_end_hook(struct queue *queue, const struct queue_hook *hook, enum queue_h
     return r;
 }
 
+// Who is still to be told is told what became of his job, however long that takes.
 #define OVER                                                                                       \
-    "(SELECT number FROM jobs WHERE state > 1 AND expires_ms <= ? ORDER BY expires_ms, number"     \
-    " LIMIT 200)"
+    "(SELECT number FROM jobs WHERE state > 1 AND expires_ms <= ? AND NOT EXISTS"                  \
+    " (SELECT 1 FROM hooks WHERE hooks.number = jobs.number AND hooks.state = 1)"                  \
+    " ORDER BY expires_ms, number LIMIT 200)"
 
 static int apply_sweep(struct sq *q, void *arg, struct err *err)
 {

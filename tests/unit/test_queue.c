@@ -362,6 +362,27 @@ static void test_hooks(void)
     q->ops->close(q);
 }
 
+// As after a week in which no service ran: who is to be told is, and then the job goes.
+static void test_hook_outlives(void)
+{
+    struct queue_config config = limits();
+    struct queue *q = open_fresh();
+    struct queue_hook hook;
+
+    put_hook(q, "me");
+    q->ops->close(q);
+    change_file("UPDATE jobs SET expires_ms = 1");
+    q = open_with(&config);
+    CHECK_INT(q->ops->sweep(q, &err), 0);
+    CHECK_STR(take_hook(q, &hook), "me");
+    CHECK_INT(q->ops->sweep(q, &err), 0);
+    CHECK_INT(state_of(q, "me", hook.id), QUEUE_CANCELLED);
+    CHECK_INT(q->ops->end_hook(q, &hook, QUEUE_HOOK_FAILED, 0, "refused", &err), 0);
+    CHECK_INT(q->ops->sweep(q, &err), 0);
+    CHECK_INT(state_of(q, "me", hook.id), QUEUE_STATE_COUNT);
+    q->ops->close(q);
+}
+
 static void test_limits(void)
 {
     struct queue_config config = limits();
@@ -536,6 +557,7 @@ int main(void)
     test_cancelled_first();
     test_list();
     test_hooks();
+    test_hook_outlives();
     test_limits();
     test_busy();
     test_version();
