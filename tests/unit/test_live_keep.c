@@ -187,6 +187,40 @@ static struct live_table *test_end_meanwhile(struct live_table *t)
     return t;
 }
 
+static void *let_go_later(void *arg)
+{
+    const struct timespec some = {.tv_nsec = 100000000};
+
+    (void)nanosleep(&some, NULL);
+    hold = false;
+    return arg;
+}
+
+// The table waits for a pause that it can no longer stop.
+static struct live_table *test_free_meanwhile(struct live_table *t)
+{
+    struct live *l;
+    pthread_t thread;
+    char id[32];
+
+    begin_holding();
+    l = make_short(t, 1, LIVE_PAUSE);
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    live_unref(l);
+    CHECK(comes(one_held, t, NULL));
+    if (pthread_create(&thread, NULL, let_go_later, NULL) != 0)
+        abort();
+    live_table_free(t);
+    (void)pthread_join(thread, NULL);
+    t = start_table(16, 16);
+    CHECK(is_paused(t, id));
+    l = live_find(t, id);
+    if (l != NULL)
+        end_one(t, l);
+    expect_nothing(t);
+    return t;
+}
+
 // One that stands still for good is not told to be running.
 static void test_stuck(struct live_table *t)
 {
@@ -248,6 +282,7 @@ int main(void)
     test_stuck(t);
     test_never_paused(t);
     t = test_end_meanwhile(t);
+    t = test_free_meanwhile(t);
     live_table_free(t);
     end_engine();
     return tap_done();
