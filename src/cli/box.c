@@ -31,20 +31,18 @@ static int say_refusal(const char *who, long status, const json_t *answer)
     return status == 400 ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 
-int box_service(const char *who, const char *method, const char *path, const json_t *body,
-                json_t **ret)
+static int ask(const char *who, struct client_request *req, const json_t *body, json_t **ret)
 {
     _cleanup_buf_ struct buf answer = BUF_INIT;
     char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
-    const struct client_request req = {.method = method,
-                                       .path = path,
-                                       .body = text,
-                                       .body_len = text == NULL ? 0 : strlen(text),
-                                       .timeout_s = EXCHANGE_S};
     struct err err = ERR_INIT;
     long status = 0;
-    int r = client_call(&req, &status, &answer, &err);
+    int r;
 
+    req->body = text;
+    req->body_len = text == NULL ? 0 : strlen(text);
+    req->timeout_s = EXCHANGE_S;
+    r = client_call(req, &status, &answer, &err);
     free(text);
     if (r < 0) {
         (void)fprintf(stderr, "csb %s: %s\n", who, err.message);
@@ -56,6 +54,37 @@ int box_service(const char *who, const char *method, const char *path, const jso
     r = say_refusal(who, status, *ret);
     json_decref(*ret);
     *ret = NULL;
+    return r;
+}
+
+int box_service(const char *who, const char *method, const char *path, const json_t *body,
+                json_t **ret)
+{
+    return ask(who, &(struct client_request){.method = method, .path = path}, body, ret);
+}
+
+int box_list(const char *who, const char *path, json_t **ret)
+{
+    const char *how = strchr(path, '?') == NULL ? "?nextToken=" : "&nextToken=";
+    struct client_header next = {.name = "X-Next-Token"};
+    struct client_request req = {.method = "GET", .wanted = &next};
+    json_t *all = json_array();
+    int r;
+
+    do {
+        _cleanup_json_ json_t *page = NULL;
+        char target[256];
+
+        (void)snprintf(target, sizeof(target), "%s%s%s", path, next.value[0] == '\0' ? "" : how,
+                       next.value);
+        req.path = target;
+        r = ask(who, &req, NULL, &page);
+        (void)json_array_extend(all, page);
+    } while (r == 0 && parse_is_name(next.value, sizeof(next.value) - 1));
+    if (r == 0)
+        *ret = all;
+    else
+        json_decref(all);
     return r;
 }
 

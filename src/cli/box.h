@@ -18,6 +18,9 @@
 int box_service(const char *who, const char *method, const char *path, const json_t *body,
                 json_t **ret);
 
+// A list of the service's with all its pages, one after the other: as box_service() with GET.
+int box_list(const char *who, const char *path, json_t **ret);
+
 // Whether this may be an id. False after a message.
 bool box_is_id(const char *who, const char *id);
 

@@ -57,6 +57,16 @@ static size_t give_body(char *data, size_t size, size_t count, void *arg)
     return n == SIZE_MAX ? CURL_READFUNC_ABORT : n;
 }
 
+static void read_wanted(CURL *curl, struct client_header *wanted)
+{
+    struct curl_header *h;
+
+    wanted->value[0] = '\0';
+    if (curl_easy_header(curl, wanted->name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK &&
+        strlen(h->value) < sizeof(wanted->value))
+        memcpy(wanted->value, h->value, strlen(h->value) + 1);
+}
+
 static int perform(struct exchange *x, const char *url, struct curl_slist *headers,
                    long *ret_status, struct err *err)
 {
@@ -87,6 +97,8 @@ static int perform(struct exchange *x, const char *url, struct curl_slist *heade
     if (code != CURLE_OK)
         return err_set(err, ERR_GONE, "%s: %s", url, curl_easy_strerror(code));
     (void)curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, ret_status);
+    if (x->req->wanted != NULL)
+        read_wanted(x->curl, x->req->wanted);
     return 0;
 }
 
@@ -94,18 +106,18 @@ int client_call(const struct client_request *req, long *ret_status, struct buf *
                 struct err *err)
 {
     struct exchange x = {.req = req, .answer = answer};
+    _cleanup_buf_ struct buf url = BUF_INIT;
     struct curl_slist *headers;
-    char url[1024];
     int r;
 
     answer->cap = CLIENT_ANSWER_MAX;
-    if (snprintf(url, sizeof(url), "%s%s", cli_url(), req->path) >= (int)sizeof(url))
-        return err_set(err, ERR_INVALID, "CSB_URL is too long");
+    if (buf_appendf(&url, "%s%s", cli_url(), req->path) < 0 || buf_cstr(&url) == NULL)
+        return err_set(err, ERR_INTERNAL, "out of memory");
     x.curl = curl_easy_init();
     if (x.curl == NULL)
         return err_set(err, ERR_INTERNAL, "libcurl does not start");
     headers = make_headers(req);
-    r = perform(&x, url, headers, ret_status, err);
+    r = perform(&x, buf_cstr(&url), headers, ret_status, err);
     curl_slist_free_all(headers);
     curl_easy_cleanup(x.curl);
     return r;

@@ -17,6 +17,12 @@ typedef size_t (*client_read_fn)(void *arg, char *data, size_t max);
 // Takes a piece of a successful answer's body; a value other than 0 aborts the exchange.
 typedef int (*client_body_fn)(void *arg, const char *data, size_t len);
 
+// A header of the answer that is wanted. `value` is "" where it is not there, or is longer.
+struct client_header {
+    const char *name;
+    char value[128];
+};
+
 struct client_request {
     const char *method; // "GET" or "POST"
     const char *path;   // "/execute"
@@ -28,8 +34,9 @@ struct client_request {
     void *read_arg;
     int64_t read_len;           // its length, -1: not known
     const char *const *headers; // more of them, "Name: value"; NULL ends; or NULL
-    long timeout_s;             // of the whole exchange, 0: none
-    client_body_fn on_body;     // gets the body of a 2xx answer; NULL: it goes to `answer`
+    struct client_header *wanted;
+    long timeout_s;         // of the whole exchange, 0: none
+    client_body_fn on_body; // gets the body of a 2xx answer; NULL: it goes to `answer`
     void *arg;
 };
 

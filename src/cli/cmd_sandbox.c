@@ -150,7 +150,7 @@ static int cmd_list(int argc, char **argv)
     if (r == 0 && optind < argc)
         r = usage(argv[0]);
     if (r == 0)
-        r = box_service(WHO, "GET", "/v2/sandboxes?order=asc", NULL, &answer);
+        r = box_list(WHO, "/v2/sandboxes?order=asc", &answer);
     if (r == 0 && s.json)
         out_json(answer);
     if (r != 0 || s.json)

@@ -39,7 +39,7 @@ static int add_templates(json_t *list)
 static int add_snapshots(json_t *list)
 {
     _cleanup_json_ json_t *answer = NULL;
-    int r = box_service(WHO, "GET", "/snapshots", NULL, &answer);
+    int r = box_list(WHO, "/snapshots", &answer);
     json_t *o;
     size_t i;
 

@@ -16,6 +16,7 @@
 
 #define WHO        "top"
 #define IDS_BYTES  4096
+#define IDS_MAX    100 // that the service takes at once
 #define SECONDS    2
 #define MS_PER_S   1000
 #define HOME_CLEAR "\033[H\033[J"
@@ -26,34 +27,44 @@ static int usage(void)
     return CLI_EXIT_USAGE;
 }
 
-// {"health", "sandboxes": [...with "metrics"...]}. 0 or an exit code after a message.
-static int add_metrics(json_t *sandboxes)
+static const char *text_of(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key)) ?: "";
+}
+
+// Of the sandboxes from `first` on, IDS_MAX of them.
+static int add_some_metrics(json_t *sandboxes, size_t first)
 {
     _cleanup_json_ json_t *answer = NULL;
     char path[IDS_BYTES] = "/sandboxes/metrics?sandbox_ids=";
-    size_t used = strlen(path), i;
-    json_t *o;
+    size_t used = strlen(path);
     int r;
 
-    json_array_foreach(sandboxes, i, o)
-    {
-        const char *id = json_string_value(json_object_get(o, "sandboxID"));
+    for (size_t i = first; i < json_array_size(sandboxes) && i < first + IDS_MAX; i++) {
+        const char *id = text_of(json_array_get(sandboxes, i), "sandboxID");
 
-        if (id != NULL && used + strlen(id) + 2 < sizeof(path))
-            used +=
-                (size_t)snprintf(path + used, sizeof(path) - used, "%s%s", i > 0 ? "," : "", id);
+        if (used + strlen(id) + 2 < sizeof(path))
+            used += (size_t)snprintf(path + used, sizeof(path) - used, "%s%s", i > first ? "," : "",
+                                     id);
     }
-    if (json_array_size(sandboxes) == 0)
-        return 0;
     r = box_service(WHO, "GET", path, NULL, &answer);
-    json_array_foreach(sandboxes, i, o)
-    {
-        json_t *m = json_object_get(json_object_get(answer, "sandboxes"),
-                                    json_string_value(json_object_get(o, "sandboxID")) ?: "");
+    for (size_t i = first; i < json_array_size(sandboxes) && i < first + IDS_MAX; i++) {
+        json_t *o = json_array_get(sandboxes, i);
+        json_t *m = json_object_get(json_object_get(answer, "sandboxes"), text_of(o, "sandboxID"));
 
         if (m != NULL)
             (void)json_object_set(o, "metrics", m);
     }
+    return r;
+}
+
+// {"health", "sandboxes": [...with "metrics"...]}. 0 or an exit code after a message.
+static int add_metrics(json_t *sandboxes)
+{
+    int r = 0;
+
+    for (size_t first = 0; r == 0 && first < json_array_size(sandboxes); first += IDS_MAX)
+        r = add_some_metrics(sandboxes, first);
     return r;
 }
 
@@ -64,17 +75,12 @@ static int collect(json_t *now)
     int r = box_service(WHO, "GET", "/health", NULL, &health);
 
     if (r == 0)
-        r = box_service(WHO, "GET", "/v2/sandboxes?order=asc", NULL, &sandboxes);
+        r = box_list(WHO, "/v2/sandboxes?order=asc", &sandboxes);
     if (r == 0)
         r = add_metrics(sandboxes);
     (void)json_object_set(now, "health", health);
     (void)json_object_set(now, "sandboxes", sandboxes);
     return r;
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    return json_string_value(json_object_get(o, key)) ?: "";
 }
 
 static long long number(const json_t *o, const char *key)

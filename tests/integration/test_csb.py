@@ -45,6 +45,20 @@ def machines(t):
         t.check(done.returncode == 1 and "no such" in done.stderr, "template rm asks the service for a snapshot", done)
 
 
+def many(t):
+    """More than a page of the service's."""
+    with Daemon(SANDBOX_MAX=120, SANDBOX_MAX_PER_KEY=120) as d:
+        made = {d.request("POST", "/v2/sandboxes", json.dumps({"templateID": "base"}),
+                          {"Content-Type": "application/json"})[2]["sandboxID"] for _ in range(105)}
+        listed = csb(d.port, "sandbox", "list", "-q")
+        t.check(len(made) == 105 and set(listed.stdout.split()) == made, "sandbox list has all pages",
+                (len(made), len(listed.stdout.split()), listed.stderr))
+        done = csb(d.port, "top", "-n", "1", "--json")
+        shown = json.loads(done.stdout or "{}").get("sandboxes", [])
+        t.check({s["sandboxID"] for s in shown} == made and all("metrics" in s for s in shown),
+                "and so has top, with what each uses", (done.returncode, done.stderr, len(shown)))
+
+
 def complete(t, script, line):
     """What is offered after the words of the line."""
     words = line.split(" ")
@@ -179,6 +193,7 @@ def doctor(t, d):
 def main():
     tap = Tap()
     tap.group(machines)
+    tap.group(many)
     with Daemon(wait_ready=False) as d:
         tap.group(lambda t: completion(t, d))
         tap.group(lambda t: doctor(t, d))
