@@ -106,7 +106,6 @@ static void become_ready(struct prepared *p)
     p->ready = true;
     fd_close(&p->step->child.report_fd);
     prepare_spec_release(&p->spec);
-    step_rebase(p->step);
     tell(p, NULL);
 }
 
