@@ -44,7 +44,6 @@ struct buf;
 // A plan that was read, with all it points to. `plan` may be used as any other while it lives.
 struct jail_plan_owned {
     struct jail_plan plan;
-    struct jail_plan_store *store;
 };
 
 // Appends the text of `plan` to `out` and puts the descriptors it names into `fds` (borrowed, room
@@ -60,5 +59,17 @@ int jail_plan_write(const struct jail_plan *plan, struct buf *out, int fds[], si
 int jail_plan_read(const char *text, size_t len, const int fds[], size_t fd_count,
                    struct jail_plan_owned **ret, struct err *err);
 void jail_plan_free(struct jail_plan_owned *plan); // NULL allowed
+
+// The same for who must not touch its heap: the plan and all it points to lie in `memory`, `size`
+// bytes aligned as malloc()'s, until the caller uses them for something else. ERR_TOO_LARGE when
+// they do not suffice: a plan without arguments takes some 6 KiB and twice its text.
+struct jail_plan_text {
+    const char *text;
+    size_t len;
+    const int *fds;
+    size_t fd_count;
+};
+int jail_plan_read_in(void *memory, size_t size, const struct jail_plan_text *from,
+                      struct jail_plan **ret, struct err *err);
 
 #endif

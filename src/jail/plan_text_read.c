@@ -17,8 +17,10 @@
 #define PROCS_MAX   8
 #define FD_MAX      1023
 
-struct jail_plan_store {
-    char *text;
+// All of a plan in one block of memory, as small as may be. Arguments and variables have room for
+// one of each per line of the text, and the NULLs after them; then comes the text.
+struct plan_block {
+    struct jail_plan_owned owned;
     struct jail_mount mounts[JAIL_MOUNTS_MAX];
     struct jail_rlimit rlimits[JAIL_RLIMITS_MAX];
     struct jail_fd fds[JAIL_FDS_MAX];
@@ -26,13 +28,14 @@ struct jail_plan_store {
     struct jail_id_map uid_map[JAIL_MAPS_MAX];
     struct jail_id_map gid_map[JAIL_MAPS_MAX];
     const char *procs[PROCS_MAX + 1];
-    const char *argv[STRINGS_MAX + 1];
-    const char *envp[STRINGS_MAX + 1];
+    const char **argv;
+    const char **envp;
+    const char *strings[];
 };
 
 struct reader {
     struct jail_plan *plan;
-    struct jail_plan_store *store;
+    struct plan_block *store;
     const int *fds;
     size_t fd_count;
     size_t proc_count;
@@ -465,61 +468,102 @@ static int read_lines(struct reader *r, char *text, struct err *err)
     return number_of_line > 0 ? 0 : err_set(err, ERR_INVALID, "jail plan: empty");
 }
 
-static int read_plan(struct jail_plan_owned *owned, const int fds[], size_t fd_count,
+static int read_plan(struct plan_block *b, char *text, const struct jail_plan_text *from,
                      struct err *err)
 {
-    struct jail_plan_store *s = owned->store;
-    struct jail_plan *p = &owned->plan;
-    struct reader r = {.plan = p, .store = s, .fds = fds, .fd_count = fd_count};
+    struct jail_plan *p = &b->owned.plan;
+    struct reader r = {.plan = p, .store = b, .fds = from->fds, .fd_count = from->fd_count};
 
     *p = (struct jail_plan)JAIL_PLAN_INIT;
-    p->mounts = s->mounts;
-    p->rlimits = s->rlimits;
-    p->fds = s->fds;
-    p->groups = s->groups;
-    p->uid_map = s->uid_map;
-    p->gid_map = s->gid_map;
-    if (read_lines(&r, s->text, err) < 0)
+    p->mounts = b->mounts;
+    p->rlimits = b->rlimits;
+    p->fds = b->fds;
+    p->groups = b->groups;
+    p->uid_map = b->uid_map;
+    p->gid_map = b->gid_map;
+    if (read_lines(&r, text, err) < 0)
         return -1;
     if (r.arg_count > 0) {
-        p->argv = s->argv;
-        p->envp = s->envp;
+        p->argv = b->argv;
+        p->envp = b->envp;
     }
     return jail_check_plan(p, r.arg_count == 0, err);
+}
+
+static size_t count_lines(const struct jail_plan_text *from)
+{
+    size_t lines = 0;
+
+    for (size_t i = 0; i < from->len; i++)
+        lines += from->text[i] == '\n';
+    return lines;
+}
+
+static size_t block_bytes(const struct jail_plan_text *from, size_t lines)
+{
+    return sizeof(struct plan_block) + 2 * (lines + 1) * sizeof(char *) + from->len + 1;
+}
+
+static int check_text(const struct jail_plan_text *from, struct err *err)
+{
+    if (from->len > JAIL_PLAN_TEXT_MAX)
+        return err_set(err, ERR_TOO_LARGE, "jail plan: more than %u bytes", JAIL_PLAN_TEXT_MAX);
+    if (memchr(from->text, '\0', from->len) != NULL)
+        return err_set(err, ERR_INVALID, "jail plan: has a zero byte");
+    return 0;
+}
+
+static int read_into(struct plan_block *b, size_t lines, const struct jail_plan_text *from,
+                     struct err *err)
+{
+    char *text = (char *)(b->strings + 2 * (lines + 1));
+
+    memset(b, 0, block_bytes(from, lines));
+    b->argv = b->strings;
+    b->envp = b->strings + lines + 1;
+    memcpy(text, from->text, from->len);
+    return read_plan(b, text, from, err);
+}
+
+int jail_plan_read_in(void *memory, size_t size, const struct jail_plan_text *from,
+                      struct jail_plan **ret, struct err *err)
+{
+    struct plan_block *b = memory;
+    size_t lines;
+
+    if (check_text(from, err) < 0)
+        return -1;
+    lines = count_lines(from);
+    if (block_bytes(from, lines) > size)
+        return err_set(err, ERR_TOO_LARGE, "jail plan: no room for %zu lines", lines);
+    if (read_into(b, lines, from, err) < 0)
+        return -1;
+    *ret = &b->owned.plan;
+    return 0;
 }
 
 int jail_plan_read(const char *text, size_t len, const int fds[], size_t fd_count,
                    struct jail_plan_owned **ret, struct err *err)
 {
-    struct jail_plan_owned *owned;
+    const struct jail_plan_text from = {text, len, fds, fd_count};
+    struct plan_block *b;
+    size_t lines;
 
-    if (len > JAIL_PLAN_TEXT_MAX)
-        return err_set(err, ERR_TOO_LARGE, "jail plan: more than %u bytes", JAIL_PLAN_TEXT_MAX);
-    if (memchr(text, '\0', len) != NULL)
-        return err_set(err, ERR_INVALID, "jail plan: has a zero byte");
-    owned = calloc(1, sizeof(*owned));
-    if (owned != NULL)
-        owned->store = calloc(1, sizeof(*owned->store));
-    if (owned != NULL && owned->store != NULL)
-        owned->store->text = strndup(text, len);
-    if (owned == NULL || owned->store == NULL || owned->store->text == NULL) {
-        jail_plan_free(owned);
+    if (check_text(&from, err) < 0)
+        return -1;
+    lines = count_lines(&from);
+    b = malloc(block_bytes(&from, lines));
+    if (b == NULL)
         return err_sys(err, ENOMEM, "read the jail plan");
-    }
-    if (read_plan(owned, fds, fd_count, err) < 0) {
-        jail_plan_free(owned);
+    if (read_into(b, lines, &from, err) < 0) {
+        free(b);
         return -1;
     }
-    *ret = owned;
+    *ret = &b->owned;
     return 0;
 }
 
 void jail_plan_free(struct jail_plan_owned *plan)
 {
-    if (plan == NULL)
-        return;
-    if (plan->store != NULL)
-        free(plan->store->text);
-    free(plan->store);
-    free(plan);
+    free(plan); // the first of its block
 }

@@ -6,6 +6,7 @@
 // child of its own; at that child's end, the private pages that it alone maps are those it wrote
 // to, and the files' pages that are mapped at all those it read. Each later program has them copied
 // and mapped in a few calls when it is forked, which is before it is given anything to run.
+#include "jail/jail.h"
 #include "jail/zygote_internal.h"
 
 #include "base/fd.h"
@@ -155,6 +156,9 @@ void csb_zygote_learn(void)
 
     if (at == MAP_FAILED)
         return;
+    // Now, and not when the first program is asked for: what it leaves of the heap is then the same
+    // for the example and for all programs.
+    (void)jail_prepare(JAIL_SECCOMP_RUN);
     table = at;
     page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
     (void)dl_iterate_phdr(count_libraries, &libraries);
@@ -175,9 +179,39 @@ void csb_zygote_leave(int status)
     _exit(status);
 }
 
+static bool is_mapped(const struct iovec *range)
+{
+    unsigned char seen[BATCH];
+    const size_t step = sizeof(seen) * page_size;
+
+    for (size_t at = 0; at < range->iov_len; at += step) {
+        size_t rest = range->iov_len - at;
+
+        if (mincore((char *)range->iov_base + at, rest < step ? rest : step, seen) < 0)
+            return false;
+    }
+    return true;
+}
+
+static void drop_unmapped(struct ranges *ranges)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < ranges->count; i++)
+        if (is_mapped(&ranges->at[i]))
+            ranges->at[kept++] = ranges->at[i];
+    ranges->count = kept;
+}
+
+// What the child mapped for itself is not there in the programs: the first such range would end the
+// one call that copies all (see advise()).
 void zygote_pages_learned(void)
 {
     learning = false;
+    if (table == NULL)
+        return;
+    drop_unmapped(&table->written);
+    drop_unmapped(&table->read);
 }
 
 // All in one call where the kernel does that of a process for itself. It stops at a range that is

@@ -7,7 +7,9 @@
 
 #include "base/buf.h"
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/resource.h>
 
 static const char *const procs[] = {"/cg/memory/a/cgroup.procs", "/cg/pids/a/cgroup.procs", NULL};
@@ -135,6 +137,30 @@ static void test_round_trip(void)
     jail_plan_free(read);
 }
 
+// As much memory as it takes, and not one byte beyond.
+static void test_in_memory(void)
+{
+    static _Alignas(max_align_t) char memory[16384 + 1];
+    const int given[] = {20, 17, 18};
+    const struct jail_plan_text from = {expected, sizeof(expected) - 1, given, 3};
+    _cleanup_buf_ struct buf again = BUF_INIT;
+    struct jail_plan *plan = NULL;
+    struct err err = ERR_INIT;
+    int used[JAIL_PLAN_FDS_MAX];
+    size_t count = JAIL_PLAN_FDS_MAX;
+    size_t size = 0;
+
+    memset(memory, 'x', sizeof(memory));
+    while (size < sizeof(memory) && jail_plan_read_in(memory, size, &from, &plan, &err) < 0 &&
+           err.code == ERR_TOO_LARGE)
+        size++;
+    if (!CHECK_MSG(plan != NULL, "reads into %zu bytes: %s", size, err.message))
+        return;
+    CHECK(memory[size - 1] == '\0' && memory[size] == 'x');
+    CHECK_INT(jail_plan_write(plan, &again, used, &count, &err), 0);
+    CHECK_STR(buf_cstr(&again), expected);
+}
+
 static void test_limits(void)
 {
     struct jail_plan p = full_plan();
@@ -250,6 +276,7 @@ static void test_sizes(void)
 int main(void)
 {
     test_round_trip();
+    test_in_memory();
     test_limits();
     test_refused();
     test_sizes();
