@@ -36,16 +36,25 @@ static const char *const proc_masked[] = {
 };
 static const char *const proc_read_only[] = {"sys", "irq", "bus", "fs"};
 
-static int mask_file(int proc, const char *name)
+// Covers what there is of them. Looking first would be to look everything up twice, so a cover is
+// made and, where there is nothing to be covered, used for the next.
+static int mask_files(struct jail_ctx *c, int proc)
 {
     _cleanup_fd_ int null = -1;
 
-    if (faccessat(proc, name, F_OK, AT_EACCESS) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    null = jail_open_tree(AT_FDCWD, "/dev/null", false);
-    if (null < 0)
-        return null;
-    return jail_attach(null, proc, name);
+    for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
+        int r;
+
+        if (null < 0)
+            null = jail_open_tree(AT_FDCWD, "/dev/null", false);
+        r = null < 0 ? null : jail_attach(null, proc, proc_masked[i]);
+        if (null >= 0 && r == -ENOENT)
+            continue;
+        if (r < 0)
+            return jail_step_failed(c, r, "mask /proc/%s", proc_masked[i]);
+        fd_close(&null);
+    }
+    return 0;
 }
 
 static int make_read_only(int proc, const char *name)
@@ -80,11 +89,9 @@ int jail_mount_proc(struct jail_ctx *c, int target, bool unmasked)
         return jail_step_failed(c, r, "attach proc");
     if (unmasked)
         return 0;
-    for (size_t i = 0; i < sizeof(proc_masked) / sizeof(proc_masked[0]); i++) {
-        r = mask_file(proc, proc_masked[i]);
-        if (r < 0)
-            return jail_step_failed(c, r, "mask /proc/%s", proc_masked[i]);
-    }
+    r = mask_files(c, proc);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < sizeof(proc_read_only) / sizeof(proc_read_only[0]); i++) {
         r = make_read_only(proc, proc_read_only[i]);
         if (r < 0)
