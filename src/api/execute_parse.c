@@ -8,6 +8,7 @@
 #include "json/read.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -328,13 +329,18 @@ static int check_disk(struct parser *p, struct err *err)
                      (unsigned long long)need);
 }
 
-// How many CPUs a program has at most.
+// How many CPUs a program has at most. The agent's are those of the daemon, which both have from
+// whoever started the service; the C library would read files of /sys.
 static uint64_t cpus_of(const struct config *config)
 {
-    long host = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t own;
+    long host;
 
     if (strcmp(config->isolation, "process") != 0)
         return config->vm_cpus;
+    if (sched_getaffinity(0, sizeof(own), &own) == 0)
+        return (uint64_t)CPU_COUNT(&own);
+    host = sysconf(_SC_NPROCESSORS_ONLN); // more than the set has room for
     return host < 1 ? 1 : (uint64_t)host;
 }
 
