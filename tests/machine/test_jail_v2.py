@@ -8,14 +8,14 @@ usage: test_jail_v2.py BUILD_DIR [units|service]...
 BUILD_DIR is a meson build directory; the image comes from $CSB_IMAGE_DIR.
 """
 import json
-import os
 import pathlib
 import re
 import shutil
 import sys
 import tempfile
 
-from machine import Disk, Machine, artefacts
+from image import tree_disk
+from machine import Machine, artefacts
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from limited import FORKS, HOG  # noqa: E402
 from tap import Tap  # noqa: E402
@@ -23,7 +23,6 @@ from tap import Tap  # noqa: E402
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILD = pathlib.Path(sys.argv[1]).resolve()
-IMAGE = pathlib.Path(os.environ.get("CSB_IMAGE_DIR") or ROOT / "build" / "image")
 UNITS = ("test_cgroup", "test_jail")
 
 WHO = """import os
@@ -168,10 +167,7 @@ def machine_report(parts, directory):
                  for who in ("root", "delegated", "plain")}).encode()}
     for name in UNITS:
         files[f"/opt/csb/{name}"] = BUILD / "tests/unit" / name
-    tree = IMAGE / "rootfs.erofs"
-    if not tree.exists():
-        raise SystemExit(f"Bail out! {tree} is missing: run make image")
-    result = Machine(kvm=False, disks=[Disk("tree", str(tree))]).run(
+    result = Machine(kvm=False, disks=[tree_disk("tree")]).run(
         SCRIPT.format(parts=" ".join(parts)), files_in=files, files_out=["/root/report.json"],
         timeout=420)
     if "/root/report.json" not in result.files:

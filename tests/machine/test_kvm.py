@@ -7,12 +7,12 @@ usage: test_kvm.py BUILD_DIR [drivers|root|tester]...
 BUILD_DIR is a meson build directory; the image comes from $CSB_IMAGE_DIR.
 """
 import json
-import os
 import pathlib
 import re
 import sys
 
-from machine import Disk, Machine, artefacts, make_disk
+from image import image_disk
+from machine import Machine, artefacts
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from scratch import Scratch  # noqa: E402
 from tap import Tap  # noqa: E402
@@ -20,8 +20,6 @@ from tap import Tap  # noqa: E402
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BUILD = pathlib.Path(sys.argv[1]).resolve()
-IMAGE = pathlib.Path(os.environ.get("CSB_IMAGE_DIR") or ROOT / "build" / "image")
-IMAGE_FILES = ("rootfs.erofs", "vmlinuz", "initrd.img")
 
 MOUNT = """
 mkdir -p /mnt/image && modprobe erofs && mount -t erofs -o ro /dev/machine/image /mnt/image || exit 90
@@ -50,18 +48,6 @@ ALL_PROGRAMS = PYTHON_PROGRAMS + [
     ("typescript", "typescript", GREET, "Hello from TypeScript!\n"),
     ("rust", "rust", 'fn main() { println!("Hello from Rust!"); }', "Hello from Rust!\n"),
 ]
-
-
-def image_disk(directory):
-    """The image's files as one disk, so that the machine sees them as files of a file system."""
-    tree = pathlib.Path(directory) / "image"
-    tree.mkdir()
-    for name in IMAGE_FILES:
-        if not (IMAGE / name).exists():
-            raise SystemExit(f"Bail out! {IMAGE / name} is missing: run make image")
-        (tree / name).symlink_to((IMAGE / name).resolve())
-    make_disk(f"{directory}/image.erofs", tree)
-    return Disk("image", f"{directory}/image.erofs")
 
 
 LOST = "the channel to the agent is closed"
