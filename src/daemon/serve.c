@@ -42,6 +42,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LARGE_BLOCK (1 << 20) // from here memory is the kernel's again as soon as it is freed
@@ -85,9 +86,13 @@ struct server {
 static int open_file(const char *name, const char *path, int flags, struct opened *ret,
                      struct err *err)
 {
-    ret->fd = open(path, O_RDONLY | O_CLOEXEC | flags);
-    if (ret->fd < 0)
+    struct stat st;
+
+    ret->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
+    if (ret->fd < 0 || fstat(ret->fd, &st) < 0)
         return err_sys(err, errno, "%s: cannot open %s (`make` makes it)", name, path);
+    if ((flags & O_DIRECTORY) == 0 && !S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, "%s: %s is not a file", name, path);
     (void)snprintf(ret->path, sizeof(ret->path), "/proc/self/fd/%d", ret->fd);
     return 0;
 }
@@ -102,6 +107,9 @@ static int open_process(struct server *s, struct err *err)
         open_file("AGENT_PATH", agent, 0, &s->agent, err) < 0 ||
         open_file("RUNTIMES_DIR", s->config->runtimes_dir, O_DIRECTORY, &s->table, err) < 0)
         return -1;
+    if (faccessat(s->tree.fd, "proc", F_OK, 0) < 0)
+        return err_sys(err, errno, "ROOTFS_TREE: %s is no root file system, without a /proc",
+                       s->config->rootfs_tree);
     return 0;
 }
 

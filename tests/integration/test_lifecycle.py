@@ -189,11 +189,15 @@ def not_started(t):
         r = run(ISOLATION="fake", API_PORT="0", STATE_DIR=state + "/state", WEBHOOK_CA_FILE=state + "/ca",
                 RUNTIMES_DIR=str(SOURCE / "tests/integration/runtimes"))
         t.check(r.returncode == 1 and "WEBHOOK_CA_FILE: " in r.stderr, "certificates that are not there", r.stderr)
-        for tree, why in (("/nonexistent", "No such file"), (str(plain), "Not a directory")):
-            r = run(ISOLATION="process", API_PORT="0", STATE_DIR=state + "/real", ROOTFS_TREE=tree,
-                    RUNTIMES_DIR=str(SOURCE / "runtimes"))
-            t.check(r.returncode == 1 and f"ROOTFS_TREE: cannot open {tree}" in r.stderr and why in r.stderr
-                    and "again" not in r.stderr, f"{tree} as the tree of programs, without a word of trying again", r.stderr)
+        none = state + "/none"
+        image = {name: __file__ for name in ("KERNEL_PATH", "INITRD_PATH", "QEMU_PATH")}
+        for env, told in (({"ISOLATION": "process", "ROOTFS_TREE": "/nonexistent"}, "ROOTFS_TREE: cannot open /nonexistent"),
+                          ({"ISOLATION": "process", "ROOTFS_TREE": str(plain)}, f"ROOTFS_TREE: cannot open {plain}"),
+                          ({"ISOLATION": "process", "ROOTFS_TREE": none}, f"ROOTFS_TREE: {none} is no root file system"),
+                          ({"ISOLATION": "microvm", "ROOTFS_PATH": none, **image}, f"ROOTFS_PATH: {none} is not a file")):
+            r = run(API_PORT="0", STATE_DIR=state + "/real", RUNTIMES_DIR=str(SOURCE / "runtimes"), **env)
+            t.check(r.returncode == 1 and told in r.stderr and "again" not in r.stderr,
+                    f"{told}, without a word of trying again", r.stderr)
 
 
 def another_uid(t):
