@@ -70,6 +70,17 @@ static int read_result(struct channel_stream *s, uint64_t deadline_ns, struct ru
     return r;
 }
 
+// In the agent's own words, which are for the operator.
+static int refused(struct channel_stream *s, int status, uint64_t deadline_ns, struct err *err)
+{
+    char text[121];
+    struct err why = ERR_INIT;
+    ssize_t n = channel_read(s, text, sizeof(text) - 1, deadline_ns, &why);
+
+    text[n < 0 ? 0 : n] = '\0';
+    return err_set(err, ERR_PROTOCOL, "the agent refused a run with status %d: %s", status, text);
+}
+
 static int run_once(struct channel *ch, const struct runtime *rt, bool prepared,
                     uint64_t deadline_ns, struct err *err)
 {
@@ -100,7 +111,7 @@ static int run_once(struct channel *ch, const struct runtime *rt, bool prepared,
     if (r == 0)
         r = channel_status(stream, deadline_ns, &status, err);
     if (r == 0 && status != 200)
-        r = err_set(err, ERR_PROTOCOL, "the agent refused a run with status %d", status);
+        r = refused(stream, status, deadline_ns, err);
     if (r == 0)
         r = read_result(stream, deadline_ns, &result, &out, err);
     channel_stream_close(stream);

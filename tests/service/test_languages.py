@@ -3,13 +3,14 @@
 """The main job: programs of each language through the real service in real sandboxes."""
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import CSB, ISOLATION, Service, small_table  # noqa: E402
+from service import CSB, ISOLATION, Service, small_table, wait_until  # noqa: E402
 from tap import Tap  # noqa: E402
 
 FIRST = [
@@ -134,6 +135,19 @@ def test_added_runtime(tap):
         tap.check("awk" in service.get("/languages")[1]["languages"], "and is listed")
 
 
+def test_wrong_runtime(tap):
+    """Who adds a language whose program there is not finds in the log which."""
+    table = small_table()
+    (table / "wrong.runtime").write_text(
+        "name = Wrong\nextension = x\nrun = /usr/bin/no-such-program main.x\nwarm = 1\n")
+    service = Service(RUNTIMES_DIR=table).start(ready=False)
+    try:
+        tap.check(wait_until(lambda: re.search("runtime wrong: .*no-such-program", service.log_tail()), 200),
+                  "its name is in the log", service.log_tail())
+    finally:
+        service.stop()
+
+
 def main():
     tap = Tap()
     with Service() as service:
@@ -141,6 +155,7 @@ def main():
                      test_command_line):
             tap.group(lambda t, test=test: test(t, service))
     tap.group(test_added_runtime)
+    tap.group(test_wrong_runtime)
     tap.finish()
 
 
