@@ -13,7 +13,7 @@ import pathlib
 import random
 import time
 
-from measure import HELLO, resident_mib, wait_full
+from measure import HELLO, resident_mib
 
 # name: (share of the runs, request, accepted reasons of the end)
 MIX = {
@@ -44,6 +44,9 @@ MIX = {
                     "limits": {"wall_ms": 500, "processes": 32}},
                 {"exit", "timeout", "processes", "signal"}),
 }
+
+CROWD = 2  # times as many clients before the soak as in it
+DECAY_S = 10  # BOOST_DECAY_NS of the pool
 
 
 def namespaces():
@@ -88,26 +91,23 @@ def traces(service):
     return found
 
 
-def at_rest(service, target, seconds=20):
-    """The traces once the pool is back to its size and they stopped changing: a replaced zygote or a
-    pool that has not shrunk yet is no leak."""
-    patience = time.monotonic() + 300
-    while pool_target(service) > target and time.monotonic() < patience:
-        time.sleep(1)
-    wait_full(service)
-    last, since, end = None, time.monotonic(), time.monotonic() + seconds
+def pool_of(service):
+    found = service.get("/health")[1]["pool"]
+    return {f"pool {key}": found[key] for key in ("ready", "target")}
+
+
+def at_rest(service):
+    """The traces once they and the pool have not changed for as long as the pool takes to halve what it
+    wants more than usual: a replaced zygote or a pool that has not shrunk yet is no leak."""
+    last, since, end = None, time.monotonic(), time.monotonic() + 300
     while time.monotonic() < end:
-        now = traces(service)
+        now = {**traces(service), **pool_of(service)}
         if now != last:
             last, since = now, time.monotonic()
-        elif time.monotonic() - since > 3:
+        elif time.monotonic() - since > DECAY_S + 2:
             break
         time.sleep(0.25)
     return last
-
-
-def pool_target(service):
-    return service.get("/health")[1]["pool"]["target"]
 
 
 def one(service, name):
@@ -129,18 +129,18 @@ def soak(report, service, count, clients=8):
     shuffle = random.Random(7)
     names = [name for name, (share, _, _) in MIX.items() for _ in range(share)]
     plan = [shuffle.choice(names) for _ in range(count)]
-    target = pool_target(service)
-    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        # First what is made on first use and kept: groups and network namespaces of a crowd.
-        for _ in pool.map(lambda name: one(service, name), [*MIX, *plan[:400]]):
+    # First what is made on first use and kept: groups and network namespaces of the largest crowd.
+    with concurrent.futures.ThreadPoolExecutor(CROWD * clients) as crowd:
+        for _ in crowd.map(lambda name: one(service, name), [*MIX, *plan[:2000]]):
             pass
-        before = at_rest(service, target)
+    before = at_rest(service)
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
         rss = resident_mib(service.daemon_pid())
         start = time.monotonic()
         wrong = [w for w in pool.map(lambda name: one(service, name), plan) if w]
         took = time.monotonic() - start
     report.value(f"soak: {count} mixed runs, {clients} clients", count / took, "runs/s")
-    after = at_rest(service, target)
+    after = at_rest(service)
     growth = resident_mib(service.daemon_pid()) - rss
     report.samples["soak traces"] = {"before": before, "after": after}
     for key in sorted(before.keys() | after.keys()):
