@@ -17,7 +17,8 @@ A second port has a pulse of each processor. Emulated processors that emulate vi
 seen to stop for good, timers and all, once in some fifty runs. So the kernel keeps its periodic tick,
 which survives a lost interrupt where a timer that is set anew by each interrupt does not; and a machine
 one of whose processors has no pulse for long is not the script's failure: run() starts it again, at
-most twice, and says so.
+most twice, and says so. Nor is a machine whose kernel died as it entered a guest of its own: an interrupt
+that comes just then was seen to find no stack.
 
 Everything lives in one temporary directory, and QEMU dies with the process that started it.
 """
@@ -58,7 +59,7 @@ class MachineError(Exception):
 
 
 class MachineStopped(MachineError):
-    """A processor of it stands still."""
+    """A processor of it stands still, or died of what the emulation did to it."""
 
 
 @dataclasses.dataclass
@@ -415,7 +416,7 @@ class Machine:
                 continue
             data = self._channel.recv(1 << 16)
             if not data:
-                self._fail(f"{what}: the machine ended")
+                self._fail(f"{what}: the machine ended", self._why_ended())
             self._take(data)
 
     def _take(self, data):
@@ -432,6 +433,11 @@ class Machine:
     def _text(self, end):
         begin = self._start_at or 0
         return bytes(self._buffer[begin:end]).decode(errors="replace")
+
+    def _why_ended(self):
+        console = self.console(120)
+        entering = "Kernel panic" in console and "svm_vcpu_enter_exit" in console
+        return MachineStopped if entering else MachineError
 
     def _fail(self, message, kind=MachineError):
         output = "\n".join(self._text(len(self._buffer)).splitlines()[-40:])

@@ -7,7 +7,7 @@ usage: test_machine.py KVM_LOOP     (KVM_LOOP is the static program built from k
 import pathlib
 import sys
 
-from machine import Machine, MachineError
+from machine import Machine, MachineError, MachineStopped
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from tap import Tap  # noqa: E402
 
@@ -132,6 +132,15 @@ def failures(tap):
     except MachineError as error:
         tap.check("the machine ended" in str(error) and "sysrq_handle_crash" in str(error),
                   "a machine that panics is noticed, with its console in the message", error)
+        tap.check(not isinstance(error, MachineStopped), "and is the script's failure", error)
+    with Machine(kvm=False) as machine:
+        machine.start("echo '<0>svm_vcpu_enter_exit' >/dev/kmsg; echo c >/proc/sysrq-trigger; sleep 1000")
+        try:
+            machine.wait(60)
+            tap.check(False, "a machine that panics on entering a guest is noticed")
+        except MachineError as error:
+            tap.check(isinstance(error, MachineStopped),
+                      "unless it panics on entering a guest, which is the emulation's", error)
 
 
 def main():
