@@ -190,12 +190,13 @@ def not_started(t):
                 RUNTIMES_DIR=str(SOURCE / "tests/integration/runtimes"))
         t.check(r.returncode == 1 and "WEBHOOK_CA_FILE: " in r.stderr, "certificates that are not there", r.stderr)
         none = state + "/none"
-        image = {name: __file__ for name in ("KERNEL_PATH", "INITRD_PATH", "QEMU_PATH")}
+        # A build with a sanitizer has no agent.
+        files = {name: __file__ for name in ("AGENT_PATH", "KERNEL_PATH", "INITRD_PATH", "QEMU_PATH")}
         for env, told in (({"ISOLATION": "process", "ROOTFS_TREE": "/nonexistent"}, "ROOTFS_TREE: cannot open /nonexistent"),
                           ({"ISOLATION": "process", "ROOTFS_TREE": str(plain)}, f"ROOTFS_TREE: cannot open {plain}"),
                           ({"ISOLATION": "process", "ROOTFS_TREE": none}, f"ROOTFS_TREE: {none} is no root file system"),
-                          ({"ISOLATION": "microvm", "ROOTFS_PATH": none, **image}, f"ROOTFS_PATH: {none} is not a file")):
-            r = run(API_PORT="0", STATE_DIR=state + "/real", RUNTIMES_DIR=str(SOURCE / "runtimes"), **env)
+                          ({"ISOLATION": "microvm", "ROOTFS_PATH": none}, f"ROOTFS_PATH: {none} is not a file")):
+            r = run(API_PORT="0", STATE_DIR=state + "/real", RUNTIMES_DIR=str(SOURCE / "runtimes"), **files, **env)
             t.check(r.returncode == 1 and told in r.stderr and "again" not in r.stderr,
                     f"{told}, without a word of trying again", r.stderr)
 
