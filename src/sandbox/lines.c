@@ -139,6 +139,9 @@ void lines_begin(struct lines *l, struct line *line)
 
 void lines_settle(struct lines *l, struct line *line)
 {
+    uint64_t rest = (l->now_ns - line->begun_ns) / 2;
+
+    line->rested_ns = l->now_ns + (rest < LINE_REST_MAX_NS ? rest : LINE_REST_MAX_NS);
     line->young--;
     l->young--;
 }
@@ -150,8 +153,10 @@ static uint32_t slots_of(const struct lines *l, const struct line *line, uint32_
 
     if (!lines_is_greedy(l, line, more))
         return UINT32_MAX;
-    if (l->young + l->kept < l->slots)
-        return l->slots - l->young - l->kept;
+    if (l->young + l->kept < l->slots) {
+        bool all = l->kept == 0 || line->rested_ns <= l->now_ns;
+        return l->slots - l->young - l->kept - !all;
+    }
     part = part_of(l, count_others(l, line));
     if (l->kept == 0)
         return line->young < part ? part - line->young : 0;

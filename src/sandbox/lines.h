@@ -38,6 +38,7 @@ struct line {
     } part[LINE_CLASSES];
     uint32_t young;         // of `running`, those that began a moment ago
     uint64_t begun_ns;      // when the last of them did
+    uint64_t rested_ns;     // from when on its tenant, if he is greedy, may have the last slot
     uint64_t seen_ns;       // when one of its requests last came, in the foreground
     bool is_seen;           // it is among lines.seen
     struct line *next_seen; // another of these
@@ -84,9 +85,13 @@ bool lines_is_greedy(const struct lines *l, const struct line *line, uint32_t mo
 bool lines_spares_somebody(const struct lines *l);
 
 // Whether one more of it may begin: it does not hold as many as it may, and if it is greedy, there
-// are slots beyond those of others who are not, and beyond one more for each of them. However many
-// these are, one begins each LINE_PACE_NS.
-#define LINE_PACE_NS (50000000ull)
+// are slots beyond those of others who are not, and beyond one more for each of them; the last of
+// these half as long after its tenant's last run as that took, LINE_REST_MAX_NS at most: beside
+// runs that follow each other at once another's take half as long again, for there are two threads
+// to a core, and caches that all share. However many slots the others have, one begins each
+// LINE_PACE_NS.
+#define LINE_PACE_NS     (50000000ull)
+#define LINE_REST_MAX_NS (5000000ull)
 bool lines_has_room(const struct lines *l, const struct line *line, uint32_t more);
 
 // Asks those that wait in the order of their turns until `take` says true of one; that one is out

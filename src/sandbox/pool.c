@@ -532,6 +532,7 @@ int pool_acquire(struct pool *p, const struct runtime *rt, const struct pool_wai
 void pool_release(struct pool *p, struct sandbox *s)
 {
     (void)pthread_mutex_lock(&p->lock);
+    pool_set_now(p);
     let_go(p, s);
     pool_bury(p, s);
     pool_serve_waiters(p);                       // another of its tenant's may run now

@@ -16,6 +16,7 @@
 #define BOOST_DECAY_NS (10 * NS_PER_S)
 #define KEEPER_TICK_MS 500
 #define HUNGER_MAX_NS  (NS_PER_S / 2)
+#define LOOK_NS        (NS_PER_S / 2000) // how exact a rest is
 
 // Workers.
 
@@ -289,7 +290,7 @@ static void decay_boosts(struct pool *p)
 // Until it is time to look after all that is ready, or whoever waits may begin because time passed.
 static void keeper_wait(struct pool *p, uint64_t until_ns)
 {
-    uint64_t soon_ns = clock_mono_ns() + YOUNG_NS;
+    uint64_t soon_ns = clock_mono_ns() + (p->lines.kept > 0 ? LOOK_NS : YOUNG_NS);
 
     p->keeper_counts = p->lines.waiting > 0;
     if (p->keeper_counts && soon_ns < until_ns)

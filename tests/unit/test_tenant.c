@@ -173,6 +173,20 @@ static void test_paces(void)
         lines_settle(&l, &flood);
     CHECK(lines_has_room(&l, &flood, 0)); // the other has one slot and uses none
     CHECK(!lines_spares_somebody(&l));
+    lines_begin(&l, &flood);
+    lines_set_now(&l, now += 2000000);
+    lines_settle(&l, &flood);
+    CHECK(!lines_has_room(&l, &flood, 0)); // half as long as it took is for the other
+    lines_set_now(&l, now += 999999);
+    CHECK(!lines_has_room(&l, &flood, 0));
+    lines_set_now(&l, now += 1);
+    CHECK(lines_has_room(&l, &flood, 0));
+    lines_begin(&l, &flood);
+    lines_set_now(&l, now += 40000000);
+    lines_settle(&l, &flood);
+    lines_set_now(&l, now += LINE_REST_MAX_NS);
+    CHECK(lines_has_room(&l, &flood, 0));
+    flood.begun_ns = now;
     lines_begin(&l, &polite);
     lines_set_now(&l, now);
     CHECK(lines_spares_somebody(&l) && !lines_has_room(&l, &flood, 0));
