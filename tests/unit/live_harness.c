@@ -144,6 +144,15 @@ bool is_empty(struct live_table *t, void *arg)
     return count_rows() == 0;
 }
 
+bool kill_one(struct live_table *t, const char *id)
+{
+    struct live *l = live_find(t, id);
+    bool killed = l != NULL && live_kill(t, l);
+
+    live_unref(l);
+    return killed;
+}
+
 struct live *make(struct live_table *t, enum live_on_timeout on_timeout, char id[32])
 {
     const struct live_spec spec = {.key = "k",

@@ -37,6 +37,9 @@ bool is_empty(struct live_table *t, void *arg); // the store has none; both may 
 struct live *make(struct live_table *t, enum live_on_timeout on_timeout, char id[32]);
 void make_one(struct live_table *t, enum live_on_timeout on_timeout, char id[32]);
 
+// Ends the one of that id; false when there is none.
+bool kill_one(struct live_table *t, const char *id);
+
 // Of that id; for comes(), too.
 bool runs(struct live_table *t, void *id);
 bool is_told(struct live_table *t, const char *id, enum live_state state);

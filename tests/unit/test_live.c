@@ -251,9 +251,7 @@ static void test_disk_fails_at_end(struct live_table *t)
     CHECK(!is_gone(t, id) && !is_paused(t, id));
     disk_fails = false;
     CHECK(comes(is_paused, t, id));
-    l = live_find(t, id);
-    CHECK(l != NULL && live_kill(t, l));
-    live_unref(l);
+    CHECK(kill_one(t, id));
     CHECK(comes(is_empty, t, NULL));
 }
 

@@ -322,9 +322,7 @@ static void test_many_images(void)
     driver_fake.image_free(image);
     t = start_table(16, 16);
     CHECK_INT(count_images(), 1);
-    l = live_find(t, id);
-    CHECK(l != NULL && live_kill(t, l));
-    live_unref(l);
+    CHECK(kill_one(t, id));
     CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
     live_table_free(t);
 }

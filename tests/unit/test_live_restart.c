@@ -200,9 +200,7 @@ static struct live_table *test_failures(struct live_table *t)
     CHECK_INT(count_in_state("returning"), 1);
     load_fault = ERR_NONE;
     CHECK(comes(runs, t, id));
-    l = live_find(t, id);
-    CHECK(l != NULL && live_kill(t, l));
-    live_unref(l);
+    CHECK(kill_one(t, id));
     CHECK(comes(is_empty, t, NULL));
     return t;
 }
@@ -235,9 +233,7 @@ static struct live_table *test_time(struct live_table *t)
     load_fault = ERR_NONE;
     CHECK(l != NULL && live_kill(t, l));
     live_unref(l);
-    l = live_find(t, paused);
-    CHECK(l != NULL && live_kill(t, l));
-    live_unref(l);
+    CHECK(kill_one(t, paused));
     CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
     return t;
 }
