@@ -17,12 +17,8 @@ static int make_dir(const char *path, const struct user *user, bool *ret_made)
     struct stat st;
 
     *ret_made = mkdir(path, 0755) == 0;
-    if (*ret_made) {
-        // An agent that is not root, or has one id, makes everything its own.
-        if (!user_one_id() && chown(path, user->uid, user->gid) < 0 && errno != EPERM)
-            return -errno;
-        return 0;
-    }
+    if (*ret_made)
+        return user_give(user, AT_FDCWD, path);
     if (errno != EEXIST)
         return -errno;
     if (stat(path, &st) < 0)

@@ -144,10 +144,9 @@ static int open_file(struct upload *u, const char *path)
     }
     if (ftruncate(u->fd, 0) < 0)
         return fail_sys(u, errno, path);
-    // An agent that is not root, or has one id, makes everything its own.
-    if (!user_one_id() && fchown(u->fd, u->user.uid, u->user.gid) < 0 && errno != EPERM)
-        return fail_sys(u, errno, path);
-    rc = entry_set_metadata(u->fd, &u->metadata);
+    rc = user_give(&u->user, u->fd, "");
+    if (rc == 0)
+        rc = entry_set_metadata(u->fd, &u->metadata);
     return rc < 0 ? fail_sys(u, rc, path) : 0;
 }
 

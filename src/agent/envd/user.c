@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define FIELDS_MAX 7
 
@@ -161,6 +163,15 @@ bool user_one_id(void)
               sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
               count == 1 && strchr(text, '\n') == text + strlen(text) - 1;
     return one == 1;
+}
+
+int user_give(const struct user *user, int fd, const char *path)
+{
+    if (!user_one_id() &&
+        fchownat(fd, path, user->uid, user->gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 &&
+        errno != EPERM)
+        return -errno;
+    return 0;
 }
 
 void user_names_for(struct user_names *names, const struct user *viewer)

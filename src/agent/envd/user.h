@@ -31,6 +31,11 @@ bool user_one_id(void);
 // 0, -ENOENT when there is no such user, or another -errno.
 int user_find(const char *name, struct user *ret);
 
+// Makes the user's what the agent has just made: `path` below the directory `fd`, as for openat(2),
+// or `fd` itself with "". An agent that is not root, or has one id, makes everything its own:
+// nothing is done. 0 or -errno.
+int user_give(const struct user *user, int fd, const char *path);
+
 // Both files' text, to name many ids in a row. Zero-initialise; release when done.
 struct user_names {
     char *passwd;
