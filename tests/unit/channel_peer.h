@@ -5,6 +5,7 @@
 #ifndef CSB_TESTS_CHANNEL_PEER_H
 #define CSB_TESTS_CHANNEL_PEER_H
 
+#include "channel/channel.h"
 #include "channel/server.h"
 
 #include "base/clock.h"
@@ -15,7 +16,22 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+// A channel of `loop`, and at *ret_fd its far side.
+__attribute__((unused)) static struct channel *peer_pair(struct channel_loop *loop, int *ret_fd)
+{
+    struct channel *ch;
+    struct err err = ERR_INIT;
+    int fds[2];
+
+    if (fd_socketpair(SOCK_STREAM, fds) < 0 || channel_open(loop, fds[0], &ch, &err) < 0)
+        abort();
+    *ret_fd = fds[1];
+    return ch;
+}
 
 // Serves until the session ends, `stop_fd` is readable or *hang_up, which a handler of the server
 // may set. Frees the server and closes *fd.

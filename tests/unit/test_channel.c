@@ -211,22 +211,10 @@ static void peer_stop(struct peer *peer)
 
 static struct channel_loop *loop;
 
-static struct channel *open_pair(int *ret_fd)
-{
-    struct channel *ch;
-    struct err err = ERR_INIT;
-    int fds[2];
-
-    if (fd_socketpair(SOCK_STREAM, fds) < 0 || channel_open(loop, fds[0], &ch, &err) < 0)
-        abort();
-    *ret_fd = fds[1];
-    return ch;
-}
-
 static struct channel *open_peer(struct peer *peer)
 {
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
 
     peer_start(peer, fd, BIG_BYTES);
     return ch;
@@ -358,7 +346,7 @@ static void test_body_max(void)
     struct err err = ERR_INIT;
     struct peer peer;
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
     uint8_t *body = calloc(1, 200000);
     struct channel_stream *s;
     int status = 0;
@@ -646,7 +634,7 @@ static void test_close_while_blocked(void)
 static void test_fd_closed(void)
 {
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
     struct channel *again;
     struct err err = ERR_INIT;
     uint8_t byte;

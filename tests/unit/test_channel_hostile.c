@@ -8,6 +8,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 
+#define SOON clock_deadline_ms(60000)
+
+#include "channel_peer.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -15,21 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SOON clock_deadline_ms(60000)
-
 static struct channel_loop *loop;
-
-static struct channel *open_pair(int *ret_fd)
-{
-    struct channel *ch;
-    struct err err = ERR_INIT;
-    int fds[2];
-
-    if (fd_socketpair(SOCK_STREAM, fds) < 0 || channel_open(loop, fds[0], &ch, &err) < 0)
-        abort();
-    *ret_fd = fds[1];
-    return ch;
-}
 
 static struct channel_stream *get(struct channel *ch, const char *path)
 {
@@ -90,7 +79,7 @@ static enum err_code hostile(const struct buf *bytes)
 {
     struct err err = ERR_INIT;
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
     struct channel_stream *s = get(ch, "/x");
     size_t at = 0;
     int status;
@@ -233,7 +222,7 @@ static void test_hostile_garbage(void)
     put_settings(&b);
     put_frame(&b, 8, 7, 0, 0, "\0\0\0\0\0\0\0\0", 8);
     CHECK_MSG(hostile(&b) == ERR_GONE, "GOAWAY ends the request");
-    ch = open_pair(&fd);
+    ch = peer_pair(loop, &fd);
     s = get(ch, "/x");
     fd_close(&fd);
     CHECK_INT(channel_status(s, SOON, &status, &err), -1);
@@ -249,7 +238,7 @@ static void test_hostile_window(void)
     _cleanup_buf_ struct buf b = BUF_INIT;
     struct err err = ERR_INIT;
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
     struct channel_stream *s = get(ch, "/x");
     uint8_t chunk[16384];
     ssize_t n;
@@ -283,7 +272,7 @@ static void test_hostile_blocks(void)
     _cleanup_buf_ struct buf b = BUF_INIT;
     struct err err = ERR_INIT;
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
     struct channel_stream *s = get(ch, "/x");
     uint8_t chunk[16];
     int status = 0;
@@ -313,7 +302,7 @@ static void test_hostile_writer(void)
     _cleanup_buf_ struct buf b = BUF_INIT;
     struct err err = ERR_INIT;
     int fd;
-    struct channel *ch = open_pair(&fd);
+    struct channel *ch = peer_pair(loop, &fd);
     struct channel_stream *s = NULL;
     size_t sum = 0;
     ssize_t n;

@@ -143,15 +143,12 @@ static struct channel *open_peer(struct peer *peer)
 {
     const struct server_options options = {
         .callbacks = &callbacks, .arg = peer, .body_max = 1000, .streams_max = 64};
-    struct channel *ch;
-    struct err err = ERR_INIT;
-    int fds[2];
+    int fd;
+    struct channel *ch = peer_pair(loop, &fd);
 
-    if (fd_socketpair(SOCK_STREAM, fds) < 0 || channel_open(loop, fds[0], &ch, &err) < 0)
-        abort();
-    *peer = (struct peer){.fd = fds[1], .stop_fd = eventfd(0, EFD_CLOEXEC)};
-    (void)fd_set_nonblock(fds[1], 1);
-    if (server_new(fds[1], &options, &peer->server) < 0 ||
+    *peer = (struct peer){.fd = fd, .stop_fd = eventfd(0, EFD_CLOEXEC)};
+    (void)fd_set_nonblock(fd, 1);
+    if (server_new(fd, &options, &peer->server) < 0 ||
         pthread_create(&peer->thread, NULL, peer_main, peer) != 0)
         abort();
     return ch;
