@@ -16,6 +16,7 @@
 #include "http/http.h"
 #include "sandbox/engine.h"
 #include "sandbox/tenant.h"
+#include "webhook/sign.h"
 #include "json/read.h"
 #include "json/write.h"
 
@@ -303,6 +304,28 @@ void api_jobs_cancel(void *app, const struct http_request *req, struct http_resp
     } else {
         http_fail(req, res, 409, "conflict", NULL, "The job is over.");
     }
+}
+
+// What signs the callbacks of whoever asks.
+void api_jobs_webhook_secret(void *app, const struct http_request *req, struct http_response *res)
+{
+    const struct api *api = app;
+    const struct config *config = api->config;
+    struct json_out out = {.buf = &res->body};
+    char secret[WEBHOOK_SECRET_LEN + 1];
+
+    if (config->webhook_secret[0] == '\0') {
+        http_fail(req, res, 404, "not_found", NULL,
+                  "This service has no WEBHOOK_SECRET, and so no callbacks.");
+        return;
+    }
+    webhook_secret_of(config->webhook_secret, owner_of(req), secret);
+    res->status = 200;
+    json_open(&out, NULL, '{');
+    json_put_str(&out, "secret", secret);
+    json_close(&out, '}');
+    if (out.failed)
+        http_fail(req, res, 500, "internal", NULL, "out of memory for the answer");
 }
 
 // The list.

@@ -8,6 +8,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "webhook/sign.h"
 #include "webhook/webhook.h"
 #include "json/write.h"
 
@@ -35,6 +36,7 @@ static int send_it(struct jobs *j, const struct queue_hook *hook, struct err *er
     const struct config *config = j->api->config;
     _cleanup_buf_ struct buf body = BUF_INIT;
     struct json_out out = {.buf = &body};
+    char secret[WEBHOOK_SECRET_LEN + 1];
     struct queue_record record;
 
     if (j->queue->ops->get(j->queue, hook->owner, hook->id, &record, err) < 0)
@@ -43,13 +45,14 @@ static int send_it(struct jobs *j, const struct queue_hook *hook, struct err *er
     buf_release(&record.result);
     if (out.failed)
         return err_set(err, ERR_INTERNAL, "out of memory");
+    webhook_secret_of(config->webhook_secret, hook->owner, secret);
     return webhook_send(&(struct webhook){.url = hook->url,
                                           .id = hook->id,
                                           .attempt = hook->attempt,
                                           .trace = hook->trace,
                                           .body = body.data,
                                           .body_len = body.len,
-                                          .secret = config->webhook_secret,
+                                          .secret = secret,
                                           .ca_file = config->webhook_ca_file,
                                           .timeout_ms = config->webhook_timeout_ms,
                                           .rules = &j->rules,

@@ -65,6 +65,7 @@ void jobs_put_record(struct json_out *out, const char *key, struct queue_record 
 void api_jobs_create(void *app, const struct http_request *req, struct http_response *res);
 void api_jobs_create_batch(void *app, const struct http_request *req, struct http_response *res);
 void api_jobs_list(void *app, const struct http_request *req, struct http_response *res);
+void api_jobs_webhook_secret(void *app, const struct http_request *req, struct http_response *res);
 void api_jobs_get(void *app, const struct http_request *req, struct http_response *res);
 void api_jobs_cancel(void *app, const struct http_request *req, struct http_response *res);
 

@@ -18,6 +18,7 @@ const struct http_route api_routes[] = {
     {"POST", "/jobs", api_jobs_create},
     {"POST", "/jobs/batch", api_jobs_create_batch},
     {"GET", "/jobs", api_jobs_list},
+    {"GET", "/jobs/webhook-secret", api_jobs_webhook_secret},
     {"GET", "/jobs/*", api_jobs_get},
     {"DELETE", "/jobs/*", api_jobs_cancel},
     // What E2B's SDKs and command line ask for: docs/E2B.md.

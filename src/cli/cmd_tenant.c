@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// csb tenant: limits of a tenant's own, straight in the store of a service on this host. They are
-// named and checked as the settings that say them for all.
+// csb tenant: limits of a tenant's own, straight in the store of a service on this host, which are
+// named and checked as the settings that say them for all; and what signs a tenant's callbacks.
 #include "base/err.h"
 #include "base/parse.h"
 #include "cli/cli.h"
@@ -9,10 +9,12 @@
 #include "cli/out.h"
 #include "config/config.h"
 #include "store/store.h"
+#include "webhook/sign.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NAME_MAX_BYTES 64
 #define ALL_HAVE       "default" // what takes a limit of its own away again
@@ -32,7 +34,10 @@ static int fail(const struct err *err)
 static int usage(FILE *out, int code)
 {
     (void)fprintf(out, "usage: csb tenant set TENANT SETTING=NUMBER|" ALL_HAVE "...\n"
-                       "       csb tenant list [--json]\n\n"
+                       "       csb tenant list [--json]\n"
+                       "       csb tenant webhook-secret [TENANT]\n\n"
+                       "webhook-secret tells what signs the callbacks of a tenant's jobs, or of "
+                       "those who send\nno key.\n\n"
                        "A limit of a tenant's own holds from its next request on. Settings:\n");
     for (int i = 0; i < STORE_LIMIT_COUNT; i++)
         (void)fprintf(out, "  %s\n", store_limit_name((enum store_limit)i));
@@ -118,27 +123,89 @@ static int list(struct store *s, bool json)
     return 0;
 }
 
-int cmd_tenant(int argc, char **argv)
+// Made of the same WEBHOOK_SECRET as the service's, or it is not the tenant's. `tenant` "": of
+// those without a key.
+static int print_secret(struct store *s, const char *tenant)
+{
+    static struct config config; // large
+    char secret[WEBHOOK_SECRET_LEN + 1];
+    struct err err = ERR_INIT;
+    bool known = true;
+
+    if (config_load_here(&config, environ, &err) < 0 ||
+        (tenant[0] != '\0' && store_tenant_known(s, tenant, &known, &err) < 0))
+        return fail(&err);
+    if (!known) {
+        (void)fprintf(stderr, "csb tenant: no key was made for a tenant '%s'\n", tenant);
+        return 1;
+    }
+    if (config.webhook_secret[0] == '\0') {
+        (void)fprintf(stderr, "csb tenant: there is no WEBHOOK_SECRET, neither in the environment "
+                              "nor in " CONFIG_DEFAULT_FILE "\n");
+        return 1;
+    }
+    webhook_secret_of(config.webhook_secret, tenant, secret);
+    printf("%s\n", secret);
+    return 0;
+}
+
+// What is asked for.
+struct request {
+    char what; // its first letter; 0: it is not said right
+    bool json;
+    const char *tenant;
+    struct change changes[STORE_LIMIT_COUNT];
+    size_t count;
+};
+
+static int parse_changes(int argc, char **argv, struct request *r, struct err *err)
+{
+    for (int i = 0; i < argc; i++)
+        if (parse_change(argv[i], &r->changes[r->count++], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct request *r, struct err *err)
 {
     const char *what = argc > 1 ? argv[1] : "";
-    struct change changes[STORE_LIMIT_COUNT] = {0};
-    size_t count = 0;
+
+    r->json = argc == 3 && strcmp(argv[2], "--json") == 0;
+    r->tenant = argc > 2 ? argv[2] : "";
+    if ((strcmp(what, "list") == 0 && (argc == 2 || r->json)) ||
+        (strcmp(what, "webhook-secret") == 0 && argc <= 3))
+        r->what = what[0];
+    if (strcmp(what, "set") != 0 || argc <= 3 || argc > 3 + STORE_LIMIT_COUNT)
+        return 0;
+    r->what = what[0];
+    return parse_changes(argc - 3, argv + 3, r, err);
+}
+
+static int answer(struct store *s, const struct request *r)
+{
+    if (r->what == 'l')
+        return list(s, r->json);
+    if (r->what == 'w')
+        return print_secret(s, r->tenant);
+    return set(s, r->tenant, r->changes, r->count);
+}
+
+int cmd_tenant(int argc, char **argv)
+{
+    struct request request = {0};
     struct store *s = NULL;
     struct err err = ERR_INIT;
-    bool json = argc == 3 && strcmp(argv[2], "--json") == 0;
     int r;
 
-    if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0)
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
         return usage(stdout, 0);
-    if (!(strcmp(what, "list") == 0 && (argc == 2 || json)) &&
-        !(strcmp(what, "set") == 0 && argc > 3 && argc <= 3 + STORE_LIMIT_COUNT))
+    if (parse(argc, argv, &request, &err) < 0)
+        return fail(&err);
+    if (request.what == '\0')
         return usage(stderr, CLI_EXIT_USAGE);
-    for (int i = 3; i < argc; i++)
-        if (parse_change(argv[i], &changes[count++], &err) < 0)
-            return fail(&err);
     if (operator_store_open(&s, &err) < 0)
         return fail(&err);
-    r = what[0] == 'l' ? list(s, json) : set(s, argv[2], changes, count);
+    r = answer(s, &request);
     store_close(s);
     return r;
 }

@@ -148,7 +148,8 @@ const struct config_key config_keys[] = {
      NULL, "Disk space of the queue, results among it; a job for which there is no room is answered "
      "429."},
     {"Jobs", "WEBHOOK_SECRET", CONFIG_TEXT, AT(webhook_secret), "", 0, 0, NULL,
-     "Signs what is sent to a job's callback_url; at least 16 bytes. Empty: callback_url is refused.",
+     "Each tenant's own secret, which signs what is sent to its jobs' callback_url, is made of this "
+     "one; at least 16 bytes, random. Empty: callback_url is refused.",
      .flags = CONFIG_SECRET},
     {"Jobs", "WEBHOOK_ALLOW", CONFIG_TEXT, AT(webhook_allow), "", 0, 0, NULL,
      "Addresses that are not public and may be called all the same: comma-separated, numeric, each "

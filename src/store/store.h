@@ -94,6 +94,10 @@ struct store_tenant_limit {
 int store_tenant_set(struct store *s, const char *tenant, enum store_limit limit,
                      const uint64_t *value, struct err *err);
 
+// Whether anybody goes by that name: a key was made for it, if only one that is revoked, or it has
+// limits of its own. A name that no tenant can have is ERR_INVALID, naming the field.
+int store_tenant_known(struct store *s, const char *tenant, bool *ret, struct err *err);
+
 // By tenant. A value other than 0 stops it and is returned; the callback may not call back.
 typedef int (*store_tenant_fn)(void *arg, const struct store_tenant_limit *limit);
 int store_tenant_each(struct store *s, store_tenant_fn fn, void *arg, struct err *err);

@@ -57,6 +57,23 @@ int store_tenant_set(struct store *s, const char *tenant, enum store_limit limit
     return r;
 }
 
+int store_tenant_known(struct store *s, const char *tenant, bool *ret, struct err *err)
+{
+    struct sql_statement st;
+    bool known;
+
+    if (store_check_tenant(tenant, err) < 0)
+        return -1;
+    st = store_begin(s, "SELECT 1 FROM keys WHERE tenant = ?1"
+                        " UNION ALL SELECT 1 FROM tenant_limits WHERE tenant = ?1 LIMIT 1");
+    sql_bind_text(&st, tenant);
+    known = sql_step(&st);
+    if (store_end(s, &st, NULL, err) < 0)
+        return -1;
+    *ret = known;
+    return 0;
+}
+
 int store_tenant_each(struct store *s, store_tenant_fn fn, void *arg, struct err *err)
 {
     struct sql_statement st =

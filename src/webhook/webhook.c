@@ -5,10 +5,10 @@
 #include "base/clock.h"
 #include "webhook/address.h"
 #include "webhook/lookup.h"
+#include "webhook/sign.h"
 
 #include <curl/curl.h>
 #include <netdb.h>
-#include <nettle/hmac.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,21 +133,6 @@ int webhook_check_url(const char *url, const struct address_rules *rules, struct
     if (list != NULL)
         freeaddrinfo(list);
     return r;
-}
-
-void webhook_sign(const char *secret, const char *timestamp, const void *body, size_t len,
-                  char ret[WEBHOOK_SIGNATURE_LEN + 1])
-{
-    struct hmac_sha256_ctx hmac;
-    uint8_t digest[SHA256_DIGEST_SIZE];
-
-    hmac_sha256_set_key(&hmac, strlen(secret), (const uint8_t *)secret);
-    hmac_sha256_update(&hmac, strlen(timestamp), (const uint8_t *)timestamp);
-    hmac_sha256_update(&hmac, 1, (const uint8_t *)".");
-    hmac_sha256_update(&hmac, len, body);
-    hmac_sha256_digest(&hmac, sizeof(digest), digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
 }
 
 // One exchange.

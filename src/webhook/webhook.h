@@ -17,8 +17,7 @@
 
 struct address_rules;
 
-#define WEBHOOK_URL_MAX       1024 // bytes
-#define WEBHOOK_SIGNATURE_LEN 64   // hexadecimal digits of HMAC-SHA256
+#define WEBHOOK_URL_MAX 1024 // bytes
 
 struct webhook {
     const char *url;
@@ -27,7 +26,7 @@ struct webhook {
     const char *trace; // a traceparent to send along, or ""
     const void *body;  // JSON
     size_t body_len;
-    const char *secret;
+    const char *secret;  // of whom it is for: webhook/sign.h
     const char *ca_file; // or ""
     uint64_t timeout_ms;
     const struct address_rules *rules; // beyond public addresses; or NULL
@@ -37,10 +36,6 @@ struct webhook {
 // What can be said of a URL without asking anybody: http or https, no user or password, no address
 // that is refused in any spelling. ERR_INVALID.
 int webhook_check_url(const char *url, const struct address_rules *rules, struct err *err);
-
-// The signature of `timestamp` (decimal), '.' and the body.
-void webhook_sign(const char *secret, const char *timestamp, const void *body, size_t len,
-                  char ret[WEBHOOK_SIGNATURE_LEN + 1]);
 
 // Blocks for `timeout_ms` at most, and for the resolver before that; in all little longer than
 // until `stop`. 0: answered with 2xx. Errors: ERR_INVALID (the URL or its addresses are refused:

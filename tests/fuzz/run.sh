@@ -54,7 +54,7 @@ sandboxes)
     ;;
 jobs)
     sources="src/api/jobs_parse.c src/api/execute_parse.c src/webhook/webhook.c
-        src/webhook/address.c src/config/config.c src/config/config_load.c
+        src/webhook/address.c src/webhook/lookup.c src/webhook/sign.c src/config/config.c src/config/config_load.c
         src/config/config_table.c src/base/ini.c src/base/parse.c
         src/sandbox/runtime.c src/sandbox/path.c src/json/base64.c src/json/read.c
         src/json/utf8.c"

@@ -401,6 +401,14 @@ class Receiver:
         self.server.server_close()
 
 
+def signed_with(request, secret):
+    """Whether what a receiver got has a signature of this secret."""
+    _, headers, body = request
+    stamp = headers["X-Codesandbox-Timestamp"].encode()
+    want = "sha256=" + hmac.new(secret.encode(), stamp + b"." + body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(headers["X-Codesandbox-Signature"], want)
+
+
 def callback_over(d, name):
     d.wait(lambda: get(d, name)["callback"]["state"] in ("delivered", "failed"), f"callback of {name} over")
     return get(d, name)["callback"]
@@ -419,9 +427,8 @@ def callbacks(t):
                     receiver.requests)
             path, headers, body = receiver.requests[-1]
             stamp = headers["X-Codesandbox-Timestamp"]
-            want = hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
-            t.check(headers["X-Codesandbox-Signature"] == "sha256=" + want and abs(time.time() - int(stamp)) < 60,
-                    "and is signed", headers)
+            t.check(signed_with(receiver.requests[-1], ask(d, "GET", "/jobs/webhook-secret")[2]["secret"])
+                    and abs(time.time() - int(stamp)) < 60, "and is signed", headers)
             shown = json.loads(body)
             t.check(shown["id"] == name == headers["X-Codesandbox-Job"] and shown["state"] == "succeeded"
                     and shown["result"]["stdout"] == "hi\n" and headers["X-Codesandbox-Attempt"] == "3",
@@ -436,6 +443,47 @@ def callbacks(t):
             t.check(told["state"] == "failed" and told["attempts"] == 3, "nor where nobody is", told)
             answer = ask(d, "POST", "/jobs", job(callback_url="http://127.0.0.2/"))
             t.check(is_error(answer, 400, "invalid", "callback_url"), "only what is allowed is", answer)
+    finally:
+        receiver.close()
+
+
+def tenants_secrets(t):
+    """Who has what he needs to check his own callbacks cannot sign another tenant's."""
+    receiver = Receiver()
+    try:
+        with Daemon(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1", ALLOW_UNAUTHENTICATED=1) as d:
+            def csb(*arguments, **more):
+                env = {**os.environ, "STATE_DIR": d.state + "/state", **more}
+                return subprocess.run([CSB, *arguments], env=env, capture_output=True, text=True, check=False)
+
+            keys = {name: csb("key", "create", f"--tenant={name}").stdout.strip() for name in ("acme", "umbra")}
+            keys[""] = None
+            second = csb("key", "create", "--tenant=acme").stdout.strip()
+            secrets = {name: ask(d, "GET", "/jobs/webhook-secret", key=key)[2]["secret"] for name, key in keys.items()}
+            want = {name: hmac.new(SECRET.encode(), b"csb-webhook:" + name.encode(), hashlib.sha256).hexdigest()
+                    for name in keys}
+            t.check(secrets == want and len(set(secrets.values())) == 3, "each tenant is told a secret of its own", secrets)
+            t.check(ask(d, "GET", "/jobs/webhook-secret", key=second)[2]["secret"] == secrets["acme"],
+                    "which is that of all its keys")
+            t.check(ask(d, "GET", "/jobs/webhook-secret", key="e2b_" + "0" * 40)[0] == 401, "and of no other")
+            for name, key in keys.items():
+                put(d, key=key, callback_url=f"http://127.0.0.1:{receiver.port}/{name}")
+            d.wait(lambda: len(receiver.requests) == 3, "callbacks")
+            good = {(r[0][1:], name) for r in receiver.requests for name, secret in (*secrets.items(), ("service", SECRET))
+                    if signed_with(r, secret)}
+            t.check(good == {(name, name) for name in keys}, "each one's callbacks are signed with it, and nothing else", good)
+            for name in keys:
+                done = csb("tenant", "webhook-secret", *([name] if name else []), WEBHOOK_SECRET=SECRET)
+                t.check(done.stdout == secrets[name] + "\n", f"so says csb tenant webhook-secret {name}", done)
+            done = csb("tenant", "webhook-secret", "acne", WEBHOOK_SECRET=SECRET)
+            t.check(done.returncode == 1 and done.stdout == "" and "acne" in done.stderr, "of nobody it says nothing", done)
+            done = csb("tenant", "webhook-secret", "acme")
+            t.check(done.returncode == 1 and done.stdout == "" and "WEBHOOK_SECRET" in done.stderr,
+                    "nor without the service's", done)
+            t.check(csb("tenant", "webhook-secret", "a", "b", WEBHOOK_SECRET=SECRET).returncode == 2, "of one at a time")
+        with Daemon() as d:
+            answer = ask(d, "GET", "/jobs/webhook-secret")
+            t.check(is_error(answer, 404, "not_found"), "where there are no callbacks there is no secret", answer)
     finally:
         receiver.close()
 
@@ -560,8 +608,8 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, shares, restarts, damaged, retention, places, held, full, callbacks, callbacks_by_turns,
-                  callbacks_outlive, not_called, encrypted):
+    for group in (limits, shares, restarts, damaged, retention, places, held, full, callbacks, tenants_secrets,
+                  callbacks_by_turns, callbacks_outlive, not_called, encrypted):
         t.group(group)
     t.finish()
 

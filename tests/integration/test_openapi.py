@@ -247,6 +247,7 @@ def jobs(t, book, d):
     answer(t, book, d, "GET", "/jobs?limit=0", want=400)
     answer(t, book, d, "DELETE", at, want=409)
     answer(t, book, d, "GET", "/jobs/nothing", want=404)
+    answer(t, book, d, "GET", "/jobs/webhook-secret", want=404)
 
 
 def main():

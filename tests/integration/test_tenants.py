@@ -22,7 +22,8 @@ from tap import Tap  # noqa: E402
 CSB = BUILD / "src/cli/csb"
 ROUTES = (("POST", "/execute"), ("GET", "/languages"), ("GET", "/sandboxes"), ("GET", "/v2/sandboxes"),
           ("POST", "/sandboxes"), ("GET", "/sandboxes/i0"), ("DELETE", "/sandboxes/i0"), ("GET", "/snapshots"),
-          ("GET", "/templates"), ("GET", "/templates/aliases/base"), ("GET", "/metrics"), ("GET", "/debug/guest"))
+          ("GET", "/templates"), ("GET", "/templates/aliases/base"), ("GET", "/metrics"), ("GET", "/debug/guest"),
+          ("GET", "/jobs/webhook-secret"))
 LONG = 250000  # milliseconds that no test waits for
 
 

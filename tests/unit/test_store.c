@@ -412,6 +412,33 @@ static void test_tenants(struct store *s)
     CHECK(!store_limit_find("TENANT_NOTHING", &limit));
 }
 
+static bool is_known(struct store *s, const char *tenant)
+{
+    bool known = false;
+
+    CHECK(store_tenant_known(s, tenant, &known, &err) == 0);
+    return known;
+}
+
+static void test_known_tenants(struct store *s)
+{
+    char text[STORE_KEY_TEXT_LEN + 1];
+    struct store_key key;
+    uint64_t four = 4;
+    bool found, known;
+
+    CHECK(!is_known(s, "keyed") && !is_known(s, "limited"));
+    CHECK(store_key_add(s, "", "keyed", false, text, &key, &err) == 0);
+    CHECK(is_known(s, "keyed") && !is_known(s, "keye") && !is_known(s, "keyed2"));
+    CHECK(store_key_revoke(s, key.id, &found, &err) == 0 && found);
+    CHECK(is_known(s, "keyed")); // its sandboxes and jobs may be there still
+    CHECK(store_tenant_set(s, "limited", STORE_LIMIT_RUNS, &four, &err) == 0);
+    CHECK(is_known(s, "limited"));
+    CHECK(store_tenant_set(s, "limited", STORE_LIMIT_RUNS, NULL, &err) == 0);
+    CHECK(!is_known(s, "limited"));
+    CHECK(store_tenant_known(s, "", &known, &err) < 0 && strcmp(err.field, "tenant") == 0);
+}
+
 int main(void)
 {
     struct store *s;
@@ -427,6 +454,7 @@ int main(void)
     test_sync(s);
     test_snapshots(s);
     test_tenants(s);
+    test_known_tenants(s);
     test_two_processes(s);
     store_close(s);
     s = open_store(STORE_SYNC_POWER);

@@ -3,6 +3,7 @@
 // Which addresses and URLs are refused, in every spelling, and the signature.
 #include "tap.h"
 #include "webhook/address.h"
+#include "webhook/sign.h"
 #include "webhook/webhook.h"
 
 #include <arpa/inet.h>
@@ -332,8 +333,27 @@ static void test_signature(void)
     CHECK_STR(signature, "9008b8e96ac884fb56cbbbb39d8c4b578c2c6de7951cbcce7f1f18311f3cd9f2");
 }
 
+// What receivers were given stays good, and is nobody else's.
+static void test_secrets(void)
+{
+    static const char service[] = "a secret of some length";
+    char acme[WEBHOOK_SECRET_LEN + 1], other[WEBHOOK_SECRET_LEN + 1];
+    char nobody[WEBHOOK_SECRET_LEN + 1], changed[WEBHOOK_SECRET_LEN + 1];
+
+    webhook_secret_of(service, "acme", acme);
+    webhook_secret_of(service, "acme2", other);
+    webhook_secret_of(service, "", nobody);
+    webhook_secret_of("another secret of some length", "acme", changed);
+    // By another implementation of RFC 2104.
+    CHECK_STR(acme, "3a01cf6ec007e9a2dce49f31032f2ea63bed516a188d0071045fb0157a808b67");
+    CHECK_STR(nobody, "7554e395a6e5eeb928b1826a4700b4a4106adc03a1527c01cfe5092e3e58d4a4");
+    CHECK(strcmp(acme, other) != 0);
+    CHECK(strcmp(acme, changed) != 0);
+}
+
 int main(void)
 {
+    test_secrets();
     test_addresses();
     test_rules();
     test_urls();
