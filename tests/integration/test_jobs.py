@@ -271,12 +271,13 @@ def restarts(t):
             told = get(d, cut)
             t.check(told["state"] == "may_have_run" and "shutting down" in told["error"]["message"],
                     "what was cut at the end may have run, and says who cut it", told)
-            wait_for(d, again, "running")
+            notes = pathlib.Path(state, "notes")
+            d.wait(lambda: "again" in notes.read_text(), "its program has begun, not only been handed over")
             d.stop(signal.SIGKILL)
         with Daemon(**settings) as d:
             done = wait_for(d, again, *OVER)
             t.check(done["state"] == "succeeded" and done["attempts"] == 2, "what may run again does, and is counted", done)
-        notes = pathlib.Path(state, "notes").read_text().split()
+        notes = notes.read_text().split()
         t.check(notes == ["cut", "again", "again"], "each ran as often as was said", notes)
 
 
