@@ -43,6 +43,7 @@ struct api_auth {
     struct api_caller host;        // fixed; where no key is needed
     atomic_uint_fast64_t generation;
     atomic_uint_fast64_t read_ns;
+    atomic_bool shared;
     pthread_mutex_t reading; // one reads
     pthread_rwlock_t lock;   // guards what follows
     uint64_t round;
@@ -127,6 +128,22 @@ static void drop_missing(struct api_auth *a)
             k->good = k->good && k->round == a->round;
 }
 
+// With the lock held.
+static bool has_tenants(const struct api_auth *a)
+{
+    const struct tenant *one = a->config.allow_unauthenticated ? a->anonymous.tenant : NULL;
+
+    for (size_t i = 0; i < SLOTS; i++)
+        for (const struct auth_key *k = a->slots[i]; k != NULL; k = k->next) {
+            if (!k->good)
+                continue;
+            if (one != NULL && one != k->caller.tenant)
+                return true;
+            one = k->caller.tenant;
+        }
+    return false;
+}
+
 // With the lock held for writing.
 static int take_keys(struct api_auth *a, const struct buf *keys)
 {
@@ -140,7 +157,13 @@ static int take_keys(struct api_auth *a, const struct buf *keys)
             return -1;
     }
     drop_missing(a);
+    atomic_store(&a->shared, has_tenants(a));
     return 0;
+}
+
+bool api_auth_is_shared(const struct api_auth *a)
+{
+    return atomic_load(&a->shared);
 }
 
 // With `reading` held. Who asks meanwhile is told by what was read before: the store may be slow.

@@ -32,6 +32,10 @@ struct api_auth_config {
 int api_auth_new(const struct api_auth_config *config, struct api_auth **ret, struct err *err);
 void api_auth_free(struct api_auth *a); // NULL is allowed
 
+// Whether there is more than one tenant: good keys of several, or keys, and requests without one
+// all the same. As of the last request. Does not block.
+bool api_auth_is_shared(const struct api_auth *a);
+
 struct api_caller {
     struct tenant *tenant; // never NULL
     bool admin;

@@ -36,6 +36,7 @@ struct jobs {
     struct queue *queue;
     struct address_rules rules; // fixed
     struct jobs_worker workers[JOBS_WORKERS_MAX];
+    uint32_t worker_max;   // threads that are to be; fixed before the first is
     uint32_t worker_count; // threads that were started
     pthread_t hooks[JOBS_HOOK_THREADS];
     uint32_t hook_count;

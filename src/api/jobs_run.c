@@ -4,11 +4,15 @@
 // now), waits for a sandbox behind everybody who is not a job, writes to the disk that the job is
 // begun, hands the program over, and finishes the job with what came of it.
 //
+// A tenant's jobs may take as long as they may: where there are others, some worker is left to
+// them.
+//
 // What fails before a job is begun left no trace: the job goes back. What fails after may have run:
 // the job goes back only while it has attempts left, else it ends and says so. A result that the
 // disk does not take is kept in hand, and the worker with it, until it does.
 #include "api/api.h"
 #include "api/api_internal.h"
+#include "api/auth.h"
 #include "api/execute_parse.h"
 #include "api/execute_result.h"
 #include "api/jobs_internal.h"
@@ -272,6 +276,13 @@ static void run_job(struct jobs_worker *w, struct queue_lease *lease)
     buf_release(&a.result);
 }
 
+static uint32_t shared_places(void *arg)
+{
+    const struct jobs *j = arg;
+
+    return api_auth_is_shared(j->api->auth) ? j->worker_max : 0;
+}
+
 void *jobs_worker_main(void *arg)
 {
     struct jobs_worker *w = arg;
@@ -279,11 +290,17 @@ void *jobs_worker_main(void *arg)
     struct queue *q = j->queue;
 
     while (!j->stopping) {
+        const struct queue_take take = {
+            .wait_ms = TAKE_WAIT_MS,
+            .lease_ms = LEASE_MS,
+            .places = shared_places,
+            .places_arg = j,
+        };
         struct queue_lease lease;
         struct err err = ERR_INIT;
         bool found = false;
 
-        if (q->ops->take(q, TAKE_WAIT_MS, LEASE_MS, &lease, &found, &err) < 0) {
+        if (q->ops->take(q, &take, &lease, &found, &err) < 0) {
             log_error("no job can be taken: %s", err.message);
             jobs_pause(j, DISK_MS);
         }

@@ -56,14 +56,14 @@ int jobs_new(const struct api *api, int dir_fd, struct jobs **ret, struct err *e
     return 0;
 }
 
-static int start_workers(struct jobs *j, uint32_t count, struct err *err)
+static int start_workers(struct jobs *j, struct err *err)
 {
     pthread_attr_t attr;
     int r = 0;
 
     (void)pthread_attr_init(&attr);
     (void)pthread_attr_setstacksize(&attr, HTTP_STACK_BYTES);
-    for (uint32_t i = 0; i < count && r == 0; i++) {
+    for (uint32_t i = 0; i < j->worker_max && r == 0; i++) {
         j->workers[i].jobs = j;
         r = pthread_create(&j->workers[i].thread, &attr, jobs_worker_main, &j->workers[i]);
         if (r == 0)
@@ -81,7 +81,8 @@ int jobs_start(struct jobs *j, struct err *err)
     int r;
 
     (void)pthread_mutex_lock(&j->lock); // the threads' own names are read by them
-    r = start_workers(j, (uint32_t)(count < JOBS_WORKERS_MAX ? count : JOBS_WORKERS_MAX), err);
+    j->worker_max = (uint32_t)(count < JOBS_WORKERS_MAX ? count : JOBS_WORKERS_MAX);
+    r = start_workers(j, err);
     while (r == 0 && j->hook_count < JOBS_HOOK_THREADS) {
         r = pthread_create(&j->hooks[j->hook_count], NULL, jobs_hook_main, j);
         if (r != 0)

@@ -133,7 +133,8 @@ const struct config_key config_keys[] = {
 
     {"Jobs", "JOB_WORKERS", CONFIG_COUNT, AT(job_workers), "2", 1, 64, NULL,
      "Jobs that run at once, but never on more than half of POOL_MAX: the rest is for requests that "
-     "somebody waits for, which also go first where all wait."},
+     "somebody waits for, which also go first where all wait. Of several tenants one has at most "
+     "three quarters, or one."},
     {"Jobs", "JOB_MAX", CONFIG_COUNT, AT(job_max), "100000", 0, 10000000, NULL,
      "Jobs that are not over; more are answered 429."},
     {"Jobs", "JOB_MAX_PER_KEY", CONFIG_COUNT, AT(job_max_per_key), "50000", 0, 10000000, NULL,

@@ -47,7 +47,7 @@
 #define QUEUE_LEASES_MAX    128 // jobs taken or running at once
 #define QUEUE_PUT_COUNT_MAX 100
 #define QUEUE_HOOKS_MAX     8 // hooks under way at once
-#define QUEUE_SHARE         3
+#define QUEUE_SHARE         3 // of room and of places: so many times what stays free
 #define QUEUE_RESULT_SMALL  4096u
 
 // Stored as numbers: new ones go to the end. All from QUEUE_SUCCEEDED on are final.
@@ -102,6 +102,17 @@ struct queue_put {
     enum queue_put_kind kind;
     char id[QUEUE_ID_MAX];
     uint64_t created_ms; // of a new one; wall clock
+};
+
+struct queue_take {
+    uint64_t wait_ms;
+    uint64_t lease_ms; // until then it must be begun, released or finished
+    // How many there are who take jobs, where they are to be shared: an owner who has some gets one
+    // more only if he then has at most QUEUE_SHARE times as many as stay free. So whoever has none
+    // finds one free, but where that many others are. 0: an owner may have all. Asked whenever jobs
+    // are looked at; it may not block, or call back. NULL: 0.
+    uint32_t (*places)(void *arg);
+    void *places_arg;
 };
 
 // A job that was taken. `body` is the caller's.
@@ -187,7 +198,7 @@ struct queue_ops {
     // The next job: owners take turns, whatever the priorities; of each the one of the highest
     // priority, oldest first. Waits up to `wait_ms` for one; *ret_found is false when there was
     // none. ERR_BUSY: QUEUE_LEASES_MAX.
-    int (*take)(struct queue *q, uint64_t wait_ms, uint64_t lease_ms, struct queue_lease *ret,
+    int (*take)(struct queue *q, const struct queue_take *take, struct queue_lease *ret,
                 bool *ret_found, struct err *err);
     // ERR_CANCELLED: its owner cancelled it meanwhile, or the lease is over; let it go.
     int (*begin)(struct queue *q, struct queue_lease *lease, struct err *err);

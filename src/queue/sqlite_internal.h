@@ -16,6 +16,7 @@ struct sq_lease {
     uint64_t number; // 0: the place is free
     uint64_t token;
     uint64_t until_ns; // CLOCK_NEVER once begun
+    char owner[QUEUE_OWNER_MAX];
 };
 
 // A hook that is under way.
@@ -78,7 +79,7 @@ uint64_t sq_now_ms(const struct sq *q);
 
 int sq_put(struct queue *queue, const struct queue_job *jobs, size_t count, struct queue_put *ret,
            struct err *err);
-int sq_take(struct queue *queue, uint64_t wait_ms, uint64_t lease_ms, struct queue_lease *ret,
+int sq_take(struct queue *queue, const struct queue_take *take, struct queue_lease *ret,
             bool *ret_found, struct err *err);
 int sq_begin(struct queue *queue, struct queue_lease *lease, struct err *err);
 int sq_release(struct queue *queue, const struct queue_lease *lease, uint64_t delay_ms,

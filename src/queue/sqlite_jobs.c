@@ -243,6 +243,19 @@ static struct sq_lease *place_for(struct sq *q, uint64_t number)
     return l;
 }
 
+// Whether the owner may have one more of so many places. A lease that is over counts until it is
+// dropped or its job is taken again: whoever had it may be at it still.
+static bool may_take(const struct sq *q, const char *owner, uint32_t places)
+{
+    uint64_t taken = 1, own = 1; // with the one he is to get
+
+    for (size_t i = 0; i < QUEUE_LEASES_MAX; i++) {
+        taken += q->leases[i].number != 0;
+        own += q->leases[i].number != 0 && strcmp(q->leases[i].owner, owner) == 0;
+    }
+    return places == 0 || own == 1 || (taken < places && own <= QUEUE_SHARE * (places - taken));
+}
+
 void sq_drop(struct queue *queue, const struct queue_lease *lease)
 {
     struct sq *q = (struct sq *)queue;
@@ -313,7 +326,8 @@ static int find_ready(struct sq *q, const char *owner, struct queue_lease *ret, 
 }
 
 // Of the owners after the one who had the last turn, then from the first one up to him.
-static int find_next(struct sq *q, struct queue_lease *ret, bool *ret_found, struct err *err)
+static int find_next(struct sq *q, uint32_t places, struct queue_lease *ret, bool *ret_found,
+                     struct err *err)
 {
     char owner[QUEUE_OWNER_MAX];
     const char *after = q->last_owner;
@@ -326,7 +340,7 @@ static int find_next(struct sq *q, struct queue_lease *ret, bool *ret_found, str
             return 0;
         after = any ? owner : NULL;
         again = again || !any;
-        if (any && find_ready(q, owner, ret, ret_found, err) < 0)
+        if (any && may_take(q, owner, places) && find_ready(q, owner, ret, ret_found, err) < 0)
             return -1;
         if (*ret_found)
             return 0;
@@ -341,38 +355,41 @@ static int give(struct sq *q, uint64_t lease_ms, struct queue_lease *lease, stru
     if (place == NULL)
         return err_set(err, ERR_BUSY, "too many jobs are taken");
     lease->token = ++q->last_token;
-    *place = (struct sq_lease){lease->number, lease->token, clock_deadline_ms(lease_ms)};
+    *place = (struct sq_lease){
+        .number = lease->number, .token = lease->token, .until_ns = clock_deadline_ms(lease_ms)};
+    memcpy(place->owner, lease->owner, sizeof(place->owner));
     memcpy(q->last_owner, lease->owner, sizeof(q->last_owner));
     return 0;
 }
 
-static int try_take(struct sq *q, uint64_t lease_ms, struct queue_lease *ret, bool *ret_found,
-                    struct err *err)
+static int try_take(struct sq *q, const struct queue_take *take, struct queue_lease *ret,
+                    bool *ret_found, struct err *err)
 {
     int r;
 
     *ret_found = false;
     (void)pthread_mutex_lock(&q->lease_lock);
     (void)pthread_mutex_lock(&q->read_lock);
-    r = find_next(q, ret, ret_found, err);
+    r = find_next(q, take->places == NULL ? 0 : take->places(take->places_arg), ret, ret_found,
+                  err);
     (void)pthread_mutex_unlock(&q->read_lock);
     if (r == 0 && *ret_found)
-        r = give(q, lease_ms, ret, err);
+        r = give(q, take->lease_ms, ret, err);
     (void)pthread_mutex_unlock(&q->lease_lock);
     return r;
 }
 
-int sq_take(struct queue *queue, uint64_t wait_ms, uint64_t lease_ms, struct queue_lease *ret,
+int sq_take(struct queue *queue, const struct queue_take *take, struct queue_lease *ret,
             bool *ret_found, struct err *err)
 {
     struct sq *q = (struct sq *)queue;
-    uint64_t deadline = clock_deadline_ms(wait_ms);
+    uint64_t deadline = clock_deadline_ms(take->wait_ms);
 
     memset(ret, 0, sizeof(*ret));
     for (;;) {
         uint64_t seen = sq_changes(q);
 
-        if (try_take(q, lease_ms, ret, ret_found, err) < 0) {
+        if (try_take(q, take, ret, ret_found, err) < 0) {
             buf_release(&ret->body);
             return -1;
         }

@@ -239,6 +239,42 @@ def limits(t):
         t.check(ask(d, "DELETE", f"/jobs/{blocker}", key=keys[0])[0] == 202, "its owner may end it")
 
 
+def running(d, key=None):
+    return [j["id"] for j in ask(d, "GET", "/jobs?state=running", key=key)[2]["jobs"]]
+
+
+def workers(t):
+    """A tenant whose jobs do not end leaves a worker to others."""
+    with Daemon(JOB_WORKERS=4, POOL_MAX=12, DRAIN_MS=300) as d:
+        for _ in range(6):
+            put(d, SLEEP, timeout=300)
+        d.wait(lambda: len(running(d)) == 4, "where there are no keys jobs have all workers")
+    with Daemon(JOB_WORKERS=4, POOL_MAX=12, DRAIN_MS=300) as d:
+        (one,) = make_keys(d, 1)
+        held = [put(d, SLEEP, key=one, timeout=300, priority=9) for _ in range(12)]
+        d.wait(lambda: len(running(d, one)) == 4, "so has a tenant who is the only one")
+        other, third = make_keys(d, 2)
+        name = put(d, key=other)
+        t.check(get(d, name, other)["state"] == "queued", "who comes later waits for the first that ends")
+        for ended_one in running(d, one)[:2]:
+            ask(d, "DELETE", f"/jobs/{ended_one}", key=one)
+        t.check(wait_for(d, name, *OVER, key=other)["state"] == "succeeded", "and is next then")
+        d.wait(lambda: len(running(d, one)) == 3, "who was there has three of the four")
+        began = time.monotonic()
+        done = [wait_for(d, put(d, key=key), *OVER, key=key)["state"] for key in (other, third) for _ in range(5)]
+        took = time.monotonic() - began
+        t.check(done == ["succeeded"] * 10 and took < 30, "others' short jobs do not wait for those that do not end", took)
+        t.check(len(running(d, one)) == 3 and all(get(d, n, one)["attempts"] <= 1 for n in held),
+                "which go on, three at a time", running(d, one))
+    with Daemon(JOB_WORKERS=2, ALLOW_UNAUTHENTICATED=1, DRAIN_MS=300) as d:
+        (one,) = make_keys(d, 1)
+        for _ in range(3):
+            put(d, SLEEP, key=one, timeout=300)
+        d.wait(lambda: running(d, one), "one of two")
+        t.check(wait_for(d, put(d), *OVER)["state"] == "succeeded" and len(running(d, one)) == 1,
+                "who needs no key is another tenant")
+
+
 def shares(t):
     """A tenant whose results fill the queue's room leaves some for others."""
     with Daemon(JOB_STORE_MAX_BYTES="4M") as d:
@@ -609,7 +645,7 @@ def main():
     with Daemon(JOB_WORKERS=1, JOB_BODY_MAX_BYTES="20K", JOB_OUTPUT_MAX_BYTES=100000) as d:
         for group in (life, refused, idempotency, cancelling, order, command_line):
             t.group(group, d)
-    for group in (limits, shares, restarts, damaged, retention, places, held, full, callbacks, tenants_secrets,
+    for group in (limits, workers, shares, restarts, damaged, retention, places, held, full, callbacks, tenants_secrets,
                   callbacks_by_turns, callbacks_outlive, not_called, encrypted):
         t.group(group)
     t.finish()

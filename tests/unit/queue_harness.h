@@ -106,7 +106,8 @@ HARNESS const char *take(struct queue *q, struct queue_lease *ret)
     bool found = false;
     const char *text;
 
-    if (q->ops->take(q, 0, LEASE_MS, ret, &found, &err) < 0) {
+    if (q->ops->take(q, &(struct queue_take){.wait_ms = 0, .lease_ms = LEASE_MS}, ret, &found,
+                     &err) < 0) {
         printf("# %s\n", err.message);
         return "failed";
     }

@@ -115,10 +115,14 @@ static void test_leases(void)
     bool found = false;
 
     (void)put_one(q, "me", "work", id);
-    CHECK(q->ops->take(q, 0, 1, &first, &found, &err) == 0 && found);
-    CHECK(q->ops->take(q, 20, LEASE_MS, &second, &found, &err) == 0);
+    CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 0, .lease_ms = 1}, &first, &found,
+                       &err) == 0 &&
+          found);
+    CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 20, .lease_ms = LEASE_MS}, &second,
+                       &found, &err) == 0);
     if (!found) { // nothing happened that would end the wait: the lease is over all the same
-        CHECK(q->ops->take(q, 0, LEASE_MS, &second, &found, &err) == 0);
+        CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 0, .lease_ms = LEASE_MS}, &second,
+                           &found, &err) == 0);
     }
     CHECK_MSG(found && strcmp(second.id, id) == 0, "a lease that is over is given to another");
     CHECK_INT(q->ops->begin(q, &first, &err), -1);
@@ -147,11 +151,14 @@ static void test_lease_ends_meanwhile(void)
         bool found = false;
 
         (void)put_one(q, "me", "work", NULL);
-        if (!CHECK(q->ops->take(q, 0, 1, &first, &found, &err) == 0 && found))
+        if (!CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 0, .lease_ms = 1}, &first,
+                                &found, &err) == 0 &&
+                   found))
             break;
         buf_release(&first.body);
         for (found = false; !found;)
-            if (!CHECK(q->ops->take(q, 0, LEASE_MS, &second, &found, &err) == 0))
+            if (!CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 0, .lease_ms = LEASE_MS},
+                                    &second, &found, &err) == 0))
                 break;
         good += found && q->ops->begin(q, &second, &err) == 0 &&
                 finish(q, &second, QUEUE_SUCCEEDED, "") == 0;
@@ -516,7 +523,9 @@ static void *take_main(void *arg)
         struct queue_lease lease;
         bool found = false;
 
-        if (q->ops->take(q, 2000, LEASE_MS, &lease, &found, NULL) < 0 || !found)
+        if (q->ops->take(q, &(struct queue_take){.wait_ms = 2000, .lease_ms = LEASE_MS}, &lease,
+                         &found, NULL) < 0 ||
+            !found)
             return NULL;
         if (q->ops->begin(q, &lease, NULL) == 0 && q->ops->finish(q, &lease, &o, NULL) == 0)
             c->taken++;

@@ -64,7 +64,8 @@ static bool take(struct queue *q, uint64_t lease_ms, struct queue_lease *ret)
 {
     bool found = false;
 
-    CHECK(q->ops->take(q, 0, lease_ms, ret, &found, &err) == 0);
+    CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 0, .lease_ms = lease_ms}, ret, &found,
+                       &err) == 0);
     buf_release(&ret->body);
     return found;
 }
@@ -134,7 +135,8 @@ static void test_nothing_is_late(long by_s)
     CHECK(take(q, HOUR_MS, &lease) && q->ops->release(q, &lease, 1, &err) == 0);
     set_by_s = by_s;
     for (int i = 0; i < TAKES_MAX && !found; i++)
-        CHECK(q->ops->take(q, 100, HOUR_MS, &lease, &found, &err) == 0);
+        CHECK(q->ops->take(q, &(struct queue_take){.wait_ms = 100, .lease_ms = HOUR_MS}, &lease,
+                           &found, &err) == 0);
     CHECK(found && strcmp(lease.id, back) == 0);
     buf_release(&lease.body);
     CHECK(q->ops->take_hook(q, 0, HOUR_MS, &hook, &found, &err) == 0 && found);

@@ -35,6 +35,85 @@ static void test_turns(void)
     q->ops->close(q);
 }
 
+static uint32_t say_places(void *arg)
+{
+    return *(uint32_t *)arg;
+}
+
+// Whose job is next where `places` are shared, "" for none; held for good.
+static const char *take_place(struct queue *q, uint32_t places, struct queue_lease *ret)
+{
+    const struct queue_take take = {
+        .lease_ms = LEASE_MS, .places = say_places, .places_arg = &places};
+    bool found = false;
+
+    CHECK_INT(q->ops->take(q, &take, ret, &found, &err), 0);
+    if (found) {
+        buf_release(&ret->body);
+        CHECK_INT(q->ops->begin(q, ret, &err), 0);
+    }
+    return found ? ret->owner : "";
+}
+
+// However long an owner's jobs take, there is a place left for others: three of four, one of two,
+// and the only one, for each has one at least.
+static void test_places(void)
+{
+    static const char *const held[] = {"a", "a", "a", ""};
+    static const uint32_t places[] = {1, 2, 3, 8, 0};
+    static const uint32_t most[] = {1, 1, 2, 6, 12};
+    struct queue *q = open_fresh();
+    struct queue_lease leases[4], b, c;
+
+    for (int i = 0; i < 12; i++)
+        (void)put_one(q, "a", "x", NULL);
+    for (size_t i = 0; i < 4; i++)
+        CHECK_STR(take_place(q, 4, &leases[i]), held[i]);
+    (void)put_one(q, "b", "x", NULL);
+    (void)put_one(q, "b", "x", NULL);
+    CHECK_STR(take_place(q, 4, &b), "b"); // the last place is another's
+    CHECK_STR(take_place(q, 4, &c), "");
+    (void)put_one(q, "c", "x", NULL);
+    CHECK_INT(finish(q, &leases[0], QUEUE_SUCCEEDED, ""), 0);
+    CHECK_STR(take_place(q, 4, &c), "c"); // and so is the next one that is free, if he waits
+    CHECK_INT(finish(q, &b, QUEUE_SUCCEEDED, ""), 0);
+    CHECK_INT(finish(q, &c, QUEUE_SUCCEEDED, ""), 0);
+    CHECK_STR(take_place(q, 4, &leases[0]), "a"); // two are free again, and one still is
+    CHECK_STR(take_place(q, 4, &b), "b");
+    CHECK_STR(take_place(q, 4, &c), "");
+    q->ops->close(q);
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        uint32_t count = 0;
+
+        q = open_fresh();
+        for (int k = 0; k < 12; k++)
+            (void)put_one(q, "a", "x", NULL);
+        while (take_place(q, places[i], &c)[0] != '\0')
+            count++;
+        CHECK_MSG(count == most[i], "of %u places one owner has %u", places[i], count);
+        q->ops->close(q);
+    }
+}
+
+// Who may have no more is woken when he may, and waits for nobody else meanwhile.
+static void test_place_returns(void)
+{
+    struct queue *q = open_fresh();
+    struct queue_lease first, second;
+
+    (void)put_one(q, "a", "x", NULL);
+    (void)put_one(q, "a", "y", NULL);
+    CHECK_STR(take_place(q, 2, &first), "a");
+    CHECK_STR(take_place(q, 2, &second), "");
+    CHECK_INT(q->ops->release(q, &first, 0, &err), 0);
+    CHECK_STR(take_place(q, 2, &second), "a");
+    CHECK_STR(take_place(q, 2, &first), "");
+    q->ops->drop(q, &second);
+    CHECK_STR(take_place(q, 2, &first), "a");
+    q->ops->close(q);
+}
+
 static int skip_record(void *arg, const struct queue_record *r)
 {
     (void)arg, (void)r;
@@ -183,6 +262,8 @@ int main(void)
     if (!harness_begin())
         return 1;
     test_turns();
+    test_places();
+    test_place_returns();
     test_list_of_many();
     test_hook_turns();
     test_hook_waits();
