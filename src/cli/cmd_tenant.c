@@ -33,12 +33,15 @@ static int fail(const struct err *err)
 
 static int usage(FILE *out, int code)
 {
-    (void)fprintf(out, "usage: csb tenant set TENANT SETTING=NUMBER|" ALL_HAVE "...\n"
-                       "       csb tenant list [--json]\n"
-                       "       csb tenant webhook-secret [TENANT]\n\n"
-                       "webhook-secret tells what signs the callbacks of a tenant's jobs, or of "
-                       "those who send\nno key.\n\n"
-                       "A limit of a tenant's own holds from its next request on. Settings:\n");
+    (void)fprintf(out,
+                  "usage: csb tenant set [--new] TENANT SETTING=NUMBER|" ALL_HAVE "...\n"
+                  "       csb tenant list [--json]\n"
+                  "       csb tenant webhook-secret [TENANT]\n\n"
+                  "webhook-secret tells what signs the callbacks of a tenant's jobs, or of "
+                  "those who send\nno key.\n"
+                  "A tenant is who has a key, or limits of its own; set --new takes one who has "
+                  "neither yet.\n\n"
+                  "A limit of a tenant's own holds from its next request on. Settings:\n");
     for (int i = 0; i < STORE_LIMIT_COUNT; i++)
         (void)fprintf(out, "  %s\n", store_limit_name((enum store_limit)i));
     return code;
@@ -76,6 +79,21 @@ static int parse_change(const char *text, struct change *ret, struct err *err)
         return err_field(err, ERR_INVALID, "SETTING", "%s is not a limit of a tenant", name);
     ret->own = strcmp(equals + 1, ALL_HAVE) != 0;
     return ret->own ? check(name, equals + 1, &ret->value, err) : 0;
+}
+
+// Whoever is nobody yet was most likely meant to be somebody.
+static int check_known(struct store *s, const char *tenant)
+{
+    struct err err = ERR_INIT;
+    bool known = false;
+
+    if (store_tenant_known(s, tenant, &known, &err) < 0)
+        return fail(&err);
+    if (known)
+        return 0;
+    (void)fprintf(stderr, "csb tenant: no key was made for a tenant '%s', nor has it limits\n",
+                  tenant);
+    return 1;
 }
 
 static int set(struct store *s, const char *tenant, const struct change *changes, size_t count)
@@ -130,15 +148,12 @@ static int print_secret(struct store *s, const char *tenant)
     static struct config config; // large
     char secret[WEBHOOK_SECRET_LEN + 1];
     struct err err = ERR_INIT;
-    bool known = true;
+    int r = tenant[0] == '\0' ? 0 : check_known(s, tenant);
 
-    if (config_load_here(&config, environ, &err) < 0 ||
-        (tenant[0] != '\0' && store_tenant_known(s, tenant, &known, &err) < 0))
+    if (r != 0)
+        return r;
+    if (config_load_here(&config, environ, &err) < 0)
         return fail(&err);
-    if (!known) {
-        (void)fprintf(stderr, "csb tenant: no key was made for a tenant '%s'\n", tenant);
-        return 1;
-    }
     if (config.webhook_secret[0] == '\0') {
         (void)fprintf(stderr, "csb tenant: there is no WEBHOOK_SECRET, neither in the environment "
                               "nor in " CONFIG_DEFAULT_FILE "\n");
@@ -153,14 +168,23 @@ static int print_secret(struct store *s, const char *tenant)
 struct request {
     char what; // its first letter; 0: it is not said right
     bool json;
+    bool is_new; // it may be a tenant that nobody knows
     const char *tenant;
     struct change changes[STORE_LIMIT_COUNT];
     size_t count;
 };
 
-static int parse_changes(int argc, char **argv, struct request *r, struct err *err)
+// After "set".
+static int parse_set(int argc, char **argv, struct request *r, struct err *err)
 {
-    for (int i = 0; i < argc; i++)
+    r->is_new = argc > 0 && strcmp(argv[0], "--new") == 0;
+    argc -= r->is_new;
+    argv += r->is_new;
+    if (argc < 2 || argc > 1 + STORE_LIMIT_COUNT)
+        return 0;
+    r->what = 's';
+    r->tenant = argv[0];
+    for (int i = 1; i < argc; i++)
         if (parse_change(argv[i], &r->changes[r->count++], err) < 0)
             return -1;
     return 0;
@@ -170,24 +194,26 @@ static int parse(int argc, char **argv, struct request *r, struct err *err)
 {
     const char *what = argc > 1 ? argv[1] : "";
 
+    if (strcmp(what, "set") == 0)
+        return parse_set(argc - 2, argv + 2, r, err);
     r->json = argc == 3 && strcmp(argv[2], "--json") == 0;
     r->tenant = argc > 2 ? argv[2] : "";
     if ((strcmp(what, "list") == 0 && (argc == 2 || r->json)) ||
         (strcmp(what, "webhook-secret") == 0 && argc <= 3))
         r->what = what[0];
-    if (strcmp(what, "set") != 0 || argc <= 3 || argc > 3 + STORE_LIMIT_COUNT)
-        return 0;
-    r->what = what[0];
-    return parse_changes(argc - 3, argv + 3, r, err);
+    return 0;
 }
 
 static int answer(struct store *s, const struct request *r)
 {
+    int rc;
+
     if (r->what == 'l')
         return list(s, r->json);
     if (r->what == 'w')
         return print_secret(s, r->tenant);
-    return set(s, r->tenant, r->changes, r->count);
+    rc = r->is_new ? 0 : check_known(s, r->tenant);
+    return rc != 0 ? rc : set(s, r->tenant, r->changes, r->count);
 }
 
 int cmd_tenant(int argc, char **argv)

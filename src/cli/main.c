@@ -34,7 +34,7 @@ const struct cli_command cli_commands[] = {
     {"key", "create|list|revoke", "API keys of the service on this host", cmd_key,
      "--tenant --role --json", .own_help = true},
     {"tenant", "set|list|webhook-secret", "limits and secret of a tenant's own", cmd_tenant,
-     "--json", .own_help = true},
+     "--json --new", .own_help = true},
     {"doctor", "[--config=FILE] [--json]",
      "say what this host offers, and what to do about what is missing", cmd_doctor,
      "--config --json"},

@@ -89,8 +89,9 @@ struct store_tenant_limit {
     uint64_t value; // as of the setting
 };
 
-// Value NULL: again what all have. The caller checks its range. The tenant, named as for
-// store_key_add(), need have no key yet. ERR_INVALID naming the field; ERR_SYSTEM.
+// Value NULL: again what all have. The caller checks its range, and whether there is such a tenant:
+// one, named as for store_key_add(), need have no key yet. ERR_INVALID naming the field;
+// ERR_SYSTEM.
 int store_tenant_set(struct store *s, const char *tenant, enum store_limit limit,
                      const uint64_t *value, struct err *err);
 

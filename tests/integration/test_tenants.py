@@ -282,7 +282,16 @@ def own_limits(t):
             t.check(done.returncode == 2 and name in done.stderr, f"csb tenant set a {bad} is refused", done.stderr)
         t.check(csb(d, "tenant", "set", "a b", "TENANT_RUNS=1").returncode == 2, "so is a name that none can have")
         t.check(csb(d, "tenant", "list").stdout == "", "and nothing of it is kept")
-        t.check(csb(d, "tenant", "set", "a").returncode == 2 and csb(d, "tenant").returncode == 2, "csb tenant says how")
+        t.check(csb(d, "tenant", "set", "a").returncode == 2 and csb(d, "tenant").returncode == 2
+                and csb(d, "tenant", "set", "--new", "a").returncode == 2, "csb tenant says how")
+        done = csb(d, "tenant", "set", "aa", "TENANT_RUNS=1")
+        t.check(done.returncode == 1 and "'aa'" in done.stderr and csb(d, "tenant", "list").stdout == "",
+                "a tenant that nobody knows is most likely mistyped", done.stderr)
+        done = csb(d, "tenant", "set", "--new", "aa", "TENANT_RUNS=1")
+        t.check(done.returncode == 0 and csb(d, "tenant", "set", "aa", "TENANT_QUEUE=1").returncode == 0,
+                "unless it is said to be new", done.stderr)
+        t.check(csb(d, "tenant", "set", "aa", "TENANT_RUNS=default", "TENANT_QUEUE=default").returncode == 0
+                and csb(d, "tenant", "set", "aa", "TENANT_RUNS=default").returncode == 1, "and gone with its last limit")
         done = csb(d, "tenant", "set", "a", "TENANT_RUNS=1", "TENANT_REQUESTS_BURST=50")
         t.check(done.returncode == 0, "a tenant gets limits of its own", done.stderr)
         listed = csb(d, "tenant", "list").stdout.split("\n")
