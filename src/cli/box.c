@@ -23,9 +23,7 @@ static json_t *parse(const struct buf *b)
 
 static int say_refusal(const char *who, long status, const json_t *answer)
 {
-    const char *message = json_string_value(json_object_get(answer, "message"));
-
-    (void)fprintf(stderr, "csb %s: %s\n", who, message == NULL ? "the service failed" : message);
+    out_refusal(who, answer, "the service failed");
     if (status == 404)
         return EXIT_ABSENT;
     return status == 400 ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
@@ -45,7 +43,7 @@ static int ask(const char *who, struct client_request *req, const json_t *body, 
     r = client_call(req, &status, &answer, &err);
     free(text);
     if (r < 0) {
-        (void)fprintf(stderr, "csb %s: %s\n", who, err.message);
+        out_error(who, "%s", err.message);
         return CLI_EXIT_SERVICE;
     }
     *ret = parse(&answer);
@@ -92,8 +90,15 @@ bool box_is_id(const char *who, const char *id)
 {
     if (parse_is_name(id, 40))
         return true;
-    (void)fprintf(stderr, "csb %s: '%.60s' is not an id of a sandbox\n", who, id);
+    out_error(who, "'%.60s' is not an id of a sandbox", id);
     return false;
+}
+
+static long call_seconds(const struct box *b)
+{
+    if (b->cancel != NULL)
+        return 0;
+    return b->call_s > 0 ? b->call_s : EXCHANGE_S;
 }
 
 static void set_user(struct box *b, const char *user)
@@ -154,11 +159,13 @@ int box_call(const char *who, const struct box *b, const char *method, const jso
                                                             .body = text,
                                                             .body_len = strlen(text),
                                                             .headers = b->lines,
-                                                            .timeout_s = EXCHANGE_S},
+                                                            .cancel = b->cancel,
+                                                            .timeout_s = call_seconds(b)},
                                    &status, &answer, &err);
     free(text);
     if (r < 0) {
-        (void)fprintf(stderr, "csb %s: %s\n", who, err.message);
+        if (b->cancel == NULL || !atomic_load(b->cancel))
+            out_error(who, "%s", err.message);
         return CLI_EXIT_SERVICE;
     }
     o = parse(&answer);
@@ -245,7 +252,7 @@ int box_stream(const char *who, const struct box *b, const char *method, const j
     if (s.ended || s.stopped)
         return s.exit_code;
     if (r < 0 || status / 100 == 2) {
-        (void)fprintf(stderr, "csb %s: %s\n", who, r < 0 ? err.message : "the stream was cut off");
+        out_error(who, "%s", r < 0 ? err.message : "the stream was cut off");
         return CLI_EXIT_SERVICE;
     }
     o = parse(&answer);

@@ -28,6 +28,9 @@ struct box {
     char id[48];
     char headers[4][160]; // of every request: which sandbox, its token, the user
     const char *lines[5];
+    long call_s; // how long a call may take; 0: two minutes
+    const atomic_bool
+        *cancel; // a call takes as long as it takes, but ends when this is true; or NULL
 };
 
 // The sandbox of that id, as `user` (NULL: its default one). 0 or an exit code after a message.

@@ -67,6 +67,15 @@ static void read_wanted(CURL *curl, struct client_header *wanted)
         memcpy(wanted->value, h->value, strlen(h->value) + 1);
 }
 
+// libcurl asks about once a second, also while nothing moves.
+static int is_cancelled(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    const struct client_request *req = arg;
+
+    (void)a, (void)b, (void)c, (void)d;
+    return atomic_load(req->cancel) ? 1 : 0;
+}
+
 static int perform(struct exchange *x, const char *url, struct curl_slist *headers,
                    long *ret_status, struct err *err)
 {
@@ -79,6 +88,13 @@ static int perform(struct exchange *x, const char *url, struct curl_slist *heade
     (void)curl_easy_setopt(x->curl, CURLOPT_TIMEOUT, x->req->timeout_s);
     (void)curl_easy_setopt(x->curl, CURLOPT_WRITEFUNCTION, take_body);
     (void)curl_easy_setopt(x->curl, CURLOPT_WRITEDATA, x);
+    // A peer whose machine is gone says nothing: it is asked when nothing came for a minute.
+    (void)curl_easy_setopt(x->curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    if (x->req->cancel != NULL) {
+        (void)curl_easy_setopt(x->curl, CURLOPT_NOPROGRESS, 0L);
+        (void)curl_easy_setopt(x->curl, CURLOPT_XFERINFOFUNCTION, is_cancelled);
+        (void)curl_easy_setopt(x->curl, CURLOPT_XFERINFODATA, x->req);
+    }
     if (x->req->read != NULL) {
         (void)curl_easy_setopt(x->curl, CURLOPT_POST, 1L);
         (void)curl_easy_setopt(x->curl, CURLOPT_READFUNCTION, give_body);

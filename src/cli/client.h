@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #define CLIENT_ANSWER_MAX (64u << 20)
@@ -35,8 +36,9 @@ struct client_request {
     int64_t read_len;           // its length, -1: not known
     const char *const *headers; // more of them, "Name: value"; NULL ends; or NULL
     struct client_header *wanted;
-    long timeout_s;         // of the whole exchange, 0: none
-    client_body_fn on_body; // gets the body of a 2xx answer; NULL: it goes to `answer`
+    long timeout_s;            // of the whole exchange, 0: none
+    const atomic_bool *cancel; // once true, it ends within a second as a failed one; or NULL
+    client_body_fn on_body;    // gets the body of a 2xx answer; NULL: it goes to `answer`
     void *arg;
 };
 

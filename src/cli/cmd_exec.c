@@ -3,15 +3,18 @@
 // csb sandbox exec and shell: a process in a sandbox, over process.Process of its data plane.
 //
 // How it works: the main thread reads the stream of what the process writes; a second one waits for
-// input, signals and the window's size, and sends each by a call of its own. Signals are blocked in
-// both and read from a descriptor. A terminal is raw while a shell runs, and made what it was
-// before anything is printed.
+// signals, the window's size among them, a third for input, and each sends by calls of its own: one
+// with input takes until the process has read it, which may be never. Signals are blocked in all
+// and read from a descriptor. A terminal is raw while a shell runs, and made what it was before
+// anything is printed.
+#include "base/buf.h"
 #include "base/fd.h"
 #include "base/parse.h"
 #include "cli/box.h"
 #include "cli/cli.h"
 #include "cli/out.h"
 #include "json/base64.h"
+#include "json/utf8.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -28,7 +31,14 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define INPUT_BLOCK 16384
+#define INPUT_BLOCK   65536
+#define SIGNAL_CALL_S 10
+
+// With --json: what it wrote, as the text that the API makes of bytes.
+struct said {
+    struct buf text;
+    struct utf8_fix fix;
+};
 
 struct session {
     const char *who;
@@ -38,16 +48,17 @@ struct session {
     bool input; // standard input is the process's
     bool json;
     json_t *request;
-    json_t *said;   // with --json: {"stdout", "stderr"}
-    atomic_int pid; // 0: not started
-    atomic_bool interrupted;
-    int signals, stop;
-    pthread_t thread;
-    bool thread_runs;
+    struct said out, err;
+    atomic_int pid;   // 0: not started
+    atomic_bool over; // nothing is to be sent any more
+    int signals, started, stop;
+    pthread_t threads[2];
+    size_t thread_count;
     struct termios before;
     bool raw;
     int exit_code;
     bool finished;
+    int write_error; // errno of what could not be passed on
 };
 
 // ---- what the process writes ----
@@ -55,21 +66,22 @@ struct session {
 static void take_output(struct session *s, const json_t *data, const char *key, int fd)
 {
     const char *text = json_string_value(json_object_get(data, key));
+    struct said *said = fd == STDERR_FILENO ? &s->err : &s->out;
     _cleanup_buf_ struct buf bytes = BUF_INIT;
+    int r;
 
     if (text == NULL || base64_decode(text, strlen(text), &bytes) < 0)
         return;
-    if (s->json) {
-        json_t *all = json_object_get(s->said, key);
-        char *joined = NULL;
+    r = s->json ? utf8_fix_feed(&said->fix, bytes.data, bytes.len, &said->text)
+                : fd_write_all(fd, bytes.data, bytes.len);
+    if (r < 0)
+        s->write_error = -r;
+}
 
-        if (buf_cstr(&bytes) != NULL &&
-            asprintf(&joined, "%s%s", json_string_value(all) ?: "", (const char *)bytes.data) >= 0)
-            (void)json_object_set_new(s->said, key, json_string(joined) ?: json_null());
-        free(joined);
-    } else {
-        (void)fd_write_all(fd, bytes.data, bytes.len);
-    }
+static json_t *said_value(struct said *said)
+{
+    (void)utf8_fix_end(&said->fix, &said->text);
+    return out_string(said->text.data, said->text.len);
 }
 
 static int signal_number(const char *status)
@@ -103,14 +115,14 @@ static int on_message(void *arg, const json_t *message)
 
     if (pid != NULL) {
         atomic_store(&s->pid, (int)json_integer_value(pid));
-        (void)eventfd_write(s->stop, 1); // input may be sent from now on
+        (void)eventfd_write(s->started, 1);
     }
     take_output(s, data, "stdout", STDOUT_FILENO);
     take_output(s, data, "pty", STDOUT_FILENO);
     take_output(s, data, "stderr", STDERR_FILENO);
     if (end != NULL)
         take_end(s, end);
-    return 0;
+    return s->write_error;
 }
 
 // ---- what is sent to it ----
@@ -120,23 +132,40 @@ static json_t *selector(struct session *s)
     return json_pack("{s:{s:i}}", "process", "pid", atomic_load(&s->pid));
 }
 
-static void send_call(struct session *s, const char *method, json_t *body)
+static void send_call(struct session *s, const struct box *box, const char *method, json_t *body)
 {
     struct box_refusal quiet = {.quiet = true};
 
-    (void)box_call(s->who, &s->box, method, body, NULL, &quiet); // it may have ended
+    (void)box_call(s->who, box, method, body, NULL, &quiet); // it may have ended
     json_decref(body);
+}
+
+static struct box box_for_signals(const struct session *s)
+{
+    struct box box = s->box;
+
+    box.call_s = SIGNAL_CALL_S;
+    return box;
+}
+
+static struct box box_for_input(const struct session *s)
+{
+    struct box box = s->box;
+
+    box.cancel = &s->over;
+    return box;
 }
 
 static void send_input(struct session *s, const void *data, size_t len)
 {
+    struct box box = box_for_input(s);
     _cleanup_buf_ struct buf text = BUF_INIT;
     json_t *body = selector(s);
 
     if (base64_encode(data, len, &text) == 0 && buf_cstr(&text) != NULL)
         (void)json_object_set_new(
             body, "input", json_pack("{s:s}", s->shell ? "pty" : "stdin", (const char *)text.data));
-    send_call(s, BOX_PROCESS "SendInput", body);
+    send_call(s, &box, BOX_PROCESS "SendInput", body);
 }
 
 static json_t *window_size(void)
@@ -147,31 +176,80 @@ static json_t *window_size(void)
     return json_pack("{s:{s:i,s:i}}", "size", "cols", (int)w.ws_col, "rows", (int)w.ws_row);
 }
 
-static void take_signal(struct session *s)
+static void send_signal(struct session *s, const char *name)
+{
+    struct box box = box_for_signals(s);
+    json_t *body = selector(s);
+
+    (void)json_object_set_new(body, "signal", json_string(name));
+    send_call(s, &box, BOX_PROCESS "SendSignal", body);
+}
+
+static void send_size(struct session *s)
+{
+    struct box box = box_for_signals(s);
+    json_t *body = selector(s);
+
+    (void)json_object_set_new(body, "pty", window_size());
+    send_call(s, &box, BOX_PROCESS "Update", body);
+}
+
+static void restore_terminal(struct session *s)
+{
+    if (s->raw)
+        (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &s->before);
+}
+
+// As if it had not been blocked.
+static void die_of(struct session *s, int number)
+{
+    sigset_t set;
+
+    restore_terminal(s);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    (void)signal(number, SIG_DFL);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    (void)raise(number);
+}
+
+// `count`: which interrupt it is. The first one asks, the second does not, the third, and one
+// before anything has started, is for csb itself.
+static void take_signal(struct session *s, unsigned *count)
 {
     struct signalfd_siginfo info;
-    json_t *body;
 
     if (read(s->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
-    if (info.ssi_signo == SIGWINCH && !s->shell)
-        return;
-    body = selector(s);
     if (info.ssi_signo == SIGWINCH) {
-        (void)json_object_set_new(body, "pty", window_size());
-        send_call(s, BOX_PROCESS "Update", body);
+        if (s->shell && atomic_load(&s->pid) > 0)
+            send_size(s);
         return;
     }
-    // The second one does not ask.
-    (void)json_object_set_new(
-        body, "signal",
-        json_string(atomic_exchange(&s->interrupted, true) ? "SIGNAL_SIGKILL" : "SIGNAL_SIGTERM"));
-    send_call(s, BOX_PROCESS "SendSignal", body);
+    if (atomic_load(&s->pid) == 0 || *count == 2)
+        die_of(s, (int)info.ssi_signo);
+    send_signal(s, (*count)++ == 0 ? "SIGNAL_SIGTERM" : "SIGNAL_SIGKILL");
+}
+
+static void *signals_main(void *arg)
+{
+    struct session *s = arg;
+    unsigned count = 0;
+
+    while (!atomic_load(&s->over)) {
+        struct pollfd fds[] = {{.fd = s->stop, .events = POLLIN},
+                               {.fd = s->signals, .events = POLLIN}};
+
+        if (poll(fds, 2, -1) > 0 && fds[0].revents == 0)
+            take_signal(s, &count);
+    }
+    return NULL;
 }
 
 // False at the end of input.
 static bool take_input(struct session *s)
 {
+    struct box box = box_for_input(s);
     char data[INPUT_BLOCK];
     ssize_t n = read(STDIN_FILENO, data, sizeof(data));
 
@@ -182,72 +260,84 @@ static bool take_input(struct session *s)
         return true;
     }
     if (!s->shell)
-        send_call(s, BOX_PROCESS "CloseStdin", selector(s));
+        send_call(s, &box, BOX_PROCESS "CloseStdin", selector(s));
     return false;
 }
 
 static void *input_main(void *arg)
 {
     struct session *s = arg;
-    bool input = s->input;
-    eventfd_t count;
+    bool more = true;
 
-    // Until it has started, and until it ended: both are told by the same descriptor.
-    (void)eventfd_read(s->stop, &count);
-    while (atomic_load(&s->pid) > 0) {
-        struct pollfd fds[] = {{.fd = s->stop, .events = POLLIN},
-                               {.fd = s->signals, .events = POLLIN},
-                               {.fd = input ? STDIN_FILENO : -1, .events = POLLIN}};
+    while (more && !atomic_load(&s->over)) {
+        int source = atomic_load(&s->pid) > 0 ? STDIN_FILENO : s->started;
+        struct pollfd fds[] = {{.fd = s->stop, .events = POLLIN}, {.fd = source, .events = POLLIN}};
 
-        if (poll(fds, 3, -1) < 0 && errno != EINTR)
-            break;
-        if (fds[0].revents != 0)
-            break;
-        if (fds[1].revents != 0)
-            take_signal(s);
-        if (fds[2].revents != 0)
-            input = take_input(s);
+        if (poll(fds, 2, -1) > 0 && fds[0].revents == 0 && source == STDIN_FILENO)
+            more = take_input(s);
     }
     return NULL;
 }
 
-// ---- both ----
+// ---- all of it ----
+
+static int start_thread(struct session *s, void *(*main_of)(void *))
+{
+    if (pthread_create(&s->threads[s->thread_count], NULL, main_of, s) != 0)
+        return CLI_EXIT_SERVICE;
+    s->thread_count++;
+    return 0;
+}
 
 static int begin(struct session *s)
 {
     sigset_t set;
 
     s->stop = eventfd(0, EFD_CLOEXEC);
+    s->started = eventfd(0, EFD_CLOEXEC);
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGWINCH);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); // the process is to hear of it first
     s->signals = signalfd(-1, &set, SFD_CLOEXEC);
-    if (s->stop < 0 || s->signals < 0 || pthread_create(&s->thread, NULL, input_main, s) != 0)
-        return CLI_EXIT_SERVICE;
-    s->thread_runs = true;
     if (s->shell && tcgetattr(STDIN_FILENO, &s->before) == 0) {
         struct termios raw = s->before;
 
         cfmakeraw(&raw);
         s->raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
     }
+    if (s->stop < 0 || s->started < 0 || s->signals < 0 || start_thread(s, signals_main) != 0 ||
+        (s->input && start_thread(s, input_main) != 0)) {
+        out_error(s->who, "cannot begin: %s", strerror(errno));
+        return CLI_EXIT_SERVICE;
+    }
     return 0;
 }
 
 static void finish(struct session *s)
 {
-    if (s->thread_runs) {
-        atomic_store(&s->pid, 0);
-        (void)eventfd_write(s->stop, 1);
-        (void)pthread_join(s->thread, NULL);
-    }
-    if (s->raw)
-        (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &s->before);
+    atomic_store(&s->over, true);
+    (void)eventfd_write(s->stop, 1);
+    for (size_t i = 0; i < s->thread_count; i++)
+        (void)pthread_join(s->threads[i], NULL);
+    restore_terminal(s);
     fd_close(&s->stop);
+    fd_close(&s->started);
     fd_close(&s->signals);
+}
+
+// Nobody reads what the process writes: it is ended, as by a pipe that broke.
+static int not_passed_on(struct session *s)
+{
+    if (!s->finished)
+        send_signal(s, "SIGNAL_SIGTERM");
+    if (s->write_error == EPIPE)
+        die_of(s, SIGPIPE);
+    out_error(s->who, "standard output: %s", strerror(s->write_error));
+    return CLI_EXIT_SERVICE;
 }
 
 static int run(struct session *s)
@@ -262,15 +352,20 @@ static int run(struct session *s)
     if (r == 0)
         r = box_stream(s->who, &s->box, BOX_PROCESS "Start", s->request, on_message, s);
     finish(s);
+    if (s->write_error != 0)
+        return not_passed_on(s);
     if (r != 0)
         return r;
     if (!s->finished) {
-        (void)fprintf(stderr, "csb %s: the sandbox did not say how it ended\n", s->who);
+        out_error(s->who, "the sandbox did not say how it ended");
         return CLI_EXIT_SERVICE;
     }
     if (s->json) {
-        (void)json_object_set_new(s->said, "exitCode", json_integer(s->exit_code));
-        out_json(s->said);
+        _cleanup_json_ json_t *said =
+            json_pack("{s:o,s:o,s:i}", "stdout", said_value(&s->out), "stderr", said_value(&s->err),
+                      "exitCode", s->exit_code);
+
+        out_json(said);
     }
     return s->exit_code;
 }
@@ -296,7 +391,7 @@ static int add_env(const struct session *s, const char *text)
 
     free(name);
     if (r < 0)
-        (void)fprintf(stderr, "csb %s: '%s' is not NAME=VALUE\n", s->who, text);
+        out_error(s->who, "'%s' is not NAME=VALUE", text);
     return r < 0 ? CLI_EXIT_USAGE : 0;
 }
 
@@ -324,13 +419,14 @@ static int parse_options(struct session *s, int argc, char **argv, const char **
             r = json_object_set_new(process, "cwd", json_string(optarg));
         else if (c == 'e')
             r = add_env(s, optarg);
-        else if (c == 'j' && !s->shell)
+        else if (c == 'j' && !s->shell) {
             s->json = true;
-        else if (c == 't' && !s->shell && parse_u64(optarg, 1, 1000000, &seconds) == 0)
+            out_json_errors();
+        } else if (c == 't' && !s->shell && parse_u64(optarg, 1, 1000000, &seconds) == 0)
             (void)snprintf(s->timeout, sizeof(s->timeout), "Connect-Timeout-Ms: %llu000",
                            (unsigned long long)seconds);
         else if (c == 't' && !s->shell) {
-            (void)fprintf(stderr, "%s: --timeout takes a number of seconds above 0\n", argv[0]);
+            out_error(s->who, "--timeout takes a number of seconds above 0");
             r = CLI_EXIT_USAGE;
         } else
             r = usage(s);
@@ -362,13 +458,11 @@ static int prepare_and_run(struct session *s, int argc, char **argv)
     int r;
 
     s->request = json_pack("{s:{s:s,s:[],s:{}}}", "process", "cmd", "/bin/bash", "args", "envs");
-    s->said = json_pack("{s:s,s:s}", "stdout", "", "stderr", "");
     r = parse_options(s, argc, argv, &user);
     if (r == 0 && (argc - optind < 1 || (!s->shell && argc - optind < 2)))
         r = usage(s);
     if (r == 0 && s->shell && isatty(STDIN_FILENO) != 1) {
-        (void)fprintf(stderr, "csb %s: standard input is no terminal; see `csb sandbox exec -i`\n",
-                      s->who);
+        out_error(s->who, "standard input is no terminal; see `csb sandbox exec -i`");
         r = CLI_EXIT_USAGE;
     }
     if (r == 0)
@@ -393,21 +487,26 @@ static int run_session(struct session *s, int argc, char **argv)
     int r = prepare_and_run(s, argc, argv);
 
     json_decref(s->request);
-    json_decref(s->said);
+    buf_release(&s->out.text);
+    buf_release(&s->err.text);
     return r;
 }
 
 int cmd_sandbox_exec(int argc, char **argv)
 {
-    struct session s = {.who = "sandbox exec", .stop = -1, .signals = -1};
+    struct session s = {.who = "sandbox exec", .started = -1, .stop = -1, .signals = -1};
 
     return run_session(&s, argc, argv);
 }
 
 int cmd_sandbox_shell(int argc, char **argv)
 {
-    struct session s = {
-        .who = "sandbox shell", .shell = true, .input = true, .stop = -1, .signals = -1};
+    struct session s = {.who = "sandbox shell",
+                        .shell = true,
+                        .input = true,
+                        .started = -1,
+                        .stop = -1,
+                        .signals = -1};
 
     return run_session(&s, argc, argv);
 }

@@ -43,9 +43,10 @@ static int parse_options(int argc, char **argv, const char *shorts, struct optio
     while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         if (c == 'u')
             o->user = optarg;
-        else if (c == 'j')
+        else if (c == 'j') {
             o->json = true;
-        else if (c == 'f' && strchr(shorts, 'f') != NULL)
+            out_json_errors();
+        } else if (c == 'f' && strchr(shorts, 'f') != NULL)
             o->force = true;
         else
             return usage(argv[0]);
@@ -119,16 +120,15 @@ static int say(const struct copy *c, const char *here, int r, long status, struc
     if (r == 0 && status / 100 == 2)
         return 0;
     if (c->error != 0) {
-        (void)fprintf(stderr, "csb sandbox cp: %s: %s\n", here, strerror(c->error));
+        out_error("sandbox cp", "%s: %s", here, strerror(c->error));
         return CLI_EXIT_USAGE;
     }
     if (r < 0) {
-        (void)fprintf(stderr, "csb sandbox cp: %s\n", err->message);
+        out_error("sandbox cp", "%s", err->message);
         return CLI_EXIT_SERVICE;
     }
     o = json_loadb((const char *)answer->data, answer->len, 0, &jerr);
-    (void)fprintf(stderr, "csb sandbox cp: %s\n",
-                  json_string_value(json_object_get(o, "message")) ?: "the sandbox refused");
+    out_refusal("sandbox cp", o, "the sandbox refused");
     return status == 404 ? 1 : CLI_EXIT_SERVICE;
 }
 
@@ -166,8 +166,7 @@ static int open_here(struct copy *c, const char *here, bool up)
     }
     c->fd = open(here, up ? O_RDONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (c->fd < 0 || fstat(c->fd, &st) < 0 || (up && S_ISDIR(st.st_mode))) {
-        (void)fprintf(stderr, "csb sandbox cp: %s: %s\n", here,
-                      strerror(c->fd < 0 ? errno : EISDIR));
+        out_error("sandbox cp", "%s: %s", here, strerror(c->fd < 0 ? errno : EISDIR));
         return CLI_EXIT_USAGE;
     }
     if (up && S_ISREG(st.st_mode))
@@ -189,7 +188,7 @@ static int look_at_source(struct copy *c)
         return r;
     entry = json_object_get(answer, "entry");
     if (strcmp(json_string_value(json_object_get(entry, "type")) ?: "", "FILE_TYPE_FILE") != 0) {
-        (void)fprintf(stderr, "csb sandbox cp: %s is no file\n", c->path);
+        out_error("sandbox cp", "%s is no file", c->path);
         return CLI_EXIT_USAGE;
     }
     size = json_string_value(json_object_get(entry, "size"));
@@ -210,7 +209,7 @@ static int copy(const char *id, const char *path, const char *here, bool up,
     if (r == 0)
         r = transfer(&c, here, up);
     if (!up && r == 0 && close(c.fd) < 0) {
-        (void)fprintf(stderr, "csb sandbox cp: %s: %s\n", here, strerror(errno));
+        out_error("sandbox cp", "%s: %s", here, strerror(errno));
         return CLI_EXIT_USAGE;
     }
     if (up || r != 0)
@@ -246,7 +245,7 @@ int cmd_sandbox_cp(int argc, char **argv)
     from = split(argv[optind]);
     to = split(argv[optind + 1]);
     if ((from == NULL) == (to == NULL)) {
-        (void)fprintf(stderr, "csb sandbox cp: one of the two must be ID:PATH\n");
+        out_error("sandbox cp", "one of the two must be ID:PATH");
         return CLI_EXIT_USAGE;
     }
     return from != NULL ? copy(argv[optind], from, argv[optind + 1], false, &o)
@@ -278,6 +277,7 @@ int cmd_sandbox_ls(int argc, char **argv)
     struct box box;
     _cleanup_json_ json_t *body = NULL;
     _cleanup_json_ json_t *answer = NULL;
+    _cleanup_json_ json_t *plain = NULL;
     json_t *entry;
     size_t i;
     int r = parse_options(argc, argv, "u:", &o);
@@ -297,7 +297,8 @@ int cmd_sandbox_ls(int argc, char **argv)
         out_json(json_object_get(answer, "entries"));
         return 0;
     }
-    json_array_foreach(json_object_get(answer, "entries"), i, entry) print_entry(entry);
+    plain = out_plain(json_object_get(answer, "entries")); // whose names programs chose
+    json_array_foreach(plain, i, entry) print_entry(entry);
     return 0;
 }
 

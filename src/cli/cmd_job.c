@@ -8,6 +8,7 @@
 #include "cli/box.h"
 #include "cli/cli.h"
 #include "cli/out.h"
+#include "cli/result.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 
 static int complain(const char *what)
 {
-    (void)fprintf(stderr, "csb job: %s\n", what);
+    out_error(WHO, "%s", what);
     return CLI_EXIT_USAGE;
 }
 
@@ -55,7 +56,7 @@ static int read_file(const char *path, struct buf *ret)
     r = fd < 0 ? -errno : fd_read_to_buf(fd, ret);
     if (r == 0)
         return 0;
-    (void)fprintf(stderr, "csb job: %s: %s\n", path, strerror(-r));
+    out_error(WHO, "%s: %s", path, strerror(-r));
     return CLI_EXIT_USAGE;
 }
 
@@ -86,7 +87,7 @@ static int add_number(json_t *body, const char *key, const char *text, uint64_t 
     uint64_t n;
 
     if (parse_u64(text, 0, max, &n) < 0) {
-        (void)fprintf(stderr, "csb job: '%.40s' is no number for %s\n", text, key);
+        out_error(WHO, "'%.40s' is no number for %s", text, key);
         return CLI_EXIT_USAGE;
     }
     return json_object_set_new(body, key, json_integer((json_int_t)n));
@@ -122,9 +123,10 @@ static int parse_submit(int argc, char **argv, struct submit *s)
             r = json_object_set_new(s->body, "callback_url", json_string(optarg));
         else if (c == 'w')
             s->wait = true;
-        else if (c == 'j')
+        else if (c == 'j') {
             s->json = true;
-        else
+            out_json_errors();
+        } else
             r = CLI_EXIT_USAGE;
     }
     if (r == 0 && optind >= argc)
@@ -156,7 +158,7 @@ static int add_program(json_t *body, char **argv)
 static int job_path(const char *id, char *ret, size_t size)
 {
     if (!parse_is_name(id, 40)) {
-        (void)fprintf(stderr, "csb job: '%.60s' is not an id\n", id);
+        out_error(WHO, "'%.60s' is not an id", id);
         return CLI_EXIT_USAGE;
     }
     (void)snprintf(ret, size, "/jobs/%s", id);
@@ -176,18 +178,15 @@ static bool is_over(const json_t *job)
 static int exit_code(const json_t *job)
 {
     const json_t *result = json_object_get(job, "result");
-    const json_t *code = json_object_get(result, "exit_code");
 
-    if (json_is_integer(code))
-        return (int)(json_integer_value(code) & 255);
-    if (strcmp(text_of(result, "status"), "timeout") == 0)
-        return CLI_EXIT_TIMEOUT;
-    return json_is_object(result) ? 1 : CLI_EXIT_SERVICE;
+    return json_is_object(result) ? result_exit_code(result) : CLI_EXIT_SERVICE;
 }
 
-static void print_job(const json_t *job)
+// The program's output as it is; of all else nothing that a terminal would take for more than text.
+static void print_job(const json_t *whole)
 {
-    const json_t *result = json_object_get(job, "result");
+    _cleanup_json_ json_t *job = out_plain(whole);
+    const json_t *result = json_object_get(whole, "result");
     const json_t *error = json_object_get(job, "error");
     const json_t *callback = json_object_get(job, "callback");
 
@@ -238,7 +237,7 @@ static int wait_for(const char *id, uint64_t deadline_ns, bool json)
             return exit_code(job);
         }
         if (r == 0 && clock_mono_ns() >= deadline_ns) {
-            (void)fprintf(stderr, "csb job: %s is %s\n", id, text_of(job, "state"));
+            out_error(WHO, "%s is %s", id, text_of(job, "state"));
             return CLI_EXIT_TIMEOUT;
         }
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
@@ -253,6 +252,7 @@ static int cmd_submit(int argc, char **argv)
 {
     _cleanup_json_ json_t *body = json_object();
     _cleanup_json_ json_t *answer = NULL;
+    _cleanup_json_ json_t *plain = NULL;
     struct submit s = {.body = body};
     int r = parse_submit(argc, argv, &s);
 
@@ -262,12 +262,13 @@ static int cmd_submit(int argc, char **argv)
         r = box_service(WHO, "POST", "/jobs", body, &answer);
     if (r != 0)
         return r;
+    plain = out_plain(answer);
     if (s.wait)
         return wait_for(text_of(answer, "id"), CLOCK_NEVER, s.json);
     if (s.json)
         out_json(answer);
     else
-        printf("%s\n", text_of(answer, "id"));
+        printf("%s\n", text_of(plain, "id"));
     return 0;
 }
 
@@ -291,9 +292,10 @@ static int parse_asked(int argc, char **argv, const char *shorts, struct asked *
 
     *ret = (struct asked){.deadline_ns = CLOCK_NEVER};
     while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        if (c == 'j')
+        if (c == 'j') {
             ret->json = true;
-        else if (c == 's' && strchr(shorts, 's') != NULL && parse_is_name(optarg, 20))
+            out_json_errors();
+        } else if (c == 's' && strchr(shorts, 's') != NULL && parse_is_name(optarg, 20))
             ret->state = optarg;
         else if (c == 't' && strchr(shorts, 't') != NULL &&
                  parse_u64(optarg, 0, INT32_MAX, &seconds) == 0)
@@ -328,8 +330,9 @@ static int cmd_wait(int argc, char **argv)
                               : complain("which job?");
 }
 
-static void print_listed(const json_t *jobs)
+static void print_listed(const json_t *listed)
 {
+    _cleanup_json_ json_t *jobs = out_plain(listed);
     json_t *o;
     size_t i;
 

@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/out.h"
+#include "cli/result.h"
 #include "cli/sse.h"
 #include "json/base64.h"
 
@@ -14,7 +15,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +40,7 @@ struct outcome {
 
 static int complain(const char *what)
 {
-    (void)fprintf(stderr, "csb run: %s\n", what);
+    out_error("run", "%s", what);
     return CLI_EXIT_USAGE;
 }
 
@@ -50,7 +50,7 @@ static int read_path(const char *path, struct buf *ret)
     int r = fd < 0 ? -errno : fd_read_to_buf(fd, ret);
 
     if (r < 0)
-        (void)fprintf(stderr, "csb run: %s: %s\n", path, strerror(-r));
+        out_error("run", "%s: %s", path, strerror(-r));
     return r;
 }
 
@@ -88,14 +88,12 @@ static int find_language(const char *file, char *ret, size_t size)
     if (client_call(
             &(struct client_request){.method = "GET", .path = "/languages", .timeout_s = 10},
             &status, &answer, &err) < 0) {
-        (void)fprintf(stderr, "csb run: %s\n", err.message);
+        out_error("run", "%s", err.message);
         return CLI_EXIT_SERVICE;
     }
     o = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
     if (status != 200) {
-        const char *why = json_string_value(json_object_get(o, "message"));
-
-        (void)fprintf(stderr, "csb run: %s\n", why != NULL ? why : "the service answers strangely");
+        out_refusal("run", o, "the service answers strangely");
         return CLI_EXIT_SERVICE;
     }
     json_array_foreach(json_object_get(o, "runtimes"), i, rt)
@@ -183,6 +181,7 @@ static int parse_options(int argc, char **argv, struct options *o)
             break;
         case 'j':
             o->json = true;
+            out_json_errors();
             break;
         case 'h':
             print_usage();
@@ -202,14 +201,34 @@ static int parse_options(int argc, char **argv, struct options *o)
 
 static int read_program(const char *file, struct buf *ret)
 {
+    int r;
+
     if (strcmp(file, "-") != 0)
         return read_path(file, ret);
-    return fd_read_to_buf(STDIN_FILENO, ret);
+    r = fd_read_to_buf(STDIN_FILENO, ret);
+    if (r < 0)
+        out_error("run", "standard input: %s", strerror(-r));
+    return r;
 }
 
-static json_t *make_request(const struct options *o, const char *language, const struct buf *code)
+// What the program is to have as its standard input, which is none where that is a terminal, or
+// closed.
+static int read_input(const struct options *o, struct buf *ret)
 {
-    _cleanup_buf_ struct buf input = BUF_CAPPED(FILE_BYTES_MAX);
+    int r;
+
+    if (strcmp(o->file, "-") == 0 || isatty(STDIN_FILENO) == 1)
+        return 0;
+    r = fd_read_to_buf(STDIN_FILENO, ret);
+    if (r == 0 || r == -EBADF)
+        return 0;
+    out_error("run", "standard input: %s", strerror(-r));
+    return -1;
+}
+
+static json_t *make_request(const struct options *o, const char *language, const struct buf *code,
+                            const struct buf *input)
+{
     json_t *args = json_array();
     json_t *text = out_string(code->data, code->len);
     json_t *req;
@@ -224,41 +243,15 @@ static json_t *make_request(const struct options *o, const char *language, const
     }
     if (o->timeout > 0)
         json_object_set_new(req, "timeout", json_real(o->timeout));
-    if (strcmp(o->file, "-") != 0 && isatty(STDIN_FILENO) == 0 &&
-        fd_read_to_buf(STDIN_FILENO, &input) == 0 && input.len > 0)
-        json_object_set_new(req, "stdin", content_value(&input));
+    if (input->len > 0)
+        json_object_set_new(req, "stdin", content_value(input));
     return req;
 }
 
-static int signal_number(const char *name)
-{
-    for (int i = 1; name != NULL && i < NSIG; i++) {
-        const char *abbrev = sigabbrev_np(i);
-
-        if (abbrev != NULL && strncmp(name, "SIG", 3) == 0 && strcmp(name + 3, abbrev) == 0)
-            return i;
-    }
-    return 0;
-}
-
-static int exit_code_of(const json_t *result)
-{
-    const char *status = json_string_value(json_object_get(result, "status"));
-    const json_t *code = json_object_get(result, "exit_code");
-    int sig = signal_number(json_string_value(json_object_get(result, "signal")));
-
-    if (status != NULL && strcmp(status, "timeout") == 0)
-        return CLI_EXIT_TIMEOUT;
-    if (sig > 0)
-        return CLI_EXIT_SIGNAL + sig;
-    if (json_is_integer(code) && json_integer_value(code) >= 0)
-        return (int)json_integer_value(code);
-    return 1;
-}
-
 // Says what the exit code does not: a limit, a signal, a compiler that refused.
-static void explain(const json_t *result)
+static void explain(const json_t *whole)
 {
+    _cleanup_json_ json_t *result = out_plain(whole);
     const char *status = json_string_value(json_object_get(result, "status"));
     const char *reason = json_string_value(json_object_get(result, "reason"));
     bool limit = reason != NULL && strcmp(reason, "exit") != 0 && strcmp(reason, "signal") != 0 &&
@@ -274,6 +267,19 @@ static void explain(const json_t *result)
         (void)fprintf(stderr, "csb run: %s\n", status);
 }
 
+// What cannot be written ends the run: the service cancels one whose client leaves.
+static int pass_on(struct outcome *outcome, int fd, const char *text, size_t len)
+{
+    int r = fd_write_all(fd, text, len);
+
+    if (r == 0)
+        return 0;
+    out_error("run", "standard %s: %s", fd == STDOUT_FILENO ? "output" : "error", strerror(-r));
+    outcome->exit_code = CLI_EXIT_SERVICE;
+    outcome->finished = 1;
+    return r;
+}
+
 static int on_event(void *arg, const char *event, const char *data)
 {
     struct outcome *outcome = arg;
@@ -283,19 +289,17 @@ static int on_event(void *arg, const char *event, const char *data)
     size_t len = json_string_length(json_object_get(o, "text"));
 
     if (strcmp(event, "stdout") == 0 && text != NULL)
-        (void)fd_write_all(STDOUT_FILENO, text, len);
+        return pass_on(outcome, STDOUT_FILENO, text, len);
     if ((strcmp(event, "stderr") == 0 || strcmp(event, "compile") == 0) && text != NULL)
-        (void)fd_write_all(STDERR_FILENO, text, len);
+        return pass_on(outcome, STDERR_FILENO, text, len);
     if (strcmp(event, "error") == 0) {
-        const char *message = json_string_value(json_object_get(o, "message"));
-
-        (void)fprintf(stderr, "csb run: %s\n", message == NULL ? data : message);
+        out_refusal("run", o, data);
         outcome->exit_code = CLI_EXIT_SERVICE;
         outcome->finished = 1;
     }
     if (strcmp(event, "result") == 0) {
         explain(o);
-        outcome->exit_code = exit_code_of(o);
+        outcome->exit_code = result_exit_code(o);
         outcome->finished = 1;
     }
     return 0;
@@ -306,19 +310,22 @@ static int feed(void *arg, const char *data, size_t len)
     return sse_feed(arg, data, len);
 }
 
+// A wrong field is named, where the message does not begin with it.
 static int explain_refusal(long status, struct buf *answer)
 {
     json_error_t jerr;
     _cleanup_json_ json_t *o = json_loadb((const char *)answer->data, answer->len, 0, &jerr);
-    const char *message = json_string_value(json_object_get(o, "message"));
-    const char *field = json_string_value(json_object_get(o, "field"));
+    const char *message = json_string_value(json_object_get(o, "message")) ?: "the service refused";
+    const char *field = json_string_value(json_object_get(o, "field")) ?: "";
+    char text[512];
 
-    if (message == NULL)
-        message = "the service refused";
-    if (field != NULL && strncmp(message, field, strlen(field)) == 0)
-        field = NULL; // it is named already
-    (void)fprintf(stderr, "csb run: %s%s%s (HTTP %ld)\n", field == NULL ? "" : field,
-                  field == NULL ? "" : ": ", message, status);
+    if (strncmp(message, field, strlen(field)) == 0)
+        field = "";
+    (void)snprintf(text, sizeof(text), "%.60s%s%.400s (HTTP %ld)", field,
+                   *field == '\0' ? "" : ": ", message, status);
+    if (json_is_object(o))
+        (void)json_object_set_new(o, "message", json_string(text));
+    out_refusal("run", o, text);
     return status == 400 || status == 413 ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 
@@ -345,7 +352,7 @@ static int execute(const char *body)
         return outcome.exit_code;
     if (r == 0 && status / 100 != 2)
         return explain_refusal(status, &answer);
-    (void)fprintf(stderr, "csb run: %s\n", r < 0 ? err.message : "the answer was cut off");
+    out_error("run", "%s", r < 0 ? err.message : "the answer was cut off");
     return CLI_EXIT_SERVICE;
 }
 
@@ -362,19 +369,20 @@ static int execute_json(const char *body)
             &(struct client_request){
                 .method = "POST", .path = "/execute", .body = body, .body_len = strlen(body)},
             &status, &answer, &err) < 0) {
-        (void)fprintf(stderr, "csb run: %s\n", err.message);
+        out_error("run", "%s", err.message);
         return CLI_EXIT_SERVICE;
     }
     if (status / 100 != 2)
         return explain_refusal(status, &answer);
     o = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
     out_json(o);
-    return exit_code_of(o);
+    return result_exit_code(o);
 }
 
 static int run_file(const struct options *o)
 {
     _cleanup_buf_ struct buf code = BUF_CAPPED(FILE_BYTES_MAX);
+    _cleanup_buf_ struct buf input = BUF_CAPPED(FILE_BYTES_MAX);
     _cleanup_json_ json_t *req = NULL;
     char language[64];
     char *body;
@@ -386,9 +394,9 @@ static int run_file(const struct options *o)
         r = find_language(o->file, language, sizeof(language));
     if (r != 0)
         return r;
-    if (read_program(o->file, &code) < 0)
+    if (read_program(o->file, &code) < 0 || read_input(o, &input) < 0)
         return CLI_EXIT_USAGE;
-    req = make_request(o, language, &code);
+    req = make_request(o, language, &code, &input);
     body = req == NULL ? NULL : json_dumps(req, JSON_COMPACT);
     if (body == NULL)
         return complain("the program and its arguments must be UTF-8 text");

@@ -30,7 +30,7 @@ static int add_pair(json_t *o, const char *text)
 
     free(name);
     if (r < 0)
-        (void)fprintf(stderr, "csb sandbox: '%s' is not NAME=VALUE\n", text);
+        out_error(WHO, "'%s' is not NAME=VALUE", text);
     return r < 0 ? CLI_EXIT_USAGE : 0;
 }
 
@@ -41,7 +41,7 @@ static int set_number(json_t *body, const char *key, const char *text)
 
     if (parse_u64(text, 1, INT32_MAX, &n) == 0)
         return json_object_set_new(body, key, json_integer((json_int_t)n));
-    (void)fprintf(stderr, "csb sandbox: --%s: '%.40s' is not a number above 0\n", key, text);
+    out_error(WHO, "--%s: '%.40s' is not a number above 0", key, text);
     return CLI_EXIT_USAGE;
 }
 
@@ -63,12 +63,32 @@ static int parse_create(int argc, char **argv, json_t *body, bool *ret_json)
             r = add_pair(json_object_get(body, "envVars"), optarg);
         else if (c == 't')
             r = set_number(body, "timeout", optarg);
-        else if (c == 'j')
+        else if (c == 'j') {
             *ret_json = true;
-        else
+            out_json_errors();
+        } else
             r = usage(argv[0]);
     }
     return r == 0 && optind < argc ? usage(argv[0]) : r;
+}
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+
+    return text == NULL ? "" : text;
+}
+
+static void show_plain(void (*show)(const json_t *answer), const json_t *answer)
+{
+    _cleanup_json_ json_t *plain = out_plain(answer);
+
+    show(plain);
+}
+
+static void show_id(const json_t *answer)
+{
+    printf("%s\n", text_of(answer, "sandboxID"));
 }
 
 static int cmd_create(int argc, char **argv)
@@ -86,7 +106,7 @@ static int cmd_create(int argc, char **argv)
     if (json)
         out_json(answer);
     else
-        printf("%s\n", json_string_value(json_object_get(answer, "sandboxID")));
+        show_plain(show_id, answer);
     return 0;
 }
 
@@ -108,9 +128,10 @@ static int parse_simple(int argc, char **argv, const char *shorts, struct simple
     int c, r = 0;
 
     while (r == 0 && (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-        if (c == 'j')
+        if (c == 'j') {
             s->json = true;
-        else if (c == '?' || strchr(shorts, c) == NULL)
+            out_json_errors();
+        } else if (c == '?' || strchr(shorts, c) == NULL)
             r = usage(argv[0]);
         else if (c == 'q')
             s->quiet = true;
@@ -118,13 +139,6 @@ static int parse_simple(int argc, char **argv, const char *shorts, struct simple
             r = set_number(s->body, c == 't' ? "timeout" : "count", optarg);
     }
     return r;
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-
-    return text == NULL ? "" : text;
 }
 
 static void print_row(const json_t *o)
@@ -145,6 +159,7 @@ static int cmd_list(int argc, char **argv)
     _cleanup_json_ json_t *answer = NULL;
     json_t *o;
     size_t i;
+    _cleanup_json_ json_t *plain = NULL;
     int r = parse_simple(argc, argv, "q", &s);
 
     if (r == 0 && optind < argc)
@@ -155,7 +170,8 @@ static int cmd_list(int argc, char **argv)
         out_json(answer);
     if (r != 0 || s.json)
         return r;
-    json_array_foreach(answer, i, o)
+    plain = out_plain(answer);
+    json_array_foreach(plain, i, o)
     {
         if (s.quiet)
             printf("%s\n", text_of(o, "sandboxID"));
@@ -194,7 +210,7 @@ static int for_each(int argc, char **argv, struct simple *s, const char *method,
         if (s->json)
             out_json(answer);
         else if (show != NULL)
-            show(answer);
+            show_plain(show, answer);
     }
     return r;
 }
@@ -260,8 +276,7 @@ static void show_forked(const json_t *answer)
         if (made != NULL)
             printf("%s\n", text_of(made, "sandboxID"));
         else
-            (void)fprintf(stderr, "csb sandbox: a copy failed: %s\n",
-                          text_of(json_object_get(o, "error"), "message"));
+            out_error(WHO, "a copy failed: %s", text_of(json_object_get(o, "error"), "message"));
     }
 }
 

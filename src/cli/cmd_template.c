@@ -77,6 +77,7 @@ static int cmd_ls(int argc, char **argv)
 {
     static const struct option longs[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
     _cleanup_json_ json_t *list = json_array();
+    _cleanup_json_ json_t *plain = NULL;
     bool json = false;
     json_t *o;
     size_t i;
@@ -86,6 +87,7 @@ static int cmd_ls(int argc, char **argv)
         if (c != 'j')
             return usage();
         json = true;
+        out_json_errors();
     }
     if (optind < argc)
         return usage();
@@ -98,7 +100,8 @@ static int cmd_ls(int argc, char **argv)
         out_json(list);
         return 0;
     }
-    json_array_foreach(list, i, o)
+    plain = out_plain(list);
+    json_array_foreach(plain, i, o)
     {
         print_one(o);
     }

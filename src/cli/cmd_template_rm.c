@@ -40,9 +40,10 @@ static int parse_options(int argc, char **argv, struct options *ret)
     while ((c = getopt_long(argc, argv, "f", longs, NULL)) != -1) {
         if (c == 'f')
             ret->force = true;
-        else if (c == 'j')
+        else if (c == 'j') {
             ret->json = true;
-        else if (c == 's')
+            out_json_errors();
+        } else if (c == 's')
             ret->stale = true;
         else
             return -1;

@@ -106,8 +106,9 @@ static void show_sandbox(const json_t *o)
     printf(" %s\n", text_of(o, "endAt"));
 }
 
-static void show(const json_t *now)
+static void show(const json_t *collected)
 {
+    _cleanup_json_ json_t *now = out_plain(collected);
     const json_t *health = json_object_get(now, "health");
     const json_t *pool = json_object_get(health, "pool");
     const char *status = text_of(health, "status");
@@ -173,10 +174,11 @@ int cmd_top(int argc, char **argv)
     int c;
 
     while ((c = getopt_long(argc, argv, "d:n:", longs, NULL)) != -1) {
-        if (c == 'j')
+        if (c == 'j') {
             json = true;
-        else if ((c != 'd' || parse_u64(optarg, 1, 3600, &seconds) < 0) &&
-                 (c != 'n' || parse_u64(optarg, 1, 1000000, &times) < 0))
+            out_json_errors();
+        } else if ((c != 'd' || parse_u64(optarg, 1, 3600, &seconds) < 0) &&
+                   (c != 'n' || parse_u64(optarg, 1, 1000000, &times) < 0))
             return usage();
     }
     return optind < argc ? usage() : watch(times, seconds, json);

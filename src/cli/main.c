@@ -3,6 +3,7 @@
 // csb: the command line of Codesandbox.
 #include "cli/cli.h"
 
+#include "cli/out.h"
 #include "launch/kvm_probe.h"
 
 #include <stdio.h>
@@ -141,5 +142,5 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], KVM_PROBE_MODE) == 0) // the doctor, starting itself again
         return kvm_probe_main();
-    return csb(argc, argv);
+    return out_finish(csb(argc, argv));
 }

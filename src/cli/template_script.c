@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/template_script.h"
 
+#include "cli/out.h"
 #include "config/config.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 
 int template_script_fail(const struct err *err)
 {
-    (void)fprintf(stderr, "csb template: %s\n", err->message);
+    out_error("template", "%s", err->message);
     return EXIT_FAILURE;
 }
 

@@ -72,6 +72,12 @@ def run(t, csb, work):
     code, out, _ = csb("run", "--json", str(program), "there", given=b"x")
     t.check(code == 3 and json.loads(out)["stdout"] == "hi there x\n", "run --json", out)
     t.check(csb("run", "-l", "bash", "-", given=b"kill -9 $$")[0] == 137, "a signal is an exit code")
+    got = csb("run", str(program), "there", given=bytes((8 << 20) + 1))
+    t.check(got[:2] == (2, "") and "standard input" in got[2], "input that is too much is not left out", got)
+    script = work / "dies.sh"
+    script.write_text("echo it; kill -9 $$")
+    got = csb("job", "submit", "--wait", str(script))
+    t.check(got[:2] == (137, "it\n"), "a job's signal, too", got)
     t.check(csb("run", "--language", "nothing", str(program))[0] == 2, "what is refused is a usage error")
     got = csb("run", str(program), CSB_URL="http://127.0.0.1:1")
     t.check(got[0] == 125 and "connect" in got[2].lower(), "no service is 125", got)
@@ -118,6 +124,8 @@ def execute(t, csb, name):
             == "root\n/tmp\n1 1\n", "exec with user, directory and variables")
     got = execute("--json", name, "sh", "-c", "echo out; exit 7")
     t.check(got[0] == 7 and json.loads(got[1]) == {"stdout": "out\n", "stderr": "", "exitCode": 7}, "exec --json", got)
+    got = execute("--json", name, "sh", "-c", r"printf '\303'; sleep 0.5; printf '\251\351\0x'")
+    t.check(json.loads(got[1])["stdout"] == "\u00e9\ufffd\0x", "a character cut in two is whole in it, what is none is replaced", got)
     t.check(execute("-t", "1", name, "sleep", "60")[0] == 124, "exec -t ends it")
     t.check(execute(name, "sh", "-c", "kill -11 $$")[0] == 139, "a signal is an exit code")
     t.check(execute(name, "nosuchcommand")[0] == 127 and execute("inothing", "true")[0] == 1, "what is not there")
@@ -127,6 +135,33 @@ def execute(t, csb, name):
     waits.send_signal(signal.SIGINT)
     t.check(waits.wait(SECONDS) == 9, "an interrupt goes to the command")
     waits.stdout.close()
+
+
+def broken(t, csb, name):
+    """Commands whose output nobody takes, and whose input they do not."""
+    def running(word):
+        return csb("sandbox", "exec", name, "pgrep", "-c", "-x", word)[1].strip()
+    for out in ("| head -n 1", "> /dev/full"):
+        done = subprocess.run(["bash", "-c", f"\"$1\" sandbox exec {name} yes {out}; echo ${{PIPESTATUS[0]}}", "bash", str(CSB)],
+                              env=csb.env, capture_output=True, text=True, timeout=SECONDS, check=False)
+        want = "y\n141\n" if "head" in out else "125\n"
+        t.check(done.stdout == want and (out[0] == "|" or "No space" in done.stderr), f"exec {out} says how it ended", done)
+        until = time.monotonic() + 10
+        while running("yes") != "0" and time.monotonic() < until:
+            time.sleep(0.2)
+        t.check(running("yes") == "0", "and the command does not run on")
+    with open("/dev/zero", "rb") as zero, subprocess.Popen(
+            [str(CSB), "sandbox", "exec", "-i", name, "sh", "-c", "echo on; exec sleep 1000"], env=csb.env, stdin=zero,
+            stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        try:
+            code = process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = "none"
+        t.check(code == 143, "an interrupt goes to a command that does not read its input", code)
 
 
 def shell(t, csb, name):
@@ -175,6 +210,12 @@ def files(t, csb, name, work):
     rows = csb("sandbox", "ls", name)[1]
     t.check(re.search(rf"^-rw-r--r-- user +user +{len(data)} .* data$", rows, re.M) and re.search(r" dir/$", rows, re.M),
             "ls", rows)
+    csb("sandbox", "exec", name, "sh", "-c", "mkdir odd; : >\"$(printf 'odd/a\\033[31m\\nb')\"; : >odd/caf\u00e9")
+    rows = csb("sandbox", "ls", name, "odd")[1]
+    t.check("\033" not in rows and len(rows.splitlines()) == 2 and r" a\x1b[31m\x0ab" in rows and " caf\u00e9" in rows,
+            "a name of the sandbox's shows no control characters", rows)
+    entries = json.loads(csb("sandbox", "ls", "--json", name, "odd")[1])
+    t.check({e["name"] for e in entries} == {"a\033[31m\nb", "caf\u00e9"}, "and is as it is in JSON", entries)
     entries = json.loads(csb("sandbox", "ls", "--json", name, "dir")[1])
     t.check([e["name"] for e in entries] == ["a b&c"], "ls --json", entries)
     t.check(csb("sandbox", "rm", name, "dir", "data")[0] == 0 and csb("sandbox", "ls", name, "dir")[0] == 1, "rm")
@@ -211,7 +252,7 @@ def main():
         tap.group(lambda t: run(t, csb, work))
         names = []
         tap.group(lambda t: names.append(life(t, csb)))
-        for test in (execute, shell, lambda t, c, n: files(t, c, n, work), shown):
+        for test in (execute, broken, shell, lambda t, c, n: files(t, c, n, work), shown):
             tap.group(lambda t, test=test: test(t, csb, names[0]))
     shutil.rmtree(work, ignore_errors=True)
     tap.finish()
