@@ -20,11 +20,12 @@ from tap import Tap  # noqa: E402
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^{}]*\})? ([0-9.e+-]+|\+Inf|NaN)')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
 METRIC = re.compile(r"\b(?:codesandbox|process)_\w+")
+CHOSEN = '{job=~"$job", instance=~"$instance"'
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SUFFIXES = ("_bucket", "_sum", "_count")
 
 
-def promtool(t, *arguments, given):
+def promtool(t, *arguments, given, what=""):
     tool = os.environ.get("CSB_PROMTOOL") or shutil.which("promtool")
     if not tool or not os.access(tool, os.X_OK):
         print("# no promtool here: this test's own parser has to do")
@@ -34,7 +35,8 @@ def promtool(t, *arguments, given):
         file.flush()
         files = [file.name] if "rules" in arguments else []
         done = subprocess.run([tool, *arguments, *files], input=given, text=True, capture_output=True, check=False)
-    t.check(done.returncode == 0, f"promtool {' '.join(arguments)} finds nothing wrong", done.stdout + done.stderr)
+    what = what or f"promtool {' '.join(arguments)} finds nothing wrong"
+    t.check(done.returncode == 0, what, done.stdout + done.stderr)
 
 
 def scrape(d):
@@ -183,8 +185,12 @@ def test_live(t, d):
             >= value(samples, "codesandbox_machine_lifetime_seconds_count") > 0, "machines have lives, too")
 
 
+def dashboard():
+    return json.loads((SOURCE / "packaging/grafana/codesandbox.json").read_text())
+
+
 def queries_of(board):
-    """Each panel's queries, with what names their lines. Prometheus itself adds `job`."""
+    """Each panel's queries, with what names their lines. Prometheus itself adds `job` and `instance`."""
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
             yield target["expr"], target.get("legendFormat", "")
@@ -195,17 +201,16 @@ def wanted_labels(query, legend):
     pairs = set(re.findall(r'[{,]\s*(\w+)="([^"]*)"', query))
     names = {word for group in re.findall(r"by \(([^)]*)\)", query) for word in group.split(", ")}
     names |= set(re.findall(r"[{,]\s*(\w+)=", query)) | set(re.findall(r"{{(\w+)}}", legend))
-    return names - {"job"}, pairs
+    return names - {"job", "instance"}, pairs
 
 
-def test_dashboard(t, d):
+def test_queries(t, d):
     """Every query names metrics that are there, with labels that they have."""
-    board = json.loads((SOURCE / "packaging/grafana/codesandbox.json").read_text())
     samples, types, _ = parse(scrape(d)[1])
     labels = {}
     for name, pairs in samples:
         labels.setdefault(family(name, types), set()).update(pairs)
-    queries = list(queries_of(board))
+    queries = list(queries_of(dashboard()))
     used = set()
     for query, legend in queries:
         names = set(METRIC.findall(query))
@@ -216,19 +221,75 @@ def test_dashboard(t, d):
         missing = wanted - {label for label, _ in there}, pairs - there
         t.check(names and not wrong and not any(missing), f"there is what '{query}' asks for",
                 (wrong, missing))
-        t.check(query.count('job=~"$job"') == len(METRIC.findall(query)), "of the chosen services alone", query)
-    variables = {v["name"]: v for v in board["templating"]["list"]}
-    chosen = re.fullmatch(r"label_values\((\w+), job\)", variables["job"]["definition"])
-    t.check(chosen and chosen.group(1) in types and "datasource" in variables, "the dashboard's variables are there")
-    ids = [panel["id"] for panel in board["panels"]]
-    t.check(len(ids) == len(set(ids)) and len(queries) > 20, "the panels are told apart")
+        t.check(query.count(CHOSEN) == len(re.findall(r"\w{", query)) >= len(METRIC.findall(query)),
+                "of the chosen services alone", query)
+    t.check(len(queries) > 20, "there are queries")
     unused = {name for name in types if name not in {family(n, types) for n in used}}
     t.check(not unused, "every metric is shown", unused)
     told = set(re.findall(r"`((?:codesandbox|process)_\w+)`", (SOURCE / "docs/OPERATIONS.md").read_text()))
     untold = {name for name in types if name not in told and "compile_cache" not in name}
     t.check(not untold, "docs/OPERATIONS.md has every metric", untold)
-    promtool(t, "check", "rules", given=json.dumps({"groups": [{"name": "g", "rules": [
-        {"record": f"r{n}", "expr": query.replace("$__rate_interval", "5m")} for n, (query, _) in enumerate(queries)]}]}))
+
+
+def test_panels(t, d):
+    """What Grafana makes of the answers: variables, single numbers, lines with settings of their own."""
+    board = dashboard()
+    samples, types, _ = parse(scrape(d)[1])
+    variables = {v["name"]: v.get("definition") for v in board["templating"]["list"]}
+    t.check(variables == {"datasource": None, "job": "label_values(codesandbox_info, job)",
+                          "instance": 'label_values(codesandbox_info{job=~"$job"}, instance)'}
+            and "codesandbox_info" in types, "the dashboard's variables are there", variables)
+    ids = [panel["id"] for panel in board["panels"]]
+    t.check(len(ids) == len(set(ids)), "the panels are told apart")
+    past = [panel["title"] for panel in board["panels"] if panel["type"] == "stat"
+            and not all(target.get("instant") for target in panel["targets"])]
+    t.check(not past, "a single number is of now, not the last one before the service was gone", past)
+    values = {value for _, pairs in samples for _, value in pairs}
+    for panel in (p for p in board["panels"] if p["type"] != "row"):
+        legends = {target["legendFormat"] for target in panel["targets"]}
+        names = {o["matcher"]["options"] for o in panel["fieldConfig"]["overrides"] if o["matcher"]["id"] == "byName"}
+        t.check(names <= legends | values, f"'{panel['title']}' has lines with those names", names)
+
+
+def chosen_all(query):
+    for name, given in (("$__rate_interval", "5m"), ("$__range", "1h"), ("$job", ".+"), ("$instance", ".+")):
+        query = query.replace(name, given)
+    return query
+
+
+def series_of(samples, types, instance):
+    """What Prometheus would have of a service that told this and whose counters went on by one."""
+    for (name, pairs), first in samples.items():
+        labels = ", ".join(f'{label}="{text}"' for label, text in (*pairs, ("job", "csb"), ("instance", instance)))
+        step = 0 if types[family(name, types)] == "gauge" else 1
+        yield {"series": f"{name}{{{labels}}}", "values": f"{first:f}+{step}x40"}
+
+
+def test_evaluated(t, d):
+    """Prometheus' own engine answers every query with a number, for two services at once."""
+    samples, types, _ = parse(scrape(d)[1])
+    series = [line for instance in ("one:1", "two:2") for line in series_of(samples, types, instance)]
+    queries = [chosen_all(query) for query, _ in queries_of(dashboard())]
+    promtool(t, "test", "rules", given=json.dumps({"tests": [{
+        "interval": "15s", "input_series": series, "promql_expr_test": [
+            {"expr": f"count(({query}) == ({query})) > bool 0", "eval_time": "10m",
+             "exp_samples": [{"labels": "{}", "value": 1}]} for query in queries]}]}),
+             what="every query is answered with a number")
+
+
+def test_gone(t, _):
+    """A service that cannot be scraped is not shown as ready, be it one of two or all."""
+    ready = chosen_all(next(query for query, _ in queries_of(dashboard()) if "codesandbox_ready" in query))
+
+    def series(name, instance, values):
+        return {"series": f'{name}{{job="csb", instance="{instance}"}}', "values": values}
+    promtool(t, "test", "rules", given=json.dumps({"tests": [{"interval": "15s", "input_series": [
+        series("up", "one:1", "1x42 0x9"), series("codesandbox_ready", "one:1", "1x20 0x10 1x10 stale"),
+        series("up", "two:2", "1x9 0x9 1x22 0x9"), series("codesandbox_ready", "two:2", "1x9 stale _x9 1x22 stale"),
+    ], "promql_expr_test": [
+        {"expr": ready, "eval_time": when, "exp_samples": [{"labels": "{}", "value": value}]}
+        for when, value in (("2m", 1), ("3m", 0), ("5m", 1), ("6m", 0), ("9m", 1), ("11m", 0))]}]}),
+             what="what is gone is not ready")
 
 
 def test_ready(t, d):
@@ -243,7 +304,8 @@ def test_promtool(t, d):
 def main():
     tap = Tap()
     with Daemon() as d:
-        for test in (test_format, test_runs, test_http, test_live, test_dashboard, test_ready, test_promtool):
+        for test in (test_format, test_runs, test_http, test_live, test_queries, test_panels,
+                     test_evaluated, test_gone, test_ready, test_promtool):
             tap.group(lambda t, test=test: test(t, d))
     tap.finish()
 
