@@ -3,6 +3,7 @@
 // Templates on disk: what was saved comes back, holes stay holes, damage is noticed, old ones go.
 #include "base/fd.h"
 #include "driver/template_store.h"
+#include "synced.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -77,7 +78,9 @@ static void test_round_trip(void)
 
     key_of('a', key);
     CHECK(template_store_load(store, key, MEMORY, &back, &err) < 0 && err.code == ERR_GONE);
+    synced[0] = '\0';
     CHECK(template_store_save(store, key, &image, &err) == 0);
+    CHECK_STR(synced, "ram.zst state manifest .tmp templates ");
     CHECK(template_store_load(store, key, MEMORY, &back, &err) == 0);
     // A file system may give a little more than was written, but not the whole.
     CHECK(fstat(back.ram_fd, &st) == 0 && (uint64_t)st.st_size == MEMORY && st.st_blocks < 10240);
