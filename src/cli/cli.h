@@ -20,6 +20,7 @@ struct cli_command {
     int (*run)(int argc, char **argv);
     const char *options;            // the long ones, for completion: "--json --user"; or NULL
     const struct cli_command *subs; // its own commands, ended by an empty entry; or NULL
+    const char *words;              // for completion: what its first argument is; or NULL
     bool ids;                       // its arguments are ids of sandboxes
     bool own_help;                  // it answers --help itself
 };

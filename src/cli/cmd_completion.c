@@ -25,7 +25,10 @@ static void put_case(const char *path, const struct cli_command *c)
 static void put_cases(void)
 {
     for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
-        put_case(c->name, c);
+        if (c->words != NULL)
+            printf("    '%s '*) options='%s' ;;\n", c->name, c->options);
+        else
+            put_case(c->name, c);
         for (const struct cli_command *s = c->subs; s != NULL && s->name != NULL; s++) {
             char path[64];
 
@@ -38,10 +41,15 @@ static void put_cases(void)
 static void put_subs(void)
 {
     for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
-        if (c->subs == NULL)
+        const struct cli_command *subs = strcmp(c->name, "help") == 0 ? cli_commands : c->subs;
+
+        if (subs == NULL && c->words == NULL)
             continue;
         printf("    %s) words='", c->name);
-        put_names(c->subs);
+        if (subs != NULL)
+            put_names(subs);
+        else
+            printf("%s", c->words);
         printf("' ;;\n");
     }
 }

@@ -165,8 +165,13 @@ static int open_here(struct copy *c, const char *here, bool up)
         return 0;
     }
     c->fd = open(here, up ? O_RDONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (c->fd < 0 || fstat(c->fd, &st) < 0 || (up && S_ISDIR(st.st_mode))) {
-        out_error("sandbox cp", "%s: %s", here, strerror(c->fd < 0 ? errno : EISDIR));
+    if (c->fd < 0 || fstat(c->fd, &st) < 0) {
+        out_error("sandbox cp", "%s: %s", here, strerror(errno));
+        return CLI_EXIT_USAGE;
+    }
+    if (up && S_ISDIR(st.st_mode)) {
+        out_error("sandbox cp", "%s is a directory: tar -c %s | csb sandbox exec -i %s tar -x",
+                  here, here, c->box.id);
         return CLI_EXIT_USAGE;
     }
     if (up && S_ISREG(st.st_mode))
@@ -180,15 +185,20 @@ static int look_at_source(struct copy *c)
 {
     _cleanup_json_ json_t *body = json_pack("{s:s}", "path", c->path);
     _cleanup_json_ json_t *answer = NULL;
-    const char *size;
+    const char *size, *type;
     const json_t *entry;
     int r = box_call("sandbox cp", &c->box, BOX_FILES "Stat", body, &answer, NULL);
 
     if (r != 0)
         return r;
     entry = json_object_get(answer, "entry");
-    if (strcmp(json_string_value(json_object_get(entry, "type")) ?: "", "FILE_TYPE_FILE") != 0) {
-        out_error("sandbox cp", "%s is no file", c->path);
+    type = json_string_value(json_object_get(entry, "type")) ?: "";
+    if (strcmp(type, "FILE_TYPE_FILE") != 0) {
+        if (strcmp(type, "FILE_TYPE_DIRECTORY") == 0)
+            out_error("sandbox cp", "%s is a directory: csb sandbox exec %s tar -c %s | tar -x",
+                      c->path, c->box.id, c->path);
+        else
+            out_error("sandbox cp", "%s is no file", c->path);
         return CLI_EXIT_USAGE;
     }
     size = json_string_value(json_object_get(entry, "size"));

@@ -207,6 +207,21 @@ def files(t, csb, name, work):
             "what is not there overwrites nothing")
     t.check(csb("sandbox", "cp", f"{name}:dir", str(back))[0] == 2 and csb("sandbox", "cp", str(work), f"{name}:x")[0]
             == 2 and csb("sandbox", "cp", "a", "b")[0] == 2, "directories, and two files here, are refused")
+    tree = work / "tree"
+    (tree / "below").mkdir(parents=True)
+    (tree / "below" / "a file").write_text("text")
+    (tree / "link").symlink_to("below/a file")
+    for line in (f"cd {work} && tar -c tree | {CSB} sandbox exec -i {name} tar -x",
+                 f"mkdir {work}/again && cd {work}/again && {CSB} sandbox exec {name} tar -c tree | tar -x"):
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", line], env=csb.env, check=False, timeout=SECONDS)
+        t.check(done.returncode == 0, line.split(" && ")[-1].replace(str(CSB), "csb"), done)
+    t.check((work / "again/tree/link").is_symlink() and (work / "again/tree/link").read_text() == "text",
+            "a directory goes both ways by tar", sorted((work / "again").rglob("*")))
+    for args, command in (((str(tree), f"{name}:x"), f"sandbox exec -i {name} tar -x"),
+                          ((f"{name}:tree", str(work / "x")), f"sandbox exec {name} tar -c tree")):
+        got = csb("sandbox", "cp", *args)
+        t.check(got[0] == 2 and command in got[2], "as cp says of one", got)
+    csb("sandbox", "rm", name, "tree")
     rows = csb("sandbox", "ls", name)[1]
     t.check(re.search(rf"^-rw-r--r-- user +user +{len(data)} .* data$", rows, re.M) and re.search(r" dir/$", rows, re.M),
             "ls", rows)
