@@ -84,6 +84,9 @@ def completion(t, d):
     t.check(complete(t, path, "csb sandbox ex") == ["exec"], "commands of a command")
     t.check("--user" in complete(t, path, "csb sandbox exec --u") and complete(t, path, "csb top --d") == ["--delay"],
             "options")
+    t.check(complete(t, path, "csb key ") == ["create", "list", "revoke"] and "set" in complete(t, path, "csb tenant ")
+            and complete(t, path, "csb help sand") == ["sandbox"], "what comes first")
+    t.check("--role" in complete(t, path, "csb key create --r"), "and the options after it")
     t.check(complete(t, path, "csb sandbox kill ") == [], "no ids without a service")
 
 
@@ -105,7 +108,7 @@ def manuals(t):
     t.check(known <= told, "docs/man/csb.1 has every command", known - told)
     t.check(told <= known | {"completion bash"} | {name for name in told if name == "key"},
             "and no other", told - known)
-    for page in ("csb.1", "codesandboxd.8"):
+    for page in ("csb.1", "codesandboxd.8", "codesandbox-image.8"):
         path = SOURCE / "docs/man" / page
         if shutil.which("mandoc"):
             done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", str(path)], capture_output=True, text=True,
