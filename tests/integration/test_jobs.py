@@ -343,7 +343,7 @@ def retention(t):
 
 def places(t):
     """A page begins where the one before ended, also when what was there is removed."""
-    with Daemon(JOB_WORKERS=1, JOB_RETENTION=1) as d:
+    with Daemon(JOB_WORKERS=1, JOB_RETENTION=1, DRAIN_MS=300) as d:
         blocker = put(d, SLEEP, timeout=300)
         wait_for(d, blocker, "running")
         names = [put(d, "out x") for _ in range(4)]

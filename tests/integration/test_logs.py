@@ -113,7 +113,8 @@ def quiet(t, d):
 def probes(t):
     """A service that cannot make its template, as its machines end at once."""
     image = {name: __file__ for name in ("KERNEL_PATH", "INITRD_PATH", "ROOTFS_PATH")}
-    with Daemon(wait_ready=False, ISOLATION="microvm", ACCEL="tcg", QEMU_PATH="/bin/false", **image) as d:
+    with Daemon(wait_ready=False, ISOLATION="microvm", ACCEL="tcg", QEMU_PATH="/bin/false", QUEUE_WAIT_MS=1000,
+                **image) as d:
         d.wait(lambda: any("cannot build the template" in line for line in list(d.log)), "the reason in the log")
         status = [d.get("/ready")[0], d.get("/health")[0], d.get("/debug/guest")[0]]
         t.check(status == [503, 503, 429], "it is not ready", status)
