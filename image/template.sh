@@ -80,7 +80,7 @@ fetch_npm() {
 
 # What was made of each package that the recipe names.
 list_parts() {
-    parts deb "$@" | while IFS= read -r part; do
+    parts deb "$@" | sed 's/=.*//' | while IFS= read -r part; do
         awk -v part="$part" '
             { sub(/:.*/, "", $1) }
             $1 == part { print "part = deb", part, $2; exit }

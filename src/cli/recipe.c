@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define LOWER        "abcdefghijklmnopqrstuvwxyz"
+#define UPPER        "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS       "0123456789"
 #define VERSION_MAX  48
 #define MODE_DEFAULT 0644
@@ -59,12 +60,24 @@ static int take_base(struct recipe *r, const char *value, struct err *err)
     return 0;
 }
 
-// Debian Policy 5.6.1.
+// Debian Policy 5.6.1 and 5.6.12.
+static bool is_package(const char *word)
+{
+    char name[RECIPE_PACKAGE_MAX + 1];
+    size_t len = strcspn(word, "=");
+
+    if (strlen(word) > RECIPE_PACKAGE_MAX)
+        return false;
+    (void)snprintf(name, sizeof(name), "%.*s", (int)len, word);
+    return len >= 2 && consists_of(name, LOWER DIGITS, LOWER DIGITS "+.-", RECIPE_PACKAGE_MAX) &&
+           (word[len] == '\0' ||
+            consists_of(word + len + 1, DIGITS, LOWER UPPER DIGITS ".+~:-", RECIPE_PACKAGE_MAX));
+}
+
 static int take_package(struct recipe *r, const char *word, struct err *err)
 {
-    if (!consists_of(word, LOWER DIGITS, LOWER DIGITS "+.-", RECIPE_PACKAGE_MAX) ||
-        strlen(word) < 2)
-        return bad(err, "packages", word, "is no name of a Debian package");
+    if (!is_package(word))
+        return bad(err, "packages", word, "is no name of a Debian package, or NAME=VERSION");
     if (r->package_count == RECIPE_PARTS_MAX)
         return bad(err, "packages", word, "is one too many: 64 at most");
     (void)snprintf(r->packages[r->package_count++], RECIPE_PACKAGE_MAX + 1, "%s", word);

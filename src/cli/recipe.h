@@ -8,9 +8,9 @@
 
 #include <stddef.h>
 
-#define RECIPE_NAME_MAX    40 // of [a-z0-9._-]
-#define RECIPE_PARTS_MAX   64 // packages, npm packages and files, each
-#define RECIPE_PACKAGE_MAX 64
+#define RECIPE_NAME_MAX    40  // of [a-z0-9._-]
+#define RECIPE_PARTS_MAX   64  // packages, npm packages and files, each
+#define RECIPE_PACKAGE_MAX 128 // with its version
 #define RECIPE_NPM_MAX     128 // with its version
 #define RECIPE_PATH_MAX    255
 
@@ -23,7 +23,7 @@ struct recipe_file {
 struct recipe {
     char name[RECIPE_NAME_MAX + 1];
     char base[RECIPE_NAME_MAX + 1];
-    char packages[RECIPE_PARTS_MAX][RECIPE_PACKAGE_MAX + 1];
+    char packages[RECIPE_PARTS_MAX][RECIPE_PACKAGE_MAX + 1]; // "NAME" or "NAME=VERSION"
     size_t package_count;
     char npm[RECIPE_PARTS_MAX][RECIPE_NPM_MAX + 1]; // "NAME" or "NAME@VERSION"
     size_t npm_count;

@@ -46,6 +46,10 @@ def build(t, csb):
     code, _, err = csb("template", "build", str(recipe))
     t.check(code == 1 and "tools.recipe:2: packages: 'hello;id'" in err, "a bad recipe is told of by file, line and "
             "field", (code, err))
+    recipe.write_text("name = tools\npackages = hello=0.1\n")
+    code, out, err = csb("template", "build", f"--only={ISOLATION}", str(recipe))
+    t.check(code == 1 and "'0.1' for 'hello' was not found" in out + err and "tools" not in listed(csb),
+            "a version that the archive has not is told of", (code, out, err))
     recipe.write_text(RECIPE)
     code, out, err = csb("template", "build", f"--only={ISOLATION}", "--update-lock", str(recipe))
     t.check(code == 0 and "template tools done" in out, "a template is built", (code, out, err))

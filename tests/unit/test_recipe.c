@@ -40,6 +40,8 @@ static void test_good(void)
     CHECK(r.files[0].mode == 0644 && r.files[1].mode == 0755);
     CHECK(parse("name = a\npackages = cowsay") == 0);
     CHECK_STR(r.base, "base");
+    CHECK(parse("name = a\npackages = vim=2:9.0.1378-2+deb12u2~bpo1 cowsay") == 0);
+    CHECK_STR(r.packages[0], "vim=2:9.0.1378-2+deb12u2~bpo1");
 }
 
 static void test_names(void)
@@ -73,12 +75,16 @@ static void refuses_each(const char *before, const char *const *bad, size_t coun
 
 static void test_packages(void)
 {
-    static const char *const bad[] = {"a", "-y", "Cowsay", "a_b", "cow;say", "cow=1", "a/b", "+x"};
+    static const char *const bad[] = {"a",     "-y",      "Cowsay",  "a_b",      "cow;say",
+                                      "cow=",  "a/b",     "+x",      "=1",       "a=1",
+                                      "cow=a", "cow=1_2", "cow=1=2", "cow=1;id", "cow=-1"};
+
+    char text[RECIPE_PACKAGE_MAX + 32];
 
     refuses_each("packages = ok ", bad, sizeof(bad) / sizeof(bad[0]), "r:1: packages: ");
     refuses("packages = ", "r:1: packages: '' is empty");
-    refuses("packages = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-            "r:1: packages: ");
+    (void)snprintf(text, sizeof(text), "packages = %0*d", RECIPE_PACKAGE_MAX + 1, 0);
+    refuses(text, "r:1: packages: ");
 }
 
 static void test_npm(void)
