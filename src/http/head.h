@@ -13,7 +13,8 @@ struct head_fault {
     const char *why;    // a sentence; static
 };
 
-// NULL when all is well; else static. Blocks for nothing; on the connection's thread.
-const struct head_fault *head_check(const struct http_request *req);
+// `version` is that of the request line. NULL when all is well; else static. Blocks for nothing; on
+// the connection's thread.
+const struct head_fault *head_check(const struct http_request *req, const char *version);
 
 #endif

@@ -291,9 +291,9 @@ static enum MHD_Result refuse_head(struct http_exchange *ex, const struct head_f
 
 // With the head: answer at once only where reading the body first is wrong (a client that asked
 // whether to send it) or too much.
-static enum MHD_Result on_head(struct http_exchange *ex)
+static enum MHD_Result on_head(struct http_exchange *ex, const char *version)
 {
-    const struct head_fault *fault = head_check(&ex->req);
+    const struct head_fault *fault = head_check(&ex->req, version);
     const char *length = http_header(&ex->req, "Content-Length");
     uint64_t announced = length == NULL ? 0 : strtoull(length, NULL, 10); // checked by the library
     struct http_response res = {0};
@@ -357,12 +357,11 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
 
     (void)cls;
     (void)mhd;
-    (void)version;
     if (ex == NULL)
         return MHD_NO;
     if (!ex->accepted) {
         accept_request(ex, method, url);
-        return on_head(ex);
+        return on_head(ex, version);
     }
     if (*len == 0)
         return on_end(ex);

@@ -199,7 +199,13 @@ def framing(t, d):
             ("a list of codings", b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding"),
             ("no coding", b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello", "Transfer-Encoding"),
             ("a space before the colon", b"Content-Length : 5\r\n\r\nhello", "headers"),
-            ("a line end that is none", b"X: a\rContent-Length: 5\r\n\r\nhello", "headers")):
+            ("a line end that is none", b"X: a\rContent-Length: 5\r\n\r\nhello", "headers"),
+            ("a length on the next line", b"Content-Length:\r\n 5\r\n\r\nhello", "headers"),
+            ("a length on two lines", b"Content-Length: 1\r\n 5\r\n\r\n" + 15 * b"x", "headers"),
+            ("a length of a part", b"Content-Leng: 5\r\n\tth\r\n\r\n", "headers"),
+            ("a coding on the next line", b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "headers"),
+            ("a coding of a part", b"Transfer-Encod: chunked\r\n ing\r\n\r\n", "headers"),
+            ("another header on two lines", b"X-A: b\r\n c\r\n\r\n", "headers")):
         for sandbox in (b"", b"E2b-Sandbox-Id: abc\r\nE2b-Sandbox-Port: 80\r\n"):
             with d.socket() as sock:
                 sock.sendall(head + sandbox + raw + behind)
@@ -208,6 +214,15 @@ def framing(t, d):
             t.check(answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1
                     and json.loads(body)["field"] == field, f"{what} is refused" + (" for a sandbox" if sandbox else ""),
                     answer[-300:])
+    with d.socket() as sock:
+        sock.sendall(head.replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\n" + chunked + b"\r\n0\r\n\r\n" + behind)
+        answer = read_all(sock)
+        t.check(answer.count(b"HTTP/1.1 ") == 1 and b'"field":"Transfer-Encoding"' in answer,
+                "chunks are refused where HTTP has none", answer[-300:])
+    with d.socket() as sock:
+        sock.sendall(b"GET /ready HTTP/1.1\r\nHost:localhost\r\nX-A: \t b  \r\nX-B:\r\nX-C: \r\nConnection: close\r\n\r\n")
+        answer = read_all(sock)
+        t.check(answer.startswith(b"HTTP/1.1 200 "), "blanks around values, and empty values, are no fault", answer)
     with d.socket() as sock:
         body = json.dumps({"language": "python", "code": "out hi\n"}).encode()
         sock.sendall(head + b"transfer-encoding: Chunked\r\nConnection: close\r\n\r\n%x\r\n" % len(body) + body
