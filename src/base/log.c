@@ -59,12 +59,32 @@ void log_set_sandbox(const char *id)
     (void)snprintf(about.sandbox_id, sizeof(about.sandbox_id), "%s", id);
 }
 
-// Control characters would let a logged value forge lines.
+// How many bytes follow this one in UTF-8, were it the first of a character; 0 for what cannot be.
+static unsigned followers(unsigned char c)
+{
+    if (c >= 0xf0 && c <= 0xf4)
+        return 3;
+    if (c >= 0xe0)
+        return c < 0xf0 ? 2 : 0;
+    return c >= 0xc2 ? 1 : 0;
+}
+
+// Control characters would let a logged value forge lines, or command the terminal that shows them:
+// those above ASCII too, which are U+0080 to U+009F, and some terminals' bytes 0x80 to 0x9f.
 static void scrub(char *s, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+    unsigned left = 0; // of a character's bytes
+
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        bool follows = c >= 0x80 && c < 0xc0 && left > 0;
+
+        left = follows ? left - 1 : followers(c);
+        if (follows && c < 0xa0 && (unsigned char)s[i - 1] == 0xc2)
+            s[i - 1] = s[i] = '?';
+        else if (!follows && (c < 0x20 || c == 0x7f || (c >= 0x80 && left == 0)))
             s[i] = '?';
+    }
 }
 
 static void put(struct line *l, const char *text, size_t len)

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/ini.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "tap.h"
 
@@ -166,9 +167,55 @@ static void test_fd_passing(void)
     }
 }
 
+// The line of the log that `message` becomes, from the program's name on.
+static void logged(const char *message, char *ret, size_t size)
+{
+    int pipes[2], kept = dup(STDERR_FILENO);
+    const char *at;
+    ssize_t n;
+
+    CHECK(kept >= 0 && pipe(pipes) == 0 && dup2(pipes[1], STDERR_FILENO) >= 0);
+    log_error("%s", message);
+    CHECK(dup2(kept, STDERR_FILENO) >= 0);
+    n = read(pipes[0], ret, size - 1);
+    ret[n < 0 ? 0 : n] = '\0';
+    at = strstr(ret, ": ");
+    if (CHECK(at != NULL))
+        memmove(ret, at + 2, strlen(at + 2) + 1);
+    (void)close(kept);
+    (void)close(pipes[0]);
+    (void)close(pipes[1]);
+}
+
+static void test_log(void)
+{
+    static const char *const lines[][2] = {
+        {"a\nb\r\033[2Jc\x7f", "a?b??[2Jc?\n"},
+        {"\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80 \xe0\xa0\x80",
+         "\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80 \xe0\xa0\x80\n"},
+        {"\xc2\x9b"
+         "31m \xc2\xa0",
+         "??31m \xc2\xa0\n"}, // U+009B, and one that is none
+        {"\x9b"
+         "31m \x80\xff\xc0\x9b",
+         "?31m ????\n"},
+        {"\xe2\x82"
+         "a\xc3\xbc\x9b",
+         "\xe2\x82"
+         "a\xc3\xbc?\n"},
+    };
+    char line[256];
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        logged(lines[i][0], line, sizeof(line));
+        CHECK_STR(line, lines[i][1]);
+    }
+}
+
 int main(void)
 {
     test_buf();
+    test_log();
     test_parse();
     test_err();
     test_ini();
