@@ -157,6 +157,14 @@ static void hide_arguments(int argc, char **argv)
     (void)snprintf(line, size, "%s", NAME);
 }
 
+// Nor is what the service's environment holds, its secrets among it, for any jail.
+static void hide_environment(void)
+{
+    for (char **variable = environ; *variable != NULL; variable++)
+        explicit_bzero(*variable, strlen(*variable));
+    (void)clearenv();
+}
+
 // What the service has because it serves is not for what runs in it. A unit may spare the service
 // when memory runs out (OOMScoreAdjust=): jails would inherit that, and could go back to it unless
 // root says otherwise. And signals that wait in a jail count for our user as well, up to our own
@@ -188,6 +196,7 @@ int main(int argc, char **argv)
     log_init(NAME, LOG_LEVEL_INFO);
     if (getenv("LOG_FORMAT") != NULL && strcmp(getenv("LOG_FORMAT"), "json") == 0)
         log_set_format(LOG_FORMAT_JSON);
+    hide_environment();
     (void)umask(077);
     give_up_favours();
     // Ends in order when the supervisor is gone, whoever else may hold the socket's other end.

@@ -28,6 +28,7 @@ TYPESCRIPT = """
 console.log(JSON.stringify({math: Math.random(), values: crypto.getRandomValues(new Uint32Array(4)).join(),
   uuid: crypto.randomUUID(), host: Deno.hostname(), time: Date.now() / 1000}));
 """
+SECRET = "of-the-environment-alone"
 DIRECTORIES = "/tmp /var/tmp /dev/shm /home/user /work /run /var/lock /root /etc /usr/bin".split()
 
 LEAVE = f"""
@@ -98,10 +99,23 @@ def test_clock(tap, service):
               (before, shown, after))
 
 
+def test_environment(tap, service):
+    """What the service was started with stays with the two processes that read it."""
+    with_secret, others = set(), set()
+    for pid, (_, name) in service.family().items():
+        try:
+            found = SECRET.encode() in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:  # it has ended
+            continue
+        (with_secret if found else others).add(name)
+    tap.check(with_secret == {"codesandboxd"} and "csb-launch" in others and len(others) > 1,
+              "no secret of the environment is with the launcher or in a jail", (with_secret, others))
+
+
 def main():
     tap = Tap()
-    with Service() as service:
-        for test in (test_nothing_stays, test_clock, test_no_value_repeats):
+    with Service(WEBHOOK_SECRET=SECRET) as service:
+        for test in (test_environment, test_nothing_stays, test_clock, test_no_value_repeats):
             tap.group(lambda t, test=test: test(t, service))
     tap.finish()
 
