@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sql/sql.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -35,12 +38,34 @@ static void keep_links(void)
         (void)vfs->xSetSystemCall(vfs, "lstat", (sqlite3_syscall_ptr)(void *)lstat_as_stat);
 }
 
+// The directory is closed to others, and so is the file wherever it is copied or moved to. SQLite
+// gives the files beside it the same mode, and takes an empty one for a new database. One that is
+// there is not opened for this: closing it would give up the locks that this process may have.
+static int make_private(int dir_fd, const char *name, struct err *err)
+{
+    _cleanup_fd_ int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    char path[32];
+    struct stat st;
+
+    if (fd >= 0)
+        return 0;
+    fd = errno == EEXIST ? openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(err, errno, "the database: %s", name);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if (S_ISREG(st.st_mode) && (st.st_mode & 077) != 0 && chmod(path, st.st_mode & 0700) < 0)
+        return err_sys(err, errno, "the database: %s", name);
+    return 0;
+}
+
 int sql_open(int dir_fd, const char *name, int busy_ms, sqlite3 **ret, struct err *err)
 {
     sqlite3 *db = NULL;
     char path[128];
 
     keep_links();
+    if (make_private(dir_fd, name, err) < 0)
+        return -1;
     if (snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir_fd, name) >= (int)sizeof(path))
         return err_set(err, ERR_INTERNAL, "the name of a database is too long");
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,

@@ -237,6 +237,30 @@ static void test_two_processes(struct store *s)
     CHECK(store_key_generation(s) > generation);
 }
 
+static mode_t mode_of(const char *name)
+{
+    struct stat st;
+
+    CHECK(fstatat(dir_fd, name, &st, 0) == 0);
+    return st.st_mode & 07777;
+}
+
+// Of a new database, of what SQLite puts beside it, and of one that was open to others.
+static void test_private(void)
+{
+    static const char *const names[] = {"codesandbox.db", "codesandbox.db-wal",
+                                        "codesandbox.db-shm"};
+    struct store *s;
+
+    for (int round = 0; round < 2; round++) {
+        s = open_store(STORE_SYNC_PROCESS);
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+            CHECK_INT(mode_of(names[i]), 0600);
+        store_close(s);
+        CHECK_INT(fchmodat(dir_fd, names[0], 0644, 0), 0);
+    }
+}
+
 static void test_later_version(void)
 {
     struct store *s = NULL;
@@ -466,6 +490,7 @@ int main(void)
     check_sandboxes(s, "");
     store_close(s);
     store_close(NULL);
+    test_private();
     test_first_version();
     test_later_version();
     test_broken();
