@@ -68,7 +68,7 @@ static void put_double(struct exposition *x, double value)
 {
     char text[40];
 
-    (void)snprintf(text, sizeof(text), "%.9g\n", value);
+    (void)snprintf(text, sizeof(text), "%.15g\n", value);
     put_str(x, text);
 }
 
