@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/router.h"
 
+#include "http/h1.h"
 #include "http/http.h"
 
 #include <stdbool.h>
@@ -12,6 +13,8 @@ static void allow(char *list, size_t size, const char *method)
 {
     size_t used = strlen(list);
 
+    if (h1_list_has(list, method))
+        return;
     (void)snprintf(list + used, size - used, "%s%s", used > 0 ? ", " : "", method);
     if (strcmp(method, "GET") == 0)
         allow(list, size, "HEAD");

@@ -221,6 +221,7 @@ static bool refused_by_head(struct http_exchange *ex, struct http_response *res)
     const struct http_route *route = http_route_find(o->routes, ex->req.method, ex->req.path);
     const char *coding = http_header(&ex->req, "Content-Encoding");
 
+    ex->seen.route = route;
     if (refused_by_name(ex, res))
         return true;
     if (coding != NULL && strcasecmp(coding, "identity") != 0) {

@@ -61,6 +61,10 @@ def routes(t, d):
             "POST /health is 405 with Allow", answer)
     answer = d.request("BREW", "/languages")
     t.check(answer[0] == 405, "an unknown method is 405", answer)
+    for method, path, allowed in (("PUT", "/sandboxes/metrics", "GET, HEAD, DELETE"),
+                                  ("PATCH", "/jobs/batch", "POST, GET, HEAD, DELETE")):
+        answer = d.request(method, path)
+        t.check(answer[1]["Allow"] == allowed, f"what {path} allows is told once", answer[1]["Allow"])
     status, headers, body = d.request("HEAD", "/health")
     t.check(status == 200 and body is None and int(headers["Content-Length"]) > 0,
             "HEAD /health has no body")

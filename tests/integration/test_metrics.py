@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from daemon import Daemon  # noqa: E402
@@ -22,6 +23,7 @@ LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"')
 METRIC = re.compile(r"\b(?:codesandbox|process)_\w+")
 CHOSEN = '{job=~"$job", instance=~"$instance"'
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+START = time.time()
 SUFFIXES = ("_bucket", "_sum", "_count")
 
 
@@ -134,6 +136,7 @@ def test_runs(t, d):
     t.check(not any(("language", "nothing") in labels for _, labels in after),
             "a language that is not there is no label")
     t.check(value(after, "codesandbox_ready") == 1 and value(after, "process_open_fds") > 5
+            and abs(value(after, "process_start_time_seconds") - START) < 5
             and value(after, "process_resident_memory_bytes") > 1 << 20, "the process tells of itself")
 
 
@@ -147,6 +150,8 @@ def test_http(t, d):
         d.request(f"ODD{n}", "/execute")
         d.get(f"/sandboxes/i{n}", **{"X-API-KEY": "x"})
     d.request("GET", "/", headers={"Host": "elsewhere.example"})
+    for _ in range(3):
+        d.request("GET", "/languages", headers={"Host": "elsewhere.example"})
     d.get("/health")
 
     def moved(after, route, method, status):
@@ -156,6 +161,7 @@ def test_http(t, d):
     after = asked()
     t.check(moved(after, "other", "any", "4xx") == 61, "what no route takes is counted together", after)
     t.check(moved(after, "/sandboxes/*", "GET", "4xx") == 30, "ids are no labels", after)
+    t.check(moved(after, "/languages", "GET", "4xx") == 3, "who is refused is counted where he asked", after)
     t.check(len(after) < len(before) + 6, "labels have as many values as there are routes", after)
     samples = parse(scrape(d)[1])[0]
     t.check(value(samples, "codesandbox_http_request_seconds_count", route="/sandboxes/*", method="GET") >= 30,
