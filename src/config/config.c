@@ -123,6 +123,9 @@ int config_put(struct config *c, const char *file_key, const char *value, enum c
 
     if (k == NULL)
         return err_field(err, ERR_INVALID, file_key, "%.60s: not a known setting", file_key);
+    if (origin == CONFIG_FROM_FILE && c->origin[config_index(k)] == CONFIG_FROM_FILE)
+        return err_field(err, ERR_INVALID, k->name, "%s: stands in line %u already", k->name,
+                         c->origin_line[config_index(k)]);
     if (set_key(c, k, value, err) < 0)
         return -1;
     c->origin[config_index(k)] = (uint8_t)origin;

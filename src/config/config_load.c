@@ -7,6 +7,7 @@
 #include "base/ini.h"
 #include "base/parse.h"
 #include "config/config_internal.h"
+#include "webhook/address.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -101,36 +102,48 @@ static int check_address(struct config *c, struct err *err)
     return 0;
 }
 
+static bool is_default(const struct config *c, const char *name)
+{
+    for (const struct config_key *k = config_keys; k->name != NULL; k++)
+        if (strcmp(k->name, name) == 0)
+            return c->origin[config_index(k)] == CONFIG_FROM_DEFAULT;
+    return true;
+}
+
+// Two settings that do not go together. At fault is the one that somebody set.
+static int contradiction(const struct config *c, const char *smaller, const char *larger,
+                         struct err *err)
+{
+    const char *fault = is_default(c, smaller) && !is_default(c, larger) ? larger : smaller;
+
+    return err_field(err, ERR_INVALID, fault, "%s: %s is above %s", fault, smaller, larger);
+}
+
 static int check_pool(struct config *c, struct err *err)
 {
-    if (c->pool_max < c->pool_size)
-        return err_field(err, ERR_INVALID, "POOL_MAX", "POOL_MAX: below POOL_SIZE");
-    return 0;
+    return c->pool_max < c->pool_size ? contradiction(c, "POOL_SIZE", "POOL_MAX", err) : 0;
 }
 
 static int check_limit(struct config *c, enum config_limit i, struct err *err)
 {
-    static const char *const names[CONFIG_LIMIT_COUNT] = {
-        [CONFIG_LIMIT_WALL_MS] = "DEFAULT_TIMEOUT",
-        [CONFIG_LIMIT_CPU_MS] = "LIMIT_CPU_MS",
-        [CONFIG_LIMIT_MEMORY_BYTES] = "LIMIT_MEMORY_BYTES",
-        [CONFIG_LIMIT_PROCESSES] = "LIMIT_PROCESSES",
-        [CONFIG_LIMIT_OUTPUT_BYTES] = "LIMIT_OUTPUT_BYTES",
-        [CONFIG_LIMIT_DISK_BYTES] = "LIMIT_DISK_BYTES",
+    static const char *const names[CONFIG_LIMIT_COUNT][2] = {
+        [CONFIG_LIMIT_WALL_MS] = {"DEFAULT_TIMEOUT", "MAX_TIMEOUT"},
+        [CONFIG_LIMIT_CPU_MS] = {"LIMIT_CPU_MS", "LIMIT_CPU_MS_MAX"},
+        [CONFIG_LIMIT_MEMORY_BYTES] = {"LIMIT_MEMORY_BYTES", "LIMIT_MEMORY_BYTES_MAX"},
+        [CONFIG_LIMIT_PROCESSES] = {"LIMIT_PROCESSES", "LIMIT_PROCESSES_MAX"},
+        [CONFIG_LIMIT_OUTPUT_BYTES] = {"LIMIT_OUTPUT_BYTES", "LIMIT_OUTPUT_BYTES_MAX"},
+        [CONFIG_LIMIT_DISK_BYTES] = {"LIMIT_DISK_BYTES", "LIMIT_DISK_BYTES_MAX"},
     };
 
-    if (c->limits[i].def > c->limits[i].max)
-        return err_field(err, ERR_INVALID, names[i], "%s: above its maximum, %" PRIu64, names[i],
-                         c->limits[i].max);
-    return 0;
+    return c->limits[i].def > c->limits[i].max ? contradiction(c, names[i][0], names[i][1], err)
+                                               : 0;
 }
 
 static int check_guest(struct config *c, struct err *err)
 {
     if (strcmp(c->isolation, "process") != 0 &&
         c->limits[CONFIG_LIMIT_MEMORY_BYTES].max > c->vm_memory_mb << 20)
-        return err_field(err, ERR_INVALID, "LIMIT_MEMORY_BYTES_MAX",
-                         "LIMIT_MEMORY_BYTES_MAX: above the memory of a guest, VM_MEMORY_MB");
+        return contradiction(c, "LIMIT_MEMORY_BYTES_MAX", "VM_MEMORY_MB", err);
     return 0;
 }
 
@@ -198,7 +211,13 @@ static int check_domain(struct config *c, struct err *err)
 static int check_webhooks(struct config *c, struct err *err)
 {
     size_t len = strlen(c->webhook_secret);
+    struct address_rules rules;
 
+    if (address_rules_parse(c->webhook_allow, &rules, err) < 0) {
+        (void)err_wrap(err, "WEBHOOK_ALLOW");
+        (void)snprintf(err->field, sizeof(err->field), "WEBHOOK_ALLOW");
+        return -1;
+    }
     if (len > 0 && len < 16)
         return err_field(err, ERR_INVALID, "WEBHOOK_SECRET",
                          "WEBHOOK_SECRET: shorter than 16 bytes");

@@ -59,7 +59,10 @@ static void test_refused(void)
     check_refused("body_max_bytes", "1T", "BODY_MAX_BYTES");
     check_refused("default_timeout", "301", "DEFAULT_TIMEOUT");
     check_refused("limit_memory_bytes", "1G", "LIMIT_MEMORY_BYTES");
-    check_refused("vm_memory_mb", "512", "LIMIT_MEMORY_BYTES_MAX");
+    check_refused("vm_memory_mb", "512", "VM_MEMORY_MB");
+    check_refused("max_timeout", "10", "MAX_TIMEOUT");
+    check_refused("webhook_allow", "10.0.0.0/33", "WEBHOOK_ALLOW");
+    check_refused("webhook_allow", "::1, host.example", "WEBHOOK_ALLOW");
     check_refused("pool_max", "2", "POOL_MAX");
     check_refused("kernel_path", longer, "KERNEL_PATH");
     check_refused("cgroup_name", "", "CGROUP_NAME");
@@ -190,7 +193,7 @@ static void test_load_problems(void)
     static const char *const expected[] = {
         ":2: API_PORT: '70000'",      ":4: nonsense: not a known setting",
         ":5: expected 'key = value'", "environment: POOL_SIZE: 'many'",
-        "command line: ACCEL: 'hvf'", ":6: DEFAULT_TIMEOUT: above its maximum"};
+        "command line: ACCEL: 'hvf'", ":6: DEFAULT_TIMEOUT: DEFAULT_TIMEOUT is above MAX_TIMEOUT"};
     struct told told = {0};
 
     CHECK(fd >= 0);
@@ -201,6 +204,30 @@ static void test_load_problems(void)
         CHECK_MSG(strstr(told.text[i], expected[i]) != NULL, "problem %zu: %s", i, told.text[i]);
     CHECK_INT(config.queue_max, 9);
     CHECK_INT(config.api_port, 8000);
+    (void)unlink(path);
+    (void)close(fd);
+}
+
+// What contradicts a default is told where it stands, and so is what stands in a file twice.
+static void test_file_problems(void)
+{
+    char *const none[] = {NULL};
+    char path[] = "/tmp/test_config_XXXXXX";
+    int fd = mkstemp(path);
+    const struct config_sources sources = {path, none, none};
+    struct told told = {0};
+
+    CHECK(fd >= 0);
+    write_file(path, "api_port = 1\npool_max = 2\napi_port = 2\n\nmax_timeout = 10\n"
+                     "webhook_allow = 10.0.0.0/33\n");
+    CHECK_INT(config_load(&config, &sources, note_problem, &told), 4);
+    CHECK_MSG(strstr(told.text[0], ":3: API_PORT: stands in line 1 already"), "%s", told.text[0]);
+    CHECK_MSG(strstr(told.text[1], ":5: MAX_TIMEOUT: DEFAULT_TIMEOUT is above MAX_TIMEOUT"), "%s",
+              told.text[1]);
+    CHECK_MSG(strstr(told.text[2], ":2: POOL_MAX: POOL_SIZE is above POOL_MAX"), "%s",
+              told.text[2]);
+    CHECK_MSG(strstr(told.text[3], ":6: WEBHOOK_ALLOW: '10.0.0.0/33'"), "%s", told.text[3]);
+    CHECK_INT(config.api_port, 1);
     (void)unlink(path);
     (void)close(fd);
 }
@@ -283,6 +310,7 @@ static void test_print_file(void)
 int main(void)
 {
     test_load_problems();
+    test_file_problems();
     test_origins();
     test_diff();
     test_print_file();
