@@ -162,7 +162,7 @@ static void tell_supervisor(char byte)
 }
 
 // The whole configuration is replaced at once, and the old one stays readable.
-static void take_settings(struct server *s, const char *text)
+static void replace_config(struct server *s, const char *text)
 {
     struct config *next = s->old_count < RELOADS_MAX ? calloc(1, sizeof(*next)) : NULL;
     struct err err = ERR_INIT;
@@ -184,6 +184,15 @@ static void take_settings(struct server *s, const char *text)
                                                 .queue_max = (uint32_t)next->queue_max,
                                                 .queue_wait_ms = next->queue_wait_ms});
     log_info("the configuration was reloaded");
+}
+
+// Whoever tells the service to look every few minutes does not use its reloads up.
+static void take_settings(struct server *s, const char *text)
+{
+    if (*text == '\0')
+        log_info("the configuration was reloaded: nothing that can be was changed");
+    else
+        replace_config(s, text);
 }
 
 // The locks that every request takes are not held for good.

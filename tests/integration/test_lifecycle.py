@@ -251,10 +251,10 @@ def command_line(t):
         r = run("--check-config", f"--config={file.name}")
         t.check(r.returncode == 1 and ":4: pool_sise: " in r.stderr,
                 "an unknown key is refused with its line", r.stderr)
-        file.write("api_port = 70000\n")
+        file.write("queue_max = 700000\n")
         file.flush()
         r = run("--check-config", "--config", file.name, POOL_MAX="none")
-        t.check(r.returncode == 1 and ":5: API_PORT: '70000' is not" in r.stderr and
+        t.check(r.returncode == 1 and ":5: QUEUE_MAX: '700000' is not" in r.stderr and
                 "environment: POOL_MAX: " in r.stderr and ":4: pool_sise: " in r.stderr and
                 len(r.stderr.splitlines()) == 3, "all problems are told", r.stderr)
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
@@ -305,6 +305,9 @@ def reload(t):
         write("pool_max = 1\npool_size = 1\n")
         d.wait(lambda: d.get("/health")[2]["pool"]["target"] == 1, "the pool has its new size")
         t.check(execute()[0] == 200, "the maximum is back at its default")
+        write("pool_max = 1\npool_size = 1\nbody_max_bytes = 9000\n")
+        d.wait(lambda: logged(d, "reloaded: nothing that can be was changed"), "reloaded for nothing")
+        t.check(execute()[0] == 200, "a reload that changes nothing replaces nothing")
 
 
 def manager(t):
