@@ -216,7 +216,7 @@ int seconds_parse(const void *body, size_t len, const char *key, bool required, 
         return -1;
     top = json_top(tree);
     if (json_known(&top, known, err) < 0 ||
-        json_get_i64(&top, key, INT32_MIN, INT32_MAX, &seconds, err) < 0 ||
+        json_get_i64(&top, key, SANDBOXES_SECONDS_MIN, SANDBOXES_SECONDS_MAX, &seconds, err) < 0 ||
         json_get_bool(&top, "memory", &ignored, err) < 0 ||
         json_get_bool(&top, "autoPause", &ignored, err) < 0)
         return -1;

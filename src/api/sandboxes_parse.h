@@ -19,6 +19,8 @@ struct json_t;
 #define SANDBOXES_PAIRS_BYTES  (64u << 10)  // of all names and values of one of them
 #define SANDBOXES_NAME_MAX     256          // bytes of a name
 #define SANDBOXES_PAGE_MAX     100
+#define SANDBOXES_SECONDS_MIN  INT32_MIN // that somebody asks for; cut to what is allowed
+#define SANDBOXES_SECONDS_MAX  INT32_MAX
 #define SNAPSHOT_ARGS          4 // of a listing of snapshots
 #define SANDBOXES_TIMEOUT_V1_S 15
 #define SANDBOXES_TIMEOUT_V2_S 300

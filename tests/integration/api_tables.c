@@ -21,17 +21,12 @@ static const struct {
     const char *schema;
     const char *const *fields;
 } bodies[] = {
-    {"ExecuteRequest", execute_fields},
-    {"ContentObject", execute_content_fields},
-    {"Limits", execute_limit_fields},
-    {"Create", create_fields},
-    {"Network", create_network_fields},
-    {"AutoResume", create_resume_fields},
-    {"Timeout", seconds_timeout_fields},
-    {"Refresh", seconds_duration_fields},
-    {"Fork", fork_fields},
-    {"JobBatch", jobs_batch_fields},
-    {"NewSnapshot", snapshot_fields},
+    {"ExecuteRequest", execute_fields},   {"ContentObject", execute_content_fields},
+    {"Limits", execute_limit_fields},     {"Create", create_fields},
+    {"Network", create_network_fields},   {"AutoResume", create_resume_fields},
+    {"Timeout", seconds_timeout_fields},  {"NewTimeout", seconds_timeout_fields},
+    {"Refresh", seconds_duration_fields}, {"Fork", fork_fields},
+    {"JobBatch", jobs_batch_fields},      {"NewSnapshot", snapshot_fields},
 };
 
 static void put_routes(struct json_out *out)
@@ -106,6 +101,8 @@ static void put_program_limits(struct json_out *out, const char *schema, const s
 
 static void put_limits(struct json_out *out)
 {
+    static const char *const seconds[] = {"Timeout.timeout", "NewTimeout.timeout",
+                                          "Refresh.duration"};
     struct config c;
     struct err err = ERR_INIT;
 
@@ -127,6 +124,12 @@ static void put_limits(struct json_out *out)
     put_one(out, "JobRequest.callback_url", "maxLength", QUEUE_URL_MAX - 1);
     put_one(out, "JobBatch.jobs", "maxItems", QUEUE_PUT_COUNT_MAX);
     put_range(out, "Create.timeout", 1, c.sandbox_life_max_s, SANDBOXES_TIMEOUT_V2_S);
+    for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
+        json_open(out, seconds[i], '{');
+        json_put_i64(out, "minimum", SANDBOXES_SECONDS_MIN);
+        json_put_i64(out, "maximum", SANDBOXES_SECONDS_MAX);
+        json_close(out, '}');
+    }
     put_one(out, "Pairs", "maxProperties", SANDBOXES_PAIRS_MAX);
     put_range(out, "Fork.count", 1, LIVE_FORK_MAX, 1);
     put_range(out, "Fork.timeout", 1, c.sandbox_life_max_s, SANDBOXES_TIMEOUT_V2_S);

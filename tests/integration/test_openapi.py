@@ -231,6 +231,34 @@ def sandboxes(t, book, d):
     answer(t, book, d, "GET", "/sandboxes/nothing", None, 404)
 
 
+def agreement(t, book, d):
+    """What the description says may be sent is taken, and nothing else."""
+    at = "/sandboxes/" + d.request("POST", "/v2/sandboxes", json.dumps({"templateID": "base"}))[2]["sandboxID"]
+    program = {"language": "python", "code": "out hi\n"}
+    seconds = ({}, {"timeout": None}, {"timeout": -2**31 - 1}, {"timeout": 2**31 - 1}, {"timeout": 2**31}, {"timeout": "1"},
+               {"timeout": 60, "memory": None}, {"timeout": 60, "memory": 1}, {"timeout": 60, "other": 1})
+    asked = [("POST", at + "/timeout", body) for body in seconds]
+    asked += [("POST", version + at + "/connect", body) for body in seconds for version in ("", "/v2")]
+    asked += [("POST", at + "/refreshes", {"duration" if k == "timeout" else k: v for k, v in body.items()})
+              for body in seconds]
+    asked += [("POST", path, body) for path in ("/v2/sandboxes", "/sandboxes")
+              for body in ({}, {"templateID": ""}, {"templateID": None}, {"templateID": 1}, {"templateID": "base", "x": 1})]
+    asked += [("POST", path, {**program, **more}) for path in ("/execute", "/jobs")
+              for more in ({}, {"language": ""}, {"language": None}, {"code": None}, {"code": ""}, {"timeout": True},
+                           {"args": None}, {"args": [None]}, {"env": {"A": None}}, {"limits": {"processes": None}})]
+    asked += [("POST", "/jobs", {**program, **more})
+              for more in ({"priority": None}, {"priority": 10}, {"max_attempts": 0}, {"idempotency_key": ""})]
+    wrong = []
+    for method, path, body in asked:
+        schema = resolve(book.doc, book.operation(method, path)["requestBody"])["content"]["application/json"]["schema"]
+        told = list(problems(book.doc, schema, body))
+        status = d.request(method, path, json.dumps(body))[0]
+        if (status == 400) != bool(told):
+            wrong.append((method, path, body, status, told))
+    t.check(not wrong and len(asked) > 60, f"the description and the parsers agree on {len(asked)} bodies",
+            "\n".join(map(str, wrong)))
+
+
 def jobs(t, book, d):
     made = answer(t, book, d, "POST", "/jobs", {"language": "python", "code": "out hi\n", "idempotency_key": "k"}, 202)
     at = "/jobs/" + made["id"]
@@ -263,7 +291,7 @@ def main():
     tap.group(lambda t: requests(t, book))
     with Daemon() as d:
         tap.group(lambda t: served(t, book, d, source))
-        for test in (programs, jobs, sandboxes):
+        for test in (programs, jobs, sandboxes, agreement):
             tap.group(lambda t, test=test: test(t, book, d))
     tap.finish()
 
