@@ -191,11 +191,11 @@ int live_admit(struct live_table *t, struct live_pending *p, struct err *err)
         r = err_set(err, ERR_CANCELLED, "the service is shutting down");
     else if (count_of(t, p->key) >= key_max)
         r = err_field(err, ERR_BUSY, "SANDBOX_MAX_PER_KEY",
-                      "this key has %u sandboxes, and may have %" PRIu64, count_of(t, p->key),
-                      key_max);
+                      "these keys have %u of the %" PRIu64 " sandboxes that they may have",
+                      count_of(t, p->key), key_max);
     else if (count_of(t, NULL) >= t->config.max)
         r = err_field(err, ERR_BUSY, "SANDBOX_MAX",
-                      "%u sandboxes are alive, which is as many as there may be", t->config.max);
+                      "as many sandboxes are alive as there may be: %u", t->config.max);
     if (r == 0) {
         p->next = t->pending;
         t->pending = p;

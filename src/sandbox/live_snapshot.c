@@ -140,7 +140,7 @@ static int check_room(const struct live_table *t, const struct sums *s, uint64_t
 {
     if (s->count >= t->config.snapshots_per_key)
         return err_field(err, ERR_BUSY, "SNAPSHOT_MAX_PER_KEY",
-                         "this key has %u snapshots, which is as many as it may have", s->count);
+                         "these keys have as many snapshots as they may have: %u", s->count);
     if (s->bytes + more >= t->config.snapshot_bytes)
         return err_field(err, ERR_BUSY, "SNAPSHOT_MAX_BYTES",
                          "snapshots have all the disk space that they may have");
