@@ -6,6 +6,7 @@
 #include "api/sandboxes_internal.h"
 #include "base/clock.h"
 #include "base/parse.h"
+#include "config/config.h"
 #include "http/http.h"
 #include "sandbox/engine.h"
 #include "sandbox/live.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define METRICS_MS  5000
 #define METRICS_MAX 100 // sandboxes of one question
@@ -177,14 +179,54 @@ static void put_part(void *arg, const struct template_part *part)
     json_close(out, '}');
 }
 
+// A list of one, as what has one name has it.
+static void put_names(struct json_out *out, const char *key, const char *name)
+{
+    json_open(out, key, '[');
+    json_put_str(out, NULL, name);
+    json_close(out, ']');
+}
+
+// Since 1970; 0: not known. The service's own are as old as the image they are in.
+static uint64_t built_ms(const struct api *api, const struct template *t)
+{
+    const struct config *config = api->config;
+    bool process = strcmp(config->isolation, "process") == 0;
+    struct stat st;
+
+    if (t->root != 0)
+        return t->built_ms;
+    if (stat(process ? config->rootfs_tree : config->rootfs_path, &st) < 0)
+        return 0;
+    return (uint64_t)st.st_mtim.tv_sec * 1000;
+}
+
+// What a sandbox of it has, and since when it is there: `e2b template list` shows it.
+static void put_shape(const struct api *api, struct json_out *out, const struct template *t)
+{
+    uint32_t cpus, memory_mib, disk_mib;
+    uint64_t ms = built_ms(api, t);
+
+    live_shape(api->live, &cpus, &memory_mib, &disk_mib);
+    json_put_u64(out, "cpuCount", cpus);
+    json_put_u64(out, "memoryMB", memory_mib);
+    json_put_u64(out, "diskSizeMB", disk_mib);
+    json_put_str(out, "envdVersion", E2B_ENVD_VERSION);
+    json_put_str(out, "buildStatus", "ready");
+    if (ms == 0)
+        return;
+    e2b_put_time(out, "createdAt", ms);
+    e2b_put_time(out, "updatedAt", ms);
+}
+
 static void put_template(const struct api *api, struct json_out *out, const struct template *t)
 {
     json_open(out, NULL, '{');
     json_put_str(out, "templateID", t->name);
-    json_open(out, "aliases", '[');
-    json_put_str(out, NULL, t->name);
-    json_close(out, ']');
+    put_names(out, "aliases", t->name);
+    put_names(out, "names", t->name);
     json_put_bool(out, "public", true);
+    put_shape(api, out, t);
     json_put_bool(out, "codeInterpreter", t->contexts);
     if (t->root == 0)
         json_put_str(out, "kind", "built-in");
@@ -192,8 +234,6 @@ static void put_template(const struct api *api, struct json_out *out, const stru
         json_put_str(out, "kind", "recipe");
     if (t->bytes > 0)
         json_put_u64(out, "sizeBytes", t->bytes);
-    if (t->built_ms > 0)
-        e2b_put_time(out, "createdAt", t->built_ms);
     if (t->root != 0) {
         json_open(out, "packages", '[');
         engine_each_template_part(api->engine, t->name, put_part, out);

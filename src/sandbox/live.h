@@ -100,6 +100,10 @@ struct live_info {
     uint32_t disk_mib;
 };
 
+// What is told of one that is made now.
+void live_shape(const struct live_table *t, uint32_t *ret_cpus, uint32_t *ret_memory_mib,
+                uint32_t *ret_disk_mib);
+
 struct live_config {
     struct engine *engine;        // borrowed; outlives the table
     struct store *store;          // borrowed; outlives the table

@@ -62,11 +62,17 @@ static int copy_pairs(struct live_pairs *p, const struct live_pair *from, size_t
     return 0;
 }
 
+void live_shape(const struct live_table *t, uint32_t *ret_cpus, uint32_t *ret_memory_mib,
+                uint32_t *ret_disk_mib)
+{
+    *ret_cpus = t->config.cpus;
+    *ret_memory_mib = t->config.memory_mib;
+    *ret_disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
+}
+
 void live_put_shape(const struct live_table *t, struct live_fields *f)
 {
-    f->cpus = t->config.cpus;
-    f->memory_mib = t->config.memory_mib;
-    f->disk_mib = t->config.memory_mib / 4; // what agent/init_root.c gives the overlay
+    live_shape(t, &f->cpus, &f->memory_mib, &f->disk_mib);
 }
 
 struct live *live_make(const struct live_fields *f)

@@ -429,12 +429,30 @@ def snapshot_pages(t, d):
         t.check(status == 400 and "nextToken" in answer["message"], f"no token of a listing: {bad}", answer)
 
 
+def templates(t):
+    """What `e2b template list` shows of each."""
+    with tempfile.NamedTemporaryFile() as image:
+        os.utime(image.name, (1700000000, 1700000000))
+        with Daemon(ROOTFS_PATH=image.name, VM_CPUS=2, VM_MEMORY_MB=2048) as d:
+            made = ask(d, "POST", "/v2/sandboxes", {"templateID": "base"})[2]["sandboxID"]
+            box = ask(d, "GET", f"/sandboxes/{made}")[2]
+            told = ask(d, "GET", "/templates")[2]
+            t.check([x["templateID"] for x in told] == ["base", "code-interpreter-v1"]
+                    and all(x["names"] == x["aliases"] == [x["templateID"]] for x in told), "templates by name", told)
+            shape = ("cpuCount", "memoryMB", "diskSizeMB", "envdVersion")
+            t.check(all(x[k] == box[k] for x in told for k in shape) and (box["cpuCount"], box["memoryMB"]) == (2, 2048),
+                    "they have what their sandboxes have", (told[0], box))
+            t.check({x["createdAt"] for x in told} == {"2023-11-14T22:13:20.000Z"}, "and are as old as the image", told)
+        with Daemon(ROOTFS_PATH=image.name + "-gone") as d:
+            t.check(all("createdAt" not in x for x in ask(d, "GET", "/templates")[2]), "or of an age that is not known")
+
+
 def main():
     t = Tap()
     with Daemon() as d:
         for part in (life, refused, edges, pausing, forking, at_once, listing, snapshot_pages, many):
             t.group(part, d)
-    for part in (limits, keys, restart, nothing_waits):
+    for part in (limits, keys, restart, templates, nothing_waits):
         t.group(part)
     t.finish()
 
