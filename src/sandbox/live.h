@@ -180,8 +180,8 @@ bool live_wakes(const struct live *l);
 
 // What a request to such a sandbox does: gives a reference to the one that runs. One that is paused
 // is resumed first, once for all who ask at the same time, for the time that it was made with and
-// at least LIVE_AUTO_RESUME_MS, or where it is to return for what is left of its time. Blocks as
-// live_resume(); errors as it.
+// at least LIVE_AUTO_RESUME_MS, or where it is to return for what is left of its time, if any is.
+// Blocks as live_resume(); errors as it.
 #define LIVE_AUTO_RESUME_MS 300000
 int live_wake(struct live_table *t, struct live *l, struct live **ret, struct err *err);
 

@@ -264,6 +264,14 @@ static int check_open(struct live_table *t, struct err *err)
     return closed ? err_set(err, ERR_CANCELLED, "the service is shutting down") : 0;
 }
 
+// Whether its time, of one that is to return, ended while no service ran, and it is to be paused
+// then: it is as good as paused, and who wakes it gives it fresh time, whether it already is or
+// not. With the lock held.
+static bool is_overdue(const struct live *l)
+{
+    return l->returning && l->on_timeout == LIVE_PAUSE && clock_mono_ns() >= l->end_ns;
+}
+
 static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_ms,
                          struct live **ret, struct err *err)
 {
@@ -299,6 +307,12 @@ int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struc
 
     if (now == NULL)
         return err_set(err, ERR_GONE, "the sandbox has ended");
+    (void)pthread_mutex_lock(&t->lock);
+    if (timeout_ms > 0 && is_overdue(now)) {
+        now->last_ns = 0; // as one that was paused begins anew
+        live_put_end(t, now, timeout_ms);
+    }
+    (void)pthread_mutex_unlock(&t->lock);
     ran = now->state == LIVE_RUNNING || now->returning;
     if (ran) // before its time may be over, and be it paused
         (void)live_set_timeout(t, now, timeout_ms, true);
@@ -337,6 +351,7 @@ bool live_wakes(const struct live *l)
 int live_wake(struct live_table *t, struct live *l, struct live **ret, struct err *err)
 {
     struct live *now;
+    uint64_t time_ms = 0;
     bool unused;
     int r;
 
@@ -345,8 +360,10 @@ int live_wake(struct live_table *t, struct live *l, struct live **ret, struct er
     while ((now = live_current(t, l)) != NULL && now->busy &&
            (now->pausing || now->state != LIVE_RUNNING))
         (void)pthread_cond_wait(&t->changed, &t->lock);
-    if (now != NULL)
+    if (now != NULL) {
         (void)live_ref(now);
+        time_ms = now->returning && !is_overdue(now) ? 0 : now->auto_resume_ms;
+    }
     (void)pthread_mutex_unlock(&t->lock);
     if (now == NULL)
         return err_set(err, ERR_GONE, "the sandbox has ended");
@@ -354,7 +371,7 @@ int live_wake(struct live_table *t, struct live *l, struct live **ret, struct er
         *ret = now;
         return 0;
     }
-    r = live_resume(t, now, now->returning ? 0 : now->auto_resume_ms, ret, &unused, err);
+    r = live_resume(t, now, time_ms, ret, &unused, err);
     live_unref(now);
     return r;
 }

@@ -277,13 +277,15 @@ static struct live *pick(struct live_table *t, uint64_t *ret_next_ns)
     *ret_next_ns = CLOCK_NEVER;
     for (size_t i = 0; i < LIVE_SLOTS; i++)
         for (struct live *l = t->slots[i]; l != NULL; l = l->next) {
+            bool due = live_is_due(l, now); // then the keepers pause it, unless its time is changed
+
             if (!l->returning)
                 continue;
-            if (!l->in_hand && !l->busy && l->retry_ns <= now) {
+            if (!due && !l->in_hand && !l->busy && l->retry_ns <= now) {
                 l->in_hand = true;
                 return live_ref(l);
             }
-            if (!l->in_hand && !l->busy && l->retry_ns < *ret_next_ns)
+            if (!due && !l->in_hand && !l->busy && l->retry_ns < *ret_next_ns)
                 *ret_next_ns = l->retry_ns;
             else if (*ret_next_ns > now + LOOK_MS * NS_PER_MS)
                 *ret_next_ns = now + LOOK_MS * NS_PER_MS;

@@ -12,7 +12,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#define KEEP_MS 60000
+#define KEEP_MS        60000
+#define OVERDUE_ROUNDS 20
 
 static void sleep_a_bit(void)
 {
@@ -238,6 +239,55 @@ static struct live_table *test_time(struct live_table *t)
     return t;
 }
 
+// One that requests wake and whose time ended while no service ran has fresh time when one does,
+// whether it was paused before that or not.
+static struct live_table *test_overdue(struct live_table *t)
+{
+    const struct live_spec spec = {.key = "k",
+                                   .template = "base",
+                                   .timeout_ms = 600000,
+                                   .on_timeout = LIVE_PAUSE,
+                                   .auto_resume = true};
+    struct err err = ERR_INIT;
+    struct live_status st;
+    struct live_info info;
+    struct live *l = NULL, *now;
+    char id[32];
+    int fresh = 0;
+
+    CHECK(live_create(t, &spec, &l, &err) == 0);
+    (void)snprintf(id, sizeof(id), "%s", live_id(l));
+    for (int i = 0; i < OVERDUE_ROUNDS; i++) {
+        live_unref(l);
+        stop_table(t, KEEP_MS);
+        CHECK(store_sandbox_set_end(store, id, 1000, &err) == 0);
+        t = start_table(16, 16);
+        if (i % 2 == 1) // the keepers may have it first
+            sleep_a_bit();
+        l = live_find(t, id);
+        if (l == NULL || live_wake(t, l, &now, &err) < 0) {
+            printf("# round %d: %s\n", i, err.message);
+            continue;
+        }
+        live_describe(t, now, &info);
+        fresh += info.state == LIVE_RUNNING &&
+                 info.end_ms > clock_real_ns() / NS_PER_MS + LIVE_AUTO_RESUME_MS / 2;
+        live_unref(now);
+    }
+    CHECK_INT(fresh, OVERDUE_ROUNDS);
+    // Nobody asks: it is paused without having been brought back for that.
+    stop_table(t, KEEP_MS);
+    CHECK(store_sandbox_set_end(store, id, 1000, &err) == 0);
+    t = start_table(16, 16);
+    CHECK(comes(is_paused, t, id));
+    live_status(t, &st);
+    CHECK(st.returned_total == 0 && st.running == 0);
+    live_unref(l);
+    CHECK(kill_one(t, id));
+    CHECK(comes(is_empty, t, NULL) && comes(is_imageless, t, NULL));
+    return t;
+}
+
 // What a service that was killed leaves: neither rows nor images stay.
 static struct live_table *test_remains(struct live_table *t)
 {
@@ -419,6 +469,7 @@ int main(void)
     t = test_meanwhile(t);
     t = test_failures(t);
     t = test_time(t);
+    t = test_overdue(t);
     t = test_remains(t);
     t = test_unread(t);
     t = test_not_stored(t);
