@@ -261,31 +261,39 @@ static bool begin(struct download *d, const struct stat *st)
     return true;
 }
 
-// Looks before it opens: opening a device or a pipe has effects.
+// Answers by an errno. Returns -1.
+static int fail_sys(struct call *c, int error, const char *path)
+{
+    if (error == ENOENT || error == ENOTDIR)
+        call_fail(c, 404, "path '%s' does not exist", path);
+    else
+        call_fail(c, error == ELOOP || error == ENAMETOOLONG ? 400 : 500, "path '%s': %s", path,
+                  strerror(error));
+    return -1;
+}
+
+// Looks before it opens: opening a device or a pipe has effects. Programs may move a directory of
+// the path between the two.
 static int open_file(struct call *c, const char *path, struct stat *ret)
 {
     int fd;
 
-    if (stat(path, ret) < 0) {
-        int error = errno;
-        if (error == ENOENT || error == ENOTDIR)
-            call_fail(c, 404, "path '%s' does not exist", path);
-        else
-            call_fail(c, error == ELOOP || error == ENAMETOOLONG ? 400 : 500, "stat '%s': %s", path,
-                      strerror(error));
-        return -1;
-    }
+    if (stat(path, ret) < 0)
+        return fail_sys(c, errno, path);
     if (S_ISDIR(ret->st_mode)) {
         call_fail(c, 400, "path '%s' is a directory", path);
         return -1;
     }
     fd = !S_ISREG(ret->st_mode) ? -1 : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, ret) < 0)
+    if (S_ISREG(ret->st_mode) && (fd < 0 || fstat(fd, ret) < 0)) {
+        int error = errno;
         fd_close(&fd);
-    if (fd >= 0 && !S_ISREG(ret->st_mode))
+        return fail_sys(c, error, path);
+    }
+    if (!S_ISREG(ret->st_mode)) {
         fd_close(&fd);
-    if (fd < 0)
-        call_fail(c, S_ISREG(ret->st_mode) ? 500 : 400, "path '%s' cannot be read", path);
+        call_fail(c, 400, "path '%s' cannot be read", path);
+    }
     return fd;
 }
 
