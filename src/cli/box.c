@@ -23,7 +23,9 @@ static json_t *parse(const struct buf *b)
 
 static int say_refusal(const char *who, long status, const json_t *answer)
 {
-    out_refusal(who, answer, "the service failed");
+    // One that starts has no message, but says what it is at.
+    out_refusal(who, answer,
+                json_string_value(json_object_get(answer, "state")) ?: "the service failed");
     if (status == 404)
         return EXIT_ABSENT;
     return status == 400 ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;

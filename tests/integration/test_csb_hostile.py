@@ -43,7 +43,7 @@ def everywhere(value):
 
 
 class Evil(http.server.BaseHTTPRequestHandler):
-    """Its way is in `server.way`: "refuse", "answer", "list" (as answer, of lists) or "silent"."""
+    """Its way is in `server.way`: "refuse", "starting", "answer", "list" (as answer, of lists) or "silent"."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
@@ -61,6 +61,8 @@ class Evil(http.server.BaseHTTPRequestHandler):
         way = self.server.way
         if way == "refuse":
             return self.answer(400, json.dumps({"message": EVIL, "field": EVIL}).encode())
+        if way == "starting":
+            return self.answer(503, json.dumps({"status": "starting", "state": "building the template"}).encode())
         if way == "silent" and self.path.endswith("/Start"):
             self.server.asked.set()
             time.sleep(SECONDS)
@@ -156,6 +158,9 @@ def own_errors(t, rig, program):
         done = rig.csb("list", *args)
         t.check(done.returncode == code and json.loads(done.stdout)["error"]["message"] and done.stderr != b"",
                 f"csb {' '.join(args)[-40:]} says so in JSON, too", done)
+    done = rig.csb("starting", "top")
+    t.check(done.returncode == 125 and b"building the template" in done.stderr, "of a service that starts top says what it is at",
+            done)
     rig.env["CSB_URL"], url = "http://127.0.0.1:1", rig.env["CSB_URL"]
     done = rig.csb("list", "sandbox", "list", "--json")
     t.check(done.returncode == 125 and "running" in json.loads(done.stdout)["error"]["message"], "so without a service", done)
