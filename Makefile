@@ -5,6 +5,7 @@
 #   make test     all that, and every test (SUITE=unit: one suite)
 #   make test-full  and what emulated processors take an hour more for
 #   make install  PREFIX=/usr/local DESTDIR=: the programs, not the image (codesandbox-image builds it)
+#   make uninstall  takes that away again; with the PREFIX and DESTDIR it was given
 #   make deb      the same as a Debian package, in build/
 #   make bench    measures (BENCH="--isolation microvm --count 10": options of tests/bench/bench.py)
 
@@ -26,7 +27,7 @@ ENVIRONMENT = ROOTFS_PATH=$${ROOTFS_PATH:-$(IMAGE)/rootfs.erofs} \
 	STATE_DIR=$${STATE_DIR:-$(BUILD)/state}
 
 .PHONY: all deps image download-kernel build-rootfs build-agent build-api run run-dev test \
-	test-full check bench install deb clean
+	test-full check bench install uninstall deb clean
 
 all: build-api build-agent image
 
@@ -80,6 +81,9 @@ DESTDIR ?=
 
 install: build-api
 	@packaging/install.sh $(RELEASE) "$(DESTDIR)" "$(PREFIX)"
+
+uninstall: build-api
+	@packaging/install.sh --remove $(RELEASE) "$(DESTDIR)" "$(PREFIX)"
 
 deb: build-api
 	@packaging/deb/build.sh $(RELEASE) $(BUILD)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Lays out what a build directory holds: what `make install` does.
+# Lays out what a build directory holds, or takes it away: what `make install` and `make uninstall` do.
 #
-#   packaging/install.sh BUILD DESTDIR PREFIX      DESTDIR may be ""
+#   packaging/install.sh [--remove] BUILD DESTDIR PREFIX      DESTDIR may be ""
 #
 # The prefix of the build directory is not changed: it is laid out beneath its own and moved, which
 # it allows, since programs look for what is theirs from where they are. Nothing is built.
@@ -14,13 +14,44 @@ die() {
     exit 1
 }
 
-[ $# = 3 ] || die "usage: packaging/install.sh BUILD DESTDIR PREFIX"
+# Gives the path of each file that is laid out, from the prefix on.
+files() {
+    (cd "$stage$own" && find . ! -type d)
+}
+
+put() {
+    sed -i "s,$own/,$prefix/,g" "$stage$own/lib/systemd/system/codesandbox.service"
+    mkdir -p "$dest$prefix"
+    cp -a "$stage$own/." "$dest$prefix/"
+    if [ "$(id -u)" = 0 ] && [ -z "$dest" ]; then
+        chown -R root:root "$prefix/libexec/codesandbox" "$prefix/share/codesandbox"
+    fi
+}
+
+# Directories of our own go when nothing else is in them, a language of the host's, say; others stay.
+take() {
+    files | while IFS= read -r file; do
+        rm -f -- "$dest$prefix/$file"
+    done
+    for dir in libexec/codesandbox share/codesandbox share/doc/codesandbox; do
+        [ ! -d "$dest$prefix/$dir" ] || find "$dest$prefix/$dir" -depth -type d -empty -delete
+    done
+}
+
+do=put
+if [ "${1:-}" = --remove ]; then
+    do=take
+    shift
+fi
+[ $# = 3 ] || die "usage: packaging/install.sh [--remove] BUILD DESTDIR PREFIX"
 build=$1
 dest=$2
-prefix=$3
+prefix=${3%/}
+# It is in the service's unit, where other characters would have to be escaped.
 case $prefix in
+    *[!A-Za-z0-9/._+-]*) die "PREFIX may have letters, digits and / . _ + - only: $prefix" ;;
     /*) ;;
-    *) die "PREFIX must be an absolute path" ;;
+    *) die "PREFIX must be an absolute path other than /" ;;
 esac
 
 stage=$(mktemp -d "${TMPDIR:-/tmp}/codesandbox-install.XXXXXX")
@@ -31,9 +62,4 @@ own=$(meson introspect --buildoptions "$build" |
 [ -n "$own" ] || die "$build is not a meson build directory"
 meson install -C "$build" --no-rebuild --quiet --destdir "$stage" >&2
 find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
-sed -i "s,$own/,$prefix/,g" "$stage$own/lib/systemd/system/codesandbox.service"
-mkdir -p "$dest$prefix"
-cp -a "$stage$own/." "$dest$prefix/"
-if [ "$(id -u)" = 0 ] && [ -z "$dest" ]; then
-    chown -R root:root "$prefix/libexec/codesandbox" "$prefix/share/codesandbox"
-fi
+$do

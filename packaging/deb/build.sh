@@ -22,7 +22,8 @@ tree=$tmp/debian/codesandbox
 for program in "$tree/usr/sbin/codesandboxd" "$tree/usr/bin/csb" "$tree/usr/libexec/codesandbox/"csb-*; do
     strip --strip-unneeded "$program"
 done
-strip --strip-debug "$tree/usr/libexec/codesandbox/"*.so
+strip --strip-unneeded "$tree/usr/libexec/codesandbox/"*.so
+gzip -9n "$tree"/usr/share/man/man?/*
 
 mkdir -p "$tree/etc/codesandbox" "$tree/DEBIAN"
 # Installed programs find their prefix; that of the package is not where this one runs.
@@ -31,9 +32,15 @@ mkdir -p "$tree/etc/codesandbox" "$tree/DEBIAN"
 printf '/etc/codesandbox/codesandboxd.conf\n' >"$tree/DEBIAN/conffiles"
 cp "$HERE/postinst" "$HERE/prerm" "$HERE/postrm" "$tree/DEBIAN/"
 chmod 755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm" "$tree/DEBIAN/postrm"
-cp "$ROOT/LICENSE" "$tree/usr/share/doc/codesandbox/copyright"
+doc=$tree/usr/share/doc/codesandbox
+cp "$HERE/copyright" "$doc/copyright"
+install -D -m 644 "$HERE/lintian-overrides" "$tree/usr/share/lintian/overrides/codesandbox"
 
 version=$("$build/src/daemon/codesandboxd" --version | cut -d ' ' -f 2)
+maintainer=$(sed -n 's/^Maintainer: //p' "$HERE/control.in")
+date=$(date -R -u -d "@${SOURCE_DATE_EPOCH:-$(stat -c %Y "$ROOT/meson.build")}")
+printf 'codesandbox (%s) stable; urgency=medium\n\n  * Version %s.\n\n -- %s  %s\n' \
+    "$version" "$version" "$maintainer" "$date" | gzip -9n >"$doc/changelog.gz"
 printf 'Source: codesandbox\n\nPackage: codesandbox\nArchitecture: any\n' >"$tmp/debian/control"
 libraries=$(cd "$tmp" && dpkg-shlibdeps -O "$tree/usr/sbin/codesandboxd" "$tree/usr/bin/csb" \
     "$tree/usr/libexec/codesandbox/csb-launch" 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The Debian package on a fresh Debian machine with systemd: installed, started, a key made, the three
-languages run, limits met, metrics read, settings reloaded, a hung process of it noticed and replaced, removed,
-purged. With ISOLATION=process; with CSB_TEST_FULL=1 once more, more briefly, with microVMs on the machine's KVM.
+languages run, limits met, metrics read, settings reloaded, a hung process of it noticed and replaced, upgraded with
+jobs and a sandbox alive, removed, purged. With ISOLATION=process; with CSB_TEST_FULL=1 once more, more briefly, with microVMs on the machine's KVM.
 
 usage: test_package.py BUILD_DIR
 BUILD_DIR is a meson build directory; the image comes from $CSB_IMAGE_DIR.
@@ -38,6 +38,7 @@ LIMITS = {
 }
 SLEEP = "import subprocess; subprocess.run(['sleep', '4321'])"  # guest/package.sh looks for it
 CUT = ("52", "56")  # curl's: the server closed the connection without an answer
+NEWER = "99.0"
 UNIT_MEMORY, UNIT_TASKS = 3 << 30, 2000  # what guest/package.sh gives the unit
 
 
@@ -49,9 +50,21 @@ def requests():
             **{name: {"language": "python", "timeout": 200, **more} for name, more in python.items()}}
 
 
+def newer(package):
+    """The same package with a higher version."""
+    package = pathlib.Path(package)
+    tree, path = package.parent / "newer", package.parent / "newer.deb"
+    if not path.exists():
+        subprocess.run(["dpkg-deb", "-R", package, tree], check=True)
+        control = tree / "DEBIAN/control"
+        control.write_text(re.sub(r"^Version: .*$", f"Version: {NEWER}", control.read_text(), flags=re.M))
+        subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, path], check=True, capture_output=True)
+    return path
+
+
 def in_machine(package, isolation, disk):
     """{name: value} of what the machine found, the text of its metrics, and its output."""
-    files = {"/opt/test/codesandbox.deb": package, "/opt/test/package.sh": HERE / "guest/package.sh",
+    files = {"/opt/test/codesandbox.deb": package, "/opt/test/newer.deb": newer(package), "/opt/test/package.sh": HERE / "guest/package.sh",
              **{f"/opt/test/{name}.json": json.dumps(request).encode() for name, request in requests().items()}}
     result = Machine(systemd=True, disks=[disk]).run(
         f"exec /opt/test/package.sh {isolation}", setup="modprobe erofs", files_in=files,
@@ -141,6 +154,20 @@ def check_watchdog(tap, found):
         tap.check(found[f"{name} mounts"] == "", "no mount and no file of a jail", found[f"{name} mounts"])
 
 
+def check_upgrade(tap, found, isolation):
+    """With a job that is over, one that runs, one that waits, and a sandbox."""
+    tap.check(found["upgrade"].endswith("exit 0"), "a newer package is installed over it", found["upgrade"])
+    tap.check(found["newer"].split() == [NEWER, "active", "restarted"], "and its service runs", found["newer"])
+    tap.check("isolation = " in found["newer settings"] and "dpkg" not in found["newer settings"],
+              "with the settings as they were", found["newer settings"])
+    tap.check(found["before"].split() == ["succeeded", "running", "queued"], "there were jobs of each kind", found["before"])
+    tap.check(found["over"] == "succeeded over", "the result of one that was over is there", found["over"])
+    tap.check(found["cut"].split() == ["may_have_run", "1"], "one that ran and may run once only is not run again", found["cut"])
+    tap.check(found["waited"] == "succeeded waited", "one that waited runs", found["waited"])
+    tap.check(found["sandbox"] == ("kept 0" if isolation == "microvm" else "1"),
+              "the sandbox is as docs/OPERATIONS.md has it", found["sandbox"])
+
+
 def check_removal(tap, found):
     tap.check(found["remove"].endswith("exit 0"), "the package is removed", found["remove"])
     tap.check(found["stopped"] in ("inactive 0", "unknown 0"), "which stops the service",
@@ -161,6 +188,7 @@ def with_jails(tap, package):
     tap.group(check_use, found)
     tap.group(check_metrics, metrics)
     tap.group(check_watchdog, found)
+    tap.group(check_upgrade, found, "process")
     tap.group(check_removal, found)
 
 
@@ -177,6 +205,7 @@ def with_microvms(tap, package, directory):
     tap.group(check_start, found)
     tap.check(answer_of(found, "health").get("accel") == "kvm", "the unit lets it use KVM", found["health"])
     tap.group(check_runs, found, "microvm")
+    tap.group(check_upgrade, found, "microvm")
     tap.group(check_removal, found)
 
 

@@ -59,10 +59,46 @@ def service(t, directory):
             done.stderr)
 
 
+def tree(top):
+    return sorted(str(path.relative_to(top)) for path in top.rglob("*"))
+
+
+def again_and_away(t, directory):
+    """Laid out over itself, and taken away: what is somebody else's stays."""
+    top = pathlib.Path(directory) / "a directory"
+    others = [top / "usr/lib/systemd/system/other.service", top / "usr/share/codesandbox/runtimes/own.runtime"]
+    for path in others:
+        path.parent.mkdir(parents=True)
+        path.write_text("theirs")
+    before = tree(top)
+    install(str(top), "/usr")
+    once = tree(top)
+    install(str(top), "/usr/")
+    t.check(tree(top) == once and len(once) > len(before) + len(FILES), "laid out again it is the same")
+    unit = (top / "usr/lib/systemd/system/codesandbox.service").read_text()
+    t.check("ExecStart=/usr/sbin/codesandboxd\n" in unit, "also with a slash at the prefix's end", unit)
+    subprocess.run([SOURCE / "packaging/install.sh", "--remove", BUILD, str(top), "/usr"], check=True)
+    files = [name for name in tree(top) if (top / name).is_file()]
+    t.check(files == sorted(str(path.relative_to(top)) for path in others), "taken away, only others' files are left", files)
+    t.check(not [name for name in tree(top) if name.startswith(("usr/libexec/codesandbox", "usr/share/doc/codesandbox"))],
+            "and no directory of its own")
+
+
+def refused(t, directory):
+    for prefix in ("relative", "/", "/with space", "/a,b&c", "/$HOME", "/%n"):
+        done = subprocess.run([SOURCE / "packaging/install.sh", BUILD, directory, prefix], capture_output=True, text=True,
+                              check=False)
+        t.check(done.returncode == 1 and "PREFIX" in done.stderr and not tree(pathlib.Path(directory)),
+                f"the prefix '{prefix}' is refused before anything is done", done)
+
+
 def main():
     t = Tap()
     with tempfile.TemporaryDirectory(prefix="csb-test-") as directory:
         for part in (installed, service):
+            t.group(part, directory)
+    for part in (again_and_away, refused):
+        with tempfile.TemporaryDirectory(prefix="csb-test-") as directory:
             t.group(part, directory)
     t.finish()
 

@@ -163,6 +163,58 @@ hang() {
     say watchdog "$(journalctl --no-pager -u codesandbox -o cat | grep -v -e 'GET /ready' -e 'Killing process' | tail -n 60)"
 }
 
+job() {
+    csb job submit -l python - <<<"$1"
+}
+
+# state ID STATE: the job's, once it is that, or is what it stays.
+state() {
+    local found
+    for _ in $(seq 400); do
+        found=$(csb job get --json "$1" 2>/dev/null | jq -r .state)
+        [ "$found" = "$2" ] && break
+        sleep 0.5
+    done
+    printf '%s' "$found"
+}
+
+result() {
+    csb job get --json "$1" | jq -r '.state + " " + (.result.stdout | rtrimstr("\n"))'
+}
+
+upgrade() {
+    local over cut waits sandbox pid
+    export E2B_API_KEY
+    E2B_API_KEY=$(cat /root/key)
+    printf '%s\n' 'job_workers = 1' 'drain_ms = 500' >>/etc/codesandbox/codesandboxd.conf
+    systemctl restart codesandbox
+    until_ready
+    # Only Python is left of the languages where hang() was.
+    over=$(job 'print("over")')
+    state "$over" succeeded >/dev/null
+    cut=$(job 'import time; time.sleep(200)')
+    state "$cut" running >/dev/null
+    waits=$(job 'print("waited")')
+    [ -n "$waits" ] || return
+    for _ in $(seq 100); do
+        sandbox=$(csb sandbox create -t 3600) && break
+        sleep 2
+    done
+    csb sandbox exec "$sandbox" sh -c 'echo kept >note'
+    say before "$(state "$over" succeeded) $(state "$cut" running) $(state "$waits" queued)"
+    pid=$(systemctl show -p MainPID --value codesandbox)
+    say upgrade "$(dpkg -i /opt/test/newer.deb 2>&1 </dev/null && echo "exit 0")"
+    until_ready
+    say newer "$(dpkg-query -W -f '${Version}' codesandbox) $(systemctl is-active codesandbox) $(
+        [ "$(systemctl show -p MainPID --value codesandbox)" = "$pid" ] || echo restarted)"
+    say "newer settings" "$(cat /etc/codesandbox/codesandboxd.conf; ls /etc/codesandbox)"
+    say over "$(result "$over")"
+    say cut "$(state "$cut" may_have_run) $(csb job get --json "$cut" | jq -r .attempts)"
+    state "$waits" succeeded >/dev/null
+    say waited "$(result "$waits")"
+    say sandbox "$(csb sandbox exec "$sandbox" cat note 2>/dev/null; echo $?)"
+}
+
 remove_package() {
     rm -r $DROP_IN
     systemctl daemon-reload
@@ -187,6 +239,7 @@ else
     run_programs python typescript rust
     look_at_it
 fi
+upgrade
 remove_package
 files /root/after
 say left "$(diff /root/before /root/after)"
