@@ -30,6 +30,8 @@
 #define DISK_WANTED_BYTES   (4ull << 30) // image, its build, templates
 #define MEMORY_WANTED_BYTES (2ull << 30)
 #define SMALL_FILE_MAX      65536
+#define SANDBOXES_PAGE      100
+#define IDS_BYTES           240 // of those that are told; the rest of a finding's text is for counts
 
 enum verdict { VERDICT_GOOD, VERDICT_WEAK, VERDICT_BAD };
 
@@ -294,13 +296,84 @@ static void look_service(const struct config *c, struct finding *f)
     json_decref(o);
 }
 
+// As the service tells whoever has this key; NULL: it tells nothing.
+static json_t *list_sandboxes(void)
+{
+    _cleanup_buf_ struct buf answer = BUF_INIT;
+    const struct client_request req = {
+        .method = "GET", .path = "/v2/sandboxes?limit=100", .timeout_s = 5};
+    struct err err = ERR_INIT;
+    json_error_t jerr;
+    long status = 0;
+    json_t *list;
+
+    if (client_call(&req, &status, &answer, &err) < 0 || status != 200)
+        return NULL;
+    list = json_loadb((const char *)answer.data, answer.len, 0, &jerr);
+    if (json_is_array(list))
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+// Those that run, by id as far as there is room. Returns how many they are.
+static size_t put_running(struct finding *f, const json_t *list)
+{
+    size_t i, running = 0;
+    json_t *o;
+
+    json_array_foreach(list, i, o)
+    {
+        const char *state = json_string_value(json_object_get(o, "state")) ?: "";
+        const char *id = json_string_value(json_object_get(o, "sandboxID")) ?: "";
+        size_t used = strlen(f->text);
+
+        if (strcmp(state, "running") != 0)
+            continue;
+        if (used + strlen(id) + sizeof(", ...") < IDS_BYTES)
+            (void)snprintf(f->text + used, sizeof(f->text) - used, "%s%.40s",
+                           running == 0 ? ": " : ", ", id);
+        else if (used > 0 && f->text[used - 1] != '.')
+            (void)snprintf(f->text + used, sizeof(f->text) - used, " ...");
+        running++;
+    }
+    return running;
+}
+
+// What becomes of sandboxes when the service is stopped.
+static void look_sandboxes(const struct config *c, struct finding *f)
+{
+    _cleanup_json_ json_t *list = list_sandboxes();
+    bool process = strcmp(c->isolation, "process") == 0;
+    struct finding running = {0};
+    size_t count;
+
+    if (list == NULL) {
+        found(f, VERDICT_GOOD, "not told: the service does not run, or needs a key (E2B_API_KEY)");
+        return;
+    }
+    count = put_running(&running, list);
+    found(f, VERDICT_GOOD, "%s%zu run, %zu paused%s",
+          json_array_size(list) >= SANDBOXES_PAGE ? "of the newest 100 " : "", count,
+          json_array_size(list) - count, running.text);
+    if (count == 0)
+        return;
+    if (process || c->sandbox_keep_ms == 0)
+        advise(f, "when the service is stopped those that run are lost");
+    else
+        advise(f,
+               "when the service is stopped those that run are stored, and are back with the "
+               "next start; what is not stored in %llu ms is lost (SANDBOX_KEEP_MS)",
+               (unsigned long long)c->sandbox_keep_ms);
+}
+
 static const struct check checks[] = {
     {"machine", look_machine, NEEDED_BOTH},     {"kvm", look_kvm, NEEDED_MICROVM},
     {"qemu", look_qemu, NEEDED_MICROVM},        {"cgroups", look_cgroup, NEEDED_BOTH},
     {"users", look_namespaces, NEEDED_MICROVM}, {"process", look_process, NEEDED_PROCESS},
     {"memory", look_memory, NEEDED_BOTH},       {"disk", look_disk, NEEDED_BOTH},
     {"image", look_image, NEEDED_MICROVM},      {"template", look_template, NEEDED_MICROVM},
-    {"service", look_service, NEEDED_BOTH},
+    {"service", look_service, NEEDED_BOTH},     {"sandboxes", look_sandboxes, NEEDED_BOTH},
 };
 
 static const char *const verdict_names[] = {"ok", "weak", "BAD"};

@@ -180,6 +180,17 @@ def doctor(t, d):
             "doctor reads the file that it is given", found)
     t.check(f":{d.port}" in found["service"]["text"] and "isolation" in found["service"]["text"],
             "and looks for the service where that puts it", found["service"])
+    made = [d.request("POST", "/v2/sandboxes", '{"templateID":"base"}', {"X-API-KEY": "any"})[2]["sandboxID"]
+            for _ in range(15)]
+    d.request("POST", f"/sandboxes/{made[0]}/pause", "{}", {"X-API-KEY": "any"})
+    found, _ = ask(f"--config={path}")
+    told = found["sandboxes"]
+    named = re.findall(r"i[a-z0-9]{20}", told["text"])
+    t.check(told["text"].startswith("14 run, 1 paused: ") and told["text"].endswith(" ...") and len(named) > 5
+            and set(named) < set(made[1:]) and "lost" in told["advice"],
+            "it tells which sandboxes there are, and what a stop does to them", told)
+    for name in made:
+        d.request("DELETE", f"/sandboxes/{name}", None, {"X-API-KEY": "any"})
     found, code = ask(f"--config={path}", ISOLATION="microvm")
     t.check(found["qemu"]["verdict"] == "BAD" and code == 1, "the environment wins over the file", found)
     path.write_text("isolation = process\napi_port = x\nno_such = 1\n")
@@ -189,6 +200,8 @@ def doctor(t, d):
             "what is wrong with it is told with its line, and the rest all the same", found["config"])
     found, code = ask(f"--config={path}.none")
     t.check(found["config"]["verdict"] == "BAD" and code == 1, "a file that is not there is told of", found["config"])
+    found, _ = ask(f"--config={path}", CSB_URL="http://127.0.0.1:1")
+    t.check(found["sandboxes"]["text"].startswith("not told"), "of no service it tells no sandboxes", found["sandboxes"])
     t.check(subprocess.run([str(CSB), "doctor", "x"], capture_output=True, check=False).returncode == 2,
             "doctor takes no argument")
 
