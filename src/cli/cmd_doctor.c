@@ -409,9 +409,10 @@ static int parse_options(int argc, char **argv, struct options *ret)
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (c == 'c')
             ret->file = optarg;
-        else if (c == 'j')
+        else if (c == 'j') {
             ret->json = true;
-        else
+            out_json_errors();
+        } else
             return -1;
     }
     return optind == argc ? 0 : -1;

@@ -16,7 +16,7 @@
 
 static int fail(const struct err *err)
 {
-    (void)fprintf(stderr, "csb key: %s\n", err->message);
+    out_error("key", "%s", err->message);
     return err->code == ERR_INVALID ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 
@@ -184,7 +184,7 @@ static int revoke_key(struct store *s, const char *id)
         return fail(&err);
     if (found)
         return 0;
-    (void)fprintf(stderr, "csb key: no good key has the id '%.40s'\n", id);
+    out_error("key", "no good key has the id '%.40s'", id);
     return 1;
 }
 
@@ -203,6 +203,8 @@ int cmd_key(int argc, char **argv)
           (strcmp(what, "list") == 0 && (argc == 2 || json)) ||
           (strcmp(what, "revoke") == 0 && argc == 3)))
         return usage(stderr, CLI_EXIT_USAGE);
+    if (json || new_key.json)
+        out_json_errors();
     if (operator_store_open(&s, &err) < 0)
         return fail(&err);
     if (what[0] == 'c')

@@ -27,7 +27,7 @@ struct change {
 
 static int fail(const struct err *err)
 {
-    (void)fprintf(stderr, "csb tenant: %s\n", err->message);
+    out_error("tenant", "%s", err->message);
     return err->code == ERR_INVALID ? CLI_EXIT_USAGE : CLI_EXIT_SERVICE;
 }
 
@@ -91,8 +91,7 @@ static int check_known(struct store *s, const char *tenant)
         return fail(&err);
     if (known)
         return 0;
-    (void)fprintf(stderr, "csb tenant: no key was made for a tenant '%s', nor has it limits\n",
-                  tenant);
+    out_error("tenant", "no key was made for a tenant '%s', nor has it limits", tenant);
     return 1;
 }
 
@@ -155,8 +154,8 @@ static int print_secret(struct store *s, const char *tenant)
     if (config_load_here(&config, environ, &err) < 0)
         return fail(&err);
     if (config.webhook_secret[0] == '\0') {
-        (void)fprintf(stderr, "csb tenant: there is no WEBHOOK_SECRET, neither in the environment "
-                              "nor in " CONFIG_DEFAULT_FILE "\n");
+        out_error("tenant", "there is no WEBHOOK_SECRET, neither in the environment nor in %s",
+                  CONFIG_DEFAULT_FILE);
         return 1;
     }
     webhook_secret_of(config.webhook_secret, tenant, secret);
@@ -197,6 +196,8 @@ static int parse(int argc, char **argv, struct request *r, struct err *err)
     if (strcmp(what, "set") == 0)
         return parse_set(argc - 2, argv + 2, r, err);
     r->json = argc == 3 && strcmp(argv[2], "--json") == 0;
+    if (r->json)
+        out_json_errors();
     r->tenant = argc > 2 ? argv[2] : "";
     if ((strcmp(what, "list") == 0 && (argc == 2 || r->json)) ||
         (strcmp(what, "webhook-secret") == 0 && argc <= 3))

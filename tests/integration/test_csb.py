@@ -163,6 +163,11 @@ def operator(t, d):
             "keys as JSON, with times as the API has them", (made, listed))
     done = subprocess.run([str(CSB), "key", "create", "--tenant=a b"], capture_output=True, text=True, check=False, env=env)
     t.check(done.returncode == 2 and "tenant" in done.stderr, "a name that no tenant can have", done)
+    for args in (("key", "list", "--json"), ("key", "create", "--json", "x"), ("tenant", "list", "--json")):
+        done = subprocess.run([str(CSB), *args], capture_output=True, text=True, check=False,
+                              env={**env, "STATE_DIR": "/proc/none"})
+        t.check(done.returncode == 125 and "STATE_DIR" in done.stderr and "STATE_DIR" in json.loads(done.stdout)["error"]["message"],
+                f"an error of csb {' '.join(args)} is JSON", done)
     t.check(ask("tenant", "list", "--json") == {"acme": {"TENANT_RUNS": 4}}, "tenants as JSON")
 
 
