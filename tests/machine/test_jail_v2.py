@@ -10,11 +10,10 @@ BUILD_DIR is a meson build directory; the image comes from $CSB_IMAGE_DIR.
 import json
 import pathlib
 import re
-import shutil
 import sys
 import tempfile
 
-from image import tree_disk
+from image import quick_runtimes, tree_disk
 from machine import Machine, artefacts
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from limited import FORKS, HOG  # noqa: E402
@@ -139,20 +138,6 @@ def processes(tap, report, name, who):
         tap.check(uids == {"1000"}, f"{name}: they are the user's own", uids)
 
 
-def runtimes(directory):
-    """The table without warming up and without a prepared compiler, which take long here, and with
-    one sandbox kept ready for Python and for TypeScript."""
-    table = pathlib.Path(directory) / "runtimes"
-    shutil.copytree(ROOT / "runtimes", table)
-    (table / "javascript.runtime").unlink()
-    for path in table.glob("*.runtime"):
-        dropped = ("pool_ready", "warm") + (("prepare",) if path.stem == "rust" else ())
-        lines = [line for line in path.read_text().splitlines() if not line.startswith(dropped)]
-        ready = 1 if path.stem in ("python", "typescript") else 0
-        path.write_text("\n".join([*lines, f"pool_ready = {ready}"]) + "\n")
-    return table
-
-
 def machine_report(parts, directory):
     files = {"/opt/csb/jail_v2.py": HERE / "guest" / "jail_v2.py",
              "/opt/csb/codesandboxd": BUILD / "src/daemon/codesandboxd",
@@ -160,7 +145,7 @@ def machine_report(parts, directory):
              "/opt/csb/csb-agent": BUILD / "src/agent/csb-agent",
              "/opt/csb/wait.so": BUILD / "src/agent/wait.so",
              "/opt/csb/zygote.so": BUILD / "src/jail/zygote.so",
-             "/opt/csb/runtimes": runtimes(directory),
+             "/opt/csb/runtimes": quick_runtimes(directory),
              "/opt/csb/programs.json": json.dumps({
                  who: {name: request for name, (request, _) in PROGRAMS.items()
                        if who != "plain" or name in WITHOUT_GROUPS}

@@ -20,10 +20,11 @@ URL = "http://127.0.0.1:8000"
 READY_S = 240
 
 
-def call(path, body=None):
+def call(path, body=None, key=None):
     """The parsed answer, with its HTTP status and the seconds it took."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL + path, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(URL + path, data, {"Content-Type": "application/json",
+                                                        **({"X-API-KEY": key} if key else {})})
     began = time.monotonic()
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:
