@@ -47,8 +47,9 @@ struct store_key {
     uint8_t hash[STORE_KEY_HASH_BYTES];
 };
 
-// Makes a key. `name` is for people. `tenant` is 1..63 of [A-Za-z0-9._-]; NULL: the key is a tenant
-// of its own, named as its id. *ret_text gets the key itself. ERR_INVALID naming the field.
+// Makes a key. `name` is for people, and in one line. `tenant` is 1..63 of [A-Za-z0-9._-]; NULL:
+// the key is a tenant of its own, named as its id. *ret_text gets the key itself. ERR_INVALID
+// naming the field.
 int store_key_add(struct store *s, const char *name, const char *tenant, bool admin,
                   char ret_text[STORE_KEY_TEXT_LEN + 1], struct store_key *ret, struct err *err);
 

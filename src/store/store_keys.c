@@ -46,6 +46,18 @@ int store_check_tenant(const char *tenant, struct err *err)
     return 0;
 }
 
+// Listings have a line for each key.
+static int check_name(const char *name, struct err *err)
+{
+    if (strlen(name) >= sizeof(((struct store_key *)NULL)->name))
+        return err_field(err, ERR_INVALID, "name", "name is longer than %zu bytes",
+                         sizeof(((struct store_key *)NULL)->name) - 1);
+    for (const char *c = name; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return err_field(err, ERR_INVALID, "name", "name has control characters");
+    return 0;
+}
+
 static int insert(struct store *s, const struct store_key *key, struct err *err)
 {
     struct sql_statement st =
@@ -69,9 +81,8 @@ int store_key_add(struct store *s, const char *name, const char *tenant, bool ad
     char text[STORE_KEY_TEXT_LEN + 1] = PREFIX;
     int r;
 
-    if (strlen(name) >= sizeof(key.name))
-        return err_field(err, ERR_INVALID, "name", "name is longer than %zu bytes",
-                         sizeof(key.name) - 1);
+    if (check_name(name, err) < 0)
+        return -1;
     if (tenant != NULL && store_check_tenant(tenant, err) < 0)
         return -1;
     id_hex(text + strlen(PREFIX), 20);

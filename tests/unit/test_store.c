@@ -107,6 +107,8 @@ static void test_keys(struct store *s)
     other[43] = other[43] == '0' ? '1' : '0';
     CHECK_STR(look_up(s, other).id, "");
     CHECK_STR(look_up(s, "").id, "");
+    CHECK(store_key_add(s, "a\nk0  good", NULL, false, other, &second, &err) < 0 &&
+          err.code == ERR_INVALID && strcmp(err.field, "name") == 0);
     CHECK(store_key_add(s, "second", "acme-1", true, other, &second, &err) == 0);
     CHECK(strcmp(text, other) != 0 && strcmp(key.id, second.id) != 0);
     CHECK(look_up(s, text).revoked_ms == 0);
