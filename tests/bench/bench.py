@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark: every figure of docs/PERFORMANCE.md, measured in one run on one machine.
+"""The benchmark: every figure of docs/PERFORMANCE.md, measured in one run on one machine; and, for itself, the part
+that docs/CONTAINER.md has.
 
 The service's figures and those of the same interpreters started cold on the host are taken in turn,
 so that their ratio holds when the machine's speed drifts. Raw samples go to OUT/samples.json.
@@ -22,6 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from measure import (HELLO, ROOT, Native, Report, hello, load, process_rate, quantile, resident_mib,
                      timed, wait_full)
 
+from container import container
 from neighbors import neighbors
 from overhead import overhead
 from sandboxes import sandboxes
@@ -171,8 +173,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=20, help="length of a microvm throughput run")
     parser.add_argument("--sustained", type=float, default=60, help="length of the process one")
     parser.add_argument("--soak", type=int, default=20000, help="mixed runs of the process soak")
-    parser.add_argument("--part", choices=("all", "runs", "sandboxes", "overhead", "neighbors"), default="all",
-                        help="runs of programs, long-lived sandboxes, what keys and quotas cost a run, two tenants")
+    parser.add_argument("--part", default="all",
+                        choices=("all", "runs", "sandboxes", "overhead", "neighbors", "container"),
+                        help="runs of programs, long-lived sandboxes, what keys and quotas cost a run, two tenants, "
+                             "what a container costs a run (needs podman and runc, and is no part of \"all\")")
     options = parser.parse_args()
     out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -197,6 +201,8 @@ def main():
             overhead(report)
         if options.part in ("all", "neighbors") and options.isolation != "microvm":
             neighbors(report, work)
+        if options.part == "container":
+            container(report, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     (out / "samples.json").write_text(json.dumps(report.samples, indent=1))

@@ -3,14 +3,11 @@
 TENANT_ limit and is asked for its metrics, and to one that has neither and is not; what is counted for
 /metrics is counted by both. Each run finds both pools full. Each service is started first once, so that
 neither always has the place in memory or the ids of the first."""
-import http.client
-import json
 import os
 import pathlib
 import shutil
-import time
 
-from measure import create_key, hello_body, quantile, timed_hello
+from measure import Client, create_key, hello_body, interval, quantile
 
 PAIRS = 600  # of each of the two orders
 WARM = 30
@@ -21,13 +18,12 @@ LIMITS = {"TENANT_REQUESTS_PER_MINUTE": 6000000, "TENANT_REQUESTS_BURST": 100000
 BODY = hello_body()
 
 
-class Side:
-    """One of the two services, and a connection to it that is kept."""
+class Side(Client):
+    """One of the two services."""
 
     def __init__(self, name, place, table, **settings):
         from service import CGROUP, STATE, Service
 
-        self.key = None
         state = STATE.parent / f"overhead-{name}"
         shutil.rmtree(state, ignore_errors=True)
         # Ranges of ids that do not meet: a service takes 65536 for its programs, and as many for each sandbox.
@@ -36,31 +32,11 @@ class Side:
                                UID_BASE=uid, SANDBOX_MAX=0, RUNTIMES_DIR=table, POOL_SIZE=1,
                                **settings)
         self.service.start()
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=60)
+        super().__init__(self.service.port)
 
     def take_keys(self):
         self.key = create_key(self.service, "--tenant=bench")
         self.admin = create_key(self.service, "--role=admin")
-
-    def get(self, path, key):
-        self.connection.request("GET", path, None, {"X-API-KEY": key} if key else {})
-        answer = self.connection.getresponse()
-        data = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{path}: HTTP {answer.status} {data[:300]}")
-        return data
-
-    def wait_full(self):
-        while True:
-            pool = json.loads(self.get("/health", self.key))["pool"]
-            if pool["ready"] >= pool["target"]:
-                return
-            time.sleep(0.002)
-
-    def run(self):
-        """Milliseconds of one run."""
-        headers = {"Content-Type": "application/json", **({"X-API-KEY": self.key} if self.key else {})}
-        return timed_hello(self.connection, BODY, headers)
 
     def stop(self):
         self.connection.close()
@@ -82,7 +58,7 @@ def pairs(order):
             for name in order if n % 2 == 0 else order[::-1]:
                 for side in sides.values():
                     side.wait_full()
-                took = sides[name].run()
+                took = sides[name].run(BODY)
                 if n >= WARM:
                     found[name].append(took)
             if n % SCRAPE == 0:
@@ -91,13 +67,6 @@ def pairs(order):
     finally:
         for side in sides.values():
             side.stop()
-
-
-def interval(samples):
-    """Where the p50 is in 19 of 20 cases, by the order of the samples alone."""
-    ordered, half = sorted(samples), 0.98 * len(samples) ** 0.5
-    middle = len(samples) / 2
-    return ordered[max(0, int(middle - half))], ordered[min(len(samples) - 1, int(middle + half))]
 
 
 def overhead(report):

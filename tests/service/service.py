@@ -109,12 +109,15 @@ class Service:
         self.process = None
         self.log = None
 
+    def command(self):
+        return [str(DAEMON)]
+
     def start(self, ready=True, seconds=600):
         STATE.mkdir(parents=True, exist_ok=True)
         self.log = open(STATE.parent / f"service-{pathlib.Path(sys.argv[0]).stem}.log",
                         "ab" if Service.started else "wb")
         Service.started = True
-        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", str(DAEMON)],
+        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *self.command()],
                                         env={**os.environ, **self.settings},
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         if ready:
