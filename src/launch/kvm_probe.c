@@ -19,6 +19,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // Starting a process and a VM takes long on a busy or emulated machine and says nothing about the
@@ -27,6 +29,8 @@
 #define PROBE_DEADLINE_MS 220
 #define TRIES             3
 #define HARDWARE_LIMIT_US 100000
+
+#define KVM_NODE          "/dev/kvm"
 
 #define GUEST_BYTES       0x8000u
 #define PML4              0x1000u
@@ -130,11 +134,11 @@ static void run_guest(int kvm, int vm, struct launch_kvm *k)
 int kvm_probe_main(void)
 {
     struct launch_kvm k = {0};
-    _cleanup_fd_ int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    _cleanup_fd_ int kvm = open(KVM_NODE, O_RDWR | O_CLOEXEC);
     _cleanup_fd_ int vm = -1;
 
     if (kvm < 0) {
-        note(&k, "/dev/kvm");
+        note(&k, KVM_NODE);
         return fd_write_all(STDOUT_FILENO, &k, sizeof(k)) < 0;
     }
     vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -212,10 +216,41 @@ static void probe_once(struct launch_kvm *ret)
     *ret = k;
 }
 
+// Whether a jail's /dev can have a node of its own. Where it cannot (a container, a bounding set
+// without CAP_MKNOD) the jail binds the outer one instead (jail_devproc.c), with its owner and
+// mode.
+static bool makes_nodes(dev_t device)
+{
+    _cleanup_fd_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+    _cleanup_fd_ int dir = -1;
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return true; // then no jail can be made either, which says more
+    dir = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+    return dir < 0 || mknodat(dir, "kvm", S_IFCHR | 0600, device) == 0 || errno != EPERM;
+}
+
+// Whether a VMM may open what this process may. It has another uid than a launcher that is root,
+// and no group of the host's.
+static bool is_for_vmms(struct launch_kvm *k)
+{
+    const mode_t others = S_IROTH | S_IWOTH;
+    struct stat st;
+
+    if (geteuid() != 0 || stat(KVM_NODE, &st) < 0 || (st.st_mode & others) == others ||
+        makes_nodes(st.st_rdev))
+        return true;
+    (void)snprintf(k->note, sizeof(k->note),
+                   KVM_NODE " is not open to VMMs, which have uids of their own, and no other node "
+                            "can be made here: chmod 666 " KVM_NODE);
+    return false;
+}
+
 // A host that is busy at the moment may keep the loop waiting for a processor.
 void kvm_probe(struct launch_kvm *ret)
 {
-    for (int i = 0; i < TRIES; i++) {
+    *ret = (struct launch_kvm){0};
+    for (int i = 0; i < TRIES && is_for_vmms(ret); i++) {
         probe_once(ret);
         if (ret->accelerated || !ret->present)
             return;
