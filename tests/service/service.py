@@ -78,12 +78,28 @@ def mounts():
     return len(pathlib.Path("/proc/self/mountinfo").read_text().splitlines())
 
 
+def own_table():
+    """A copy of the runtimes that is this test's: others run beside it."""
+    table = STATE.parent / "test-runtimes" / f"{pathlib.Path(sys.argv[0]).stem}-{ISOLATION}"
+    shutil.rmtree(table, ignore_errors=True)
+    shutil.copytree(SOURCE / "runtimes", table)
+    return table
+
+
+def quick_table():
+    """A RUNTIMES_DIR without the warm-up of each clone, which takes an emulated one a second or more and a
+    processor all the while. For tests whose runs are not about how fast the first one is."""
+    table = own_table()
+    for path in table.glob("*.runtime"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("warm_clone")]
+        path.write_text("\n".join(lines) + "\n")
+    return table
+
+
 def small_table():
     """A RUNTIMES_DIR of Python, Bash and AWK, which is there by a file alone. For tests that fill the
     pool again and again: without the compiler and Deno that takes a fourth of the time."""
-    table = STATE.parent / "test-runtimes"
-    shutil.rmtree(table, ignore_errors=True)
-    shutil.copytree(SOURCE / "runtimes", table)
+    table = own_table()
     for path in table.glob("*.runtime"):
         if path.stem not in ("python", "bash"):
             path.unlink()

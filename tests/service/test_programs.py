@@ -11,12 +11,12 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from full import FULL  # noqa: E402
-from service import IMAGE, ISOLATION, SOURCE, STATE, Service  # noqa: E402
+from service import IMAGE, ISOLATION, SOURCE, STATE, Service, quick_table  # noqa: E402
 
 
 def main():
     every = "1" if FULL or ISOLATION == "process" else "3"
-    with Service() as service:
+    with Service(RUNTIMES_DIR=quick_table()) as service:
         done = subprocess.run([sys.executable, str(SOURCE / "tests/programs/run_programs.py"),
                                "--url", f"http://127.0.0.1:{service.port}",
                                "--chroot", str(IMAGE / "rootfs"), "--every", every,

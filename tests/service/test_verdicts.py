@@ -6,7 +6,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
-from service import Service  # noqa: E402
+from service import Service, quick_table  # noqa: E402
 from tap import Tap  # noqa: E402
 
 MIB = 1 << 20
@@ -133,7 +133,7 @@ def cache(t, service):
 
 def main():
     tap = Tap()
-    with Service() as service:
+    with Service(RUNTIMES_DIR=quick_table()) as service:
         for part in (verdicts, usage, daemon, cache):
             tap.group(lambda t, part=part: part(t, service))
     tap.finish()
