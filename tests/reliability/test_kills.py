@@ -30,7 +30,8 @@ DEATHS = int(os.environ.get("CSB_TEST_DEATHS", 200 if FULL else 100))
 JOBS_PER_DEATH, SANDBOXES_MAX = 4, 3
 SETTLE_S = 200
 UIDS = 1 << 23  # more than all that a few sandboxes have
-UID_BASE = int(os.environ.get("CSB_TEST_UID_BASE", 1500000000))
+# Whoever else has them would be taken for what was left behind.
+UID_BASE = int(os.environ.get("CSB_TEST_UID_BASE", 1000000000 + os.getpid() % 100 * UIDS))
 OVER = ("succeeded", "failed", "cancelled", "may_have_run")
 KINDS = {"server": 25, "supervisor": 15, "all": 10, "starting": 10, "launcher": 15, "agent": 25}
 

@@ -169,8 +169,8 @@ class Host:
             "groups of the agent": kept,
             "network namespaces": len(nets),
             "network links": sorted(os.listdir("/sys/class/net")),
-            "mounts": {role: len([line for line in read(f"/proc/{pid}/mountinfo").splitlines()
-                                  if KEPT_MOUNT not in line])
+            "mounts": {role: [line.split()[4] for line in read(f"/proc/{pid}/mountinfo").splitlines()
+                              if KEPT_MOUNT not in line]
                        for role, pid in {"host": "self", **roles}.items()},
             "loop devices": len(list(pathlib.Path("/sys/block").glob("loop*/loop/backing_file"))),
             "open files": {role: dict(collections.Counter(filter(None, map(kind, links(f"/proc/{pid}/fd")))))
@@ -201,11 +201,24 @@ def differences(before, after):
         elif name in SPARE:
             if new > max(old, SPARE[name]):
                 found.append(f"{name}: {old} before, {new} after")
+        elif name == "mounts":
+            found += [line for role in sorted({*old, *new})
+                      for line in mount_changes(role, old.get(role, []), new.get(role, []))]
         elif name == "kernel log":
             found += [f"kernel: {line}" for line in new[len(old):]]
         else:
             found += changes(name, old, new)
     return found
+
+
+def mount_changes(role, old, new):
+    """Of two lists of mount points. A mount goes from every namespace, also from a private one, when somebody
+    removes the directory that it is on: that is nothing that a row did."""
+    gone = collections.Counter(old) - collections.Counter(new)
+    lost = [point for point in gone if role != "agent" and os.path.lexists(point)]
+    if len(new) > len(old) or lost:
+        came = collections.Counter(new) - collections.Counter(old)
+        yield f"mounts: {role}: {len(old)} before, {len(new)} after; new: {list(came)}, gone: {lost}"
 
 
 def changes(name, old, new):

@@ -16,24 +16,13 @@ from host import Host, differences
 from model import PATIENT_S, Run, World, Wrong, check_result, want
 from full import FULL
 from private_mounts import private_mounts
-from service import Service, wait_until
+from service import Service, quick_table, wait_until
 
 CANARY = "print(6*7)"
 SECRET = "csb-canary-secret-5f1d8e"  # in the service's environment; no run may ever show it
-UID_BASE = 300000000                 # nobody else's
-UIDS = 1 << 22                       # at most as many from there are the service's
-SMALL = {"POOL_MAX": 8, "QUEUE_MAX": 24, "UID_BASE": UID_BASE, "CGROUP_NAME": "csb-security"}
-
-
-def quick_runtimes(directory):
-    """The runtimes without the warm-up of each clone, which takes an emulated one seconds and which no
-    row is about."""
-    shutil.rmtree(directory, ignore_errors=True)
-    shutil.copytree(base.SOURCE / "runtimes", directory)
-    for path in directory.glob("*.runtime"):
-        lines = [line for line in path.read_text().splitlines() if not line.startswith("warm_clone")]
-        path.write_text("\n".join(lines) + "\n")
-    return directory
+UIDS = 1 << 22                       # at most as many from UID_BASE are the service's
+UID_BASE = 300000000 + (UIDS if base.ISOLATION == "process" else 0)     # nobody else's
+SMALL = {"POOL_MAX": 8, "QUEUE_MAX": 24, "UID_BASE": UID_BASE, "CGROUP_NAME": f"csb-security-{base.ISOLATION}"}
 
 
 class UserService(Service):
@@ -147,13 +136,12 @@ class Neighbour(threading.Thread):
 
 class Rig:
     def __init__(self, isolation, uid=None):
-        state = pathlib.Path(f"{base.STATE}-security" + ("" if uid is None else "-user"))
+        state = pathlib.Path(f"{base.STATE}-security-{isolation}" + ("" if uid is None else "-user"))
         state.mkdir(parents=True, exist_ok=True)
         private_mounts()
         if isolation == "process":  # room for all at once: what is made beyond goes only after a while
             SMALL.update(POOL_SIZE=6, POOL_MAX=16)
-        settings = {"ISOLATION": isolation, "STATE_DIR": str(state), **SMALL,
-                    "RUNTIMES_DIR": str(quick_runtimes(state.parent / f"{state.name}-runtimes"))}
+        settings = {"ISOLATION": isolation, "STATE_DIR": str(state), **SMALL, "RUNTIMES_DIR": quick_table()}
         os.environ["AWS_SECRET_ACCESS_KEY"] = SECRET
         os.environ["DATABASE_URL"] = f"postgres://u:{SECRET}@db/x"
         if uid is None or os.geteuid() != 0:

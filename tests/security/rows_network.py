@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Network. Programs have none; what allow-lists and open ports may let through is for later."""
+import os
 import socket
 import threading
 
@@ -105,7 +106,7 @@ def addresses():
 
 def host_services(rig):
     """Neither the service's own port, nor a listener on every address, nor an abstract socket."""
-    name = "csb-security-listener"
+    name = f"csb-security-{os.getpid()}"
     with socket.create_server(("0.0.0.0", 0)) as tcp, socket.socket(socket.AF_UNIX) as local:
         local.bind("\0" + name)
         local.listen()
