@@ -70,8 +70,8 @@ static int fail_sys(struct upload *u, int error, const char *path)
     if (error == ENOSPC || error == EDQUOT)
         status = 507;
     else if (error == EISDIR || error == ENOTDIR || error == ENXIO || error == ENAMETOOLONG ||
-             error == ELOOP || error == ENOENT || error == EEXIST)
-        status = 400; // the last two: programs moved a directory of the path meanwhile
+             error == ELOOP || error == ENOENT || error == EEXIST || error == EACCES)
+        status = 400; // the last three: programs moved a directory of the path meanwhile
     call_fail(u->call, status, "write '%s': %s", path, strerror(error));
     return -1;
 }
