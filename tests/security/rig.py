@@ -237,17 +237,20 @@ class Rig:
         return pool["running"] == 0 and pool["queued"] == 0 and pool["ready"] == self.full
 
     def settle(self, seconds=200):
-        """Polls until the host is as before, at rest; what is different is a problem."""
+        """Polls until the host is as before, at rest; what is different is a problem. At first it is to be twice
+        the same: what the first sandbox had may still be going."""
         start = time.monotonic()
         end = start + seconds
+        before = self.before
         problems = last = []
         while time.monotonic() < end:
             try:
                 problems = ["not at rest again", f"pool: {self.health()['pool']}"]
                 if self.at_rest():
                     now = self.host.snapshot()
-                    problems = differences(self.before, now) if self.before else []
+                    problems = differences(before, now) if before else ["not looked at before"]
                     last = problems or last
+                    before = self.before or now
                     if not problems:
                         if time.monotonic() - start > 4:
                             print(f"# at rest after {time.monotonic() - start:.1f} s; last: {last}")
@@ -255,7 +258,7 @@ class Rig:
                         return []
             except OSError as error:
                 problems = [f"no /health: {error}"]
-            time.sleep(0.2)
+            time.sleep(0.2 if self.before else 1)
         self.before = None  # the next row is not to blame
         return problems
 
