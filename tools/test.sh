@@ -5,8 +5,9 @@
 # With SUITE, just that suite of the release build.
 #
 # The sanitizers' builds and the test machine's disk are made beside the image: that one mostly waits
-# for the package archive. CSB_TEST_LANES=2 runs the microVMs and E2B's SDKs beside the attacks: most of
-# these keep one processor busy, and none looks at more of the host than what is its own.
+# for the package archive. Then there are lanes: each takes the next unit of what is left to test. Two, where
+# there are as many processors, or CSB_TEST_LANES: much of a unit waits, and none looks at more of the host
+# than what is its own, or changes what another's results hang on.
 set -u
 
 build=${BUILD:-build}
@@ -23,7 +24,9 @@ full=${CSB_TEST_FULL:-0}
 CSB_TIMEOUT_MULTIPLIER=${CSB_TIMEOUT_MULTIPLIER:-9}
 export CSB_IMAGE_DIR CSB_MACHINE_DIR CSB_MUST_RUN CSB_PROMTOOL CSB_TIMEOUT_MULTIPLIER
 
-logs=
+lanes=${CSB_TEST_LANES:-$(($(nproc) > 1 ? 2 : 1))}
+# The longest first, and what computes beside what waits.
+units="machine asan tsan early others vm e2b security_microvm security_process"
 jobs=
 trap 'kill $jobs 2>/dev/null; exit 130' INT TERM HUP
 
@@ -51,33 +54,60 @@ sanitized() {
     tests_of "$of" "$@"
 }
 
-# BUILD LOG COMMAND...
-run() {
-    name="$1 $2" json=$build/$1/meson-logs/$2.json
-    shift 2
-    echo "== tests: $name"
-    start=$(date +%s)
-    "$@" || echo "== tests: $name: some failed"
-    echo "== tests: $name: $(($(date +%s) - start)) s"
-    logs="$logs $json"
-}
-
 release() {
     tests_of release "$@"
 }
 
-# LOG OPTIONS...: tests of the release beside others. Their status and what they said: await.
-begin() {
-    log=$1
-    shift
-    { release "$@" --logbase "$log" && echo ok >"$build/$log-tests.ok"; } >"$build/$log-tests.log" 2>&1 &
-    jobs=$!
+# The tests of one unit. Those of the first three start no program of a user's and mostly wait, so more of
+# them than there are processors run at once. UID_BASE: no two services have the same uids.
+unit() {
+    case $1 in
+    asan) sanitized asan address,undefined --num-processes 4 --suite unit --suite fuzz --suite integration ;;
+    tsan) sanitized tsan thread --num-processes 4 --suite unit --suite integration ;;
+    early) release --num-processes 4 --suite unit --suite fuzz --suite integration --logbase "$1" ;;
+    others)
+        export UID_BASE=1200000000
+        release --no-suite machine --no-suite unit --no-suite fuzz --no-suite integration --no-suite vm \
+            --no-suite e2b --no-suite security --logbase "$1"
+        ;;
+    e2b)
+        export UID_BASE=1300000000
+        release --suite e2b --logbase "$1"
+        ;;
+    *) release --suite "$1" --logbase "$1" ;;
+    esac
 }
 
-await() {
-    wait "$jobs"
+# Where meson logs a unit's tests.
+log_of() {
+    case $1 in
+    asan | tsan) echo "$build/$1/meson-logs/testlog.json" ;;
+    *) echo "$build/release/meson-logs/$1.json" ;;
+    esac
+}
+
+# A unit to its end, in a state directory of its own, which the next run finds again.
+run() {
+    start=$(date +%s) said=
+    echo "== tests: $1"
+    (export CSB_TEST_STATE="$places/$1/state" && unit "$1") >"$build/$1-tests.log" 2>&1 || said=": some failed"
     cat "$build/$1-tests.log"
-    [ -f "$build/$1-tests.ok" ]
+    echo "== tests: $1: $(($(date +%s) - start)) s$said"
+}
+
+# Takes the next unit from the list, when there is one.
+take() {
+    (
+        flock 9
+        sed -n 1p "$build/units"
+        sed -i 1d "$build/units"
+    ) 9>"$build/units.lock"
+}
+
+lane() {
+    while next=$(take) && [ -n "$next" ]; do
+        run "$next"
+    done
 }
 
 # What fails here is done again, and reported, by what needs it.
@@ -99,24 +129,22 @@ started=$(date +%s)
 wait
 echo "== tests: everything is built after $(($(date +%s) - started)) s"
 
-rm -f "$build"/*/meson-logs/*.json "$build"/*-tests.ok
-if [ -n "$suite" ]; then
-    run release testlog release --suite "$suite"
-else
-    # The test machine does not mind company, and neither do the sanitizers.
-    begin machine --suite machine
-    run asan testlog sanitized asan address,undefined --suite unit --suite fuzz --suite integration
-    run tsan testlog sanitized tsan thread --suite unit --suite integration
-    # What measures nothing and shares nothing of the host need not wait for the machine.
-    run release early release --suite unit --suite fuzz --suite integration --logbase early
-    run release machine await machine
-    run release testlog release --no-suite machine --no-suite unit --no-suite fuzz \
-        --no-suite integration --no-suite vm --no-suite e2b --no-suite security
-    begin vm --suite vm --suite e2b
-    [ "${CSB_TEST_LANES:-1}" -gt 1 ] || wait "$jobs"
-    run release security release --suite security --logbase security
-    run release vm await vm
-fi
+places=$(cd "$build" && pwd)/tests
+[ -z "$suite" ] || units=$suite
+rm -f "$build"/*/meson-logs/*.json
+for unit in $units; do
+    echo "$unit"
+done >"$build/units"
+jobs=
+for _ in $(seq "$lanes"); do
+    lane &
+    jobs="$jobs $!"
+done
+wait
+logs=
+for unit in $units; do
+    logs="$logs $(log_of "$unit")"
+done
 
 # shellcheck disable=SC2086 # a list of files
 exec tools/tally $logs
