@@ -6,10 +6,13 @@
 #include "webhook/sign.h"
 #include "webhook/webhook.h"
 
+#include "base/clock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/ipv6.h>
 #include <net/if.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -280,6 +283,24 @@ static void test_literals(void)
     CHECK_INT(call("localhost", &rules), ERR_NONE);
 }
 
+// A new address of version 6 is tentative until the kernel has come to it: RFC 4862, section 5.4.
+static int wait_usable(const struct in6_addr *address)
+{
+    const struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_addr = *address};
+    uint64_t deadline = clock_deadline_ms(10000);
+    int r;
+
+    do {
+        int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        r = bind(fd, (const struct sockaddr *)&sin6, sizeof(sin6)) < 0 ? -errno : 0;
+        (void)close(fd);
+        if (r < 0)
+            (void)poll(NULL, 0, 5);
+    } while (r < 0 && clock_mono_ns() < deadline);
+    return r;
+}
+
 // A network of its own whose loopback has these addresses, too. 0 or -errno.
 static int become_public(const char *v4, const char *v6)
 {
@@ -301,7 +322,7 @@ static int become_public(const char *v4, const char *v6)
         r = -errno;
     (void)close(fd);
     (void)close(fd6);
-    return r;
+    return r < 0 ? r : wait_usable(&address6.ifr6_addr);
 }
 
 // The host's own addresses are refused also where they are public: what listens there may not be
