@@ -141,9 +141,10 @@ run_programs() {
 change_limits() {
     systemctl set-property --runtime codesandbox MemoryMax=3G TasksMax=2000
     say limits "$(cat $GROUP/{memory,pids}.max)"
-    printf 'max_timeout = 5\ndefault_timeout = 5\n' >>/etc/codesandbox/codesandboxd.conf
+    cp -a /etc/codesandbox/codesandboxd.conf /root/before.conf
+    sed -i 's/^max_timeout = .*/max_timeout = 5\ndefault_timeout = 5/' /etc/codesandbox/codesandboxd.conf
     say reload "$(reloaded timeout)"
-    sed -i '/_timeout = 5$/d' /etc/codesandbox/codesandboxd.conf
+    cp -a /root/before.conf /etc/codesandbox/codesandboxd.conf
     say "reload back" "$(reloaded Pi)"
 }
 
