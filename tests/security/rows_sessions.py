@@ -108,7 +108,9 @@ def child_outlives(rig):
         code, out = box.run("setsid sleep 600 < /dev/null > /dev/null 2>&1 & echo parent done")
         want(code == 0 and out == "parent done\n" and time.monotonic() - start < 60, "the answer comes at once",
              (code, out))
-        want(box.run("pgrep -c sleep")[1] == "1\n", "the child lives and is seen", box.run("ps ax"))
+        # It may be a shell still when its parent has ended.
+        want(wait_until(lambda: box.run("pgrep -c sleep")[1] == "1\n", 60), "the child lives and is seen",
+             box.run("ps ax"))
 
 
 def sparse(rig):
