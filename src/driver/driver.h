@@ -67,7 +67,8 @@ struct driver_shape {
 
 struct driver_usage {
     uint64_t private_bytes; // host memory only this sandbox holds; 0 where the host does not tell
-    uint64_t cpu_ns;        // host CPU time so far, in steps of the kernel's clock tick; 0 likewise
+    uint64_t cpu_ns; // host CPU time so far, in steps of the kernel's clock tick; 0 likewise, and
+                     // of clones that share an agent
 };
 
 // Limits of one lasting sandbox; 0 means the driver's default. A driver whose sandboxes have the
@@ -131,6 +132,7 @@ struct driver_ops {
     // A descriptor that becomes readable when the sandbox died by itself; borrowed, or -1.
     int (*death_fd)(struct driver_sandbox *s);
 
+    // Also while another call is under way, but destroy(). ERR_GONE when it died.
     int (*usage)(struct driver_sandbox *s, struct driver_usage *ret, struct err *err);
 
     // Ends the sandbox and frees all it held. Idempotent in effect, always succeeds in freeing what

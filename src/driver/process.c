@@ -379,12 +379,18 @@ static int process_death_fd(struct driver_sandbox *s)
     return s->agent->pidfd;
 }
 
-// The agent's group is not ours to read; what it costs is told with each run.
+// The agent's group is not ours to read: the launcher tells what a lasting one has used. What the
+// agent that all others share costs is told with each run.
 static int process_usage(struct driver_sandbox *s, struct driver_usage *ret, struct err *err)
 {
+    struct launch_usage used = {0};
+    bool lasting = s->agent->control < 0;
+
     if (!is_alive(s->agent))
         return err_set(err, ERR_GONE, "the agent ended");
-    *ret = (struct driver_usage){0};
+    if (lasting && launch_usage(s->driver->config.launch, s->agent->id, &used, err) < 0)
+        return -1;
+    *ret = (struct driver_usage){.cpu_ns = used.cpu_ns};
     return 0;
 }
 

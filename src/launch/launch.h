@@ -16,7 +16,7 @@
 #include <sys/types.h>
 
 #define LAUNCH_MAGIC   0x6c425343u // "CSBl"
-#define LAUNCH_VERSION 4
+#define LAUNCH_VERSION 5
 #define LAUNCH_VMS_MAX 1024
 
 enum launch_op {
@@ -29,6 +29,7 @@ enum launch_op {
                          // more only on a host too busy to start a process
     LAUNCH_OP_SPAWN_AGENT, // an agent in a jail on the host, see launch_agent_mode
     LAUNCH_OP_OPEN_MEMORY, // of a VMM by id: the reply has LAUNCH_MEMORY_FD_COUNT descriptors
+    LAUNCH_OP_USAGE,       // of a VMM or agent by id: the reply carries launch_usage
 };
 
 enum launch_accel { LAUNCH_ACCEL_TCG = 1, LAUNCH_ACCEL_KVM };
@@ -121,6 +122,12 @@ struct launch_kvm {
     char note[160];
 };
 
+// Of all that is or was in the control group of a VMM or an agent. Where there are no groups it is
+// 0: nothing else that the launcher could ask counts processes which left their parent.
+struct launch_usage {
+    uint64_t cpu_ns;
+};
+
 struct launch_reply {
     uint32_t magic;
     uint32_t version;
@@ -134,6 +141,7 @@ struct launch_reply {
     union {
         struct launch_info info;
         struct launch_kvm kvm;
+        struct launch_usage usage;
     } u;
 };
 
@@ -182,6 +190,9 @@ int launch_spawn_agent(struct launch_client *c, const struct launch_agent *agent
 // when there is no such VMM.
 int launch_open_memory(struct launch_client *c, uint64_t id, int ret_fds[LAUNCH_MEMORY_FD_COUNT],
                        struct err *err);
+
+// ERR_GONE when there is no such VMM or agent any more.
+int launch_usage(struct launch_client *c, uint64_t id, struct launch_usage *ret, struct err *err);
 
 // Best effort; 0 also when the id is unknown or the launcher is gone (then its VMMs are too).
 // ERR_TIMEOUT after some seconds: what was killed is still ending.

@@ -397,6 +397,19 @@ int launch_open_memory(struct launch_client *c, uint64_t id, int ret_fds[LAUNCH_
     return 0;
 }
 
+int launch_usage(struct launch_client *c, uint64_t id, struct launch_usage *ret, struct err *err)
+{
+    struct launch_request q = {.op = LAUNCH_OP_USAGE, .id = id};
+    struct launch_reply reply;
+    struct reply_fds fds;
+    int r = call(c, &q, NULL, 0, &reply, &fds, err);
+
+    close_fds(&fds);
+    if (r == 0)
+        *ret = reply.u.usage;
+    return r;
+}
+
 int launch_kill(struct launch_client *c, uint64_t id, struct err *err)
 {
     struct launch_request q = {.op = LAUNCH_OP_KILL, .id = id};

@@ -243,6 +243,8 @@ static int handle(struct server *s, const struct launch_request *q, const int *f
         ret_fds->count = r == 0 ? LAUNCH_MEMORY_FD_COUNT : 0;
         ret_fds->owned = true;
         return r;
+    case LAUNCH_OP_USAGE:
+        return launch_vms_usage(s->vms, q->id, &reply->u.usage, err);
     case LAUNCH_OP_KILL:
         *ret_later = begin_kill(s, q, err);
         return 0;

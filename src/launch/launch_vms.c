@@ -113,6 +113,17 @@ static void begin_end(struct slot *s)
     s->pause_ms = RETRY_MIN_MS;
 }
 
+// Whether any process of ours waits to be reaped: asked once, it spares a question for each that
+// lives, before every request.
+static bool any_ended(void)
+{
+    siginfo_t info = {0};
+
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+        return true; // each is asked for itself
+    return info.si_pid != 0;
+}
+
 static bool has_ended(struct slot *s)
 {
     siginfo_t info = {0};
@@ -124,10 +135,10 @@ static bool has_ended(struct slot *s)
     return info.si_pid != 0;
 }
 
-// One look at a slot that is not free.
-static void end_step(struct slot *s, uint64_t now)
+// One look at a slot that is not free. `any`: of any_ended().
+static void end_step(struct slot *s, bool any, uint64_t now)
 {
-    if (s->child.pidfd >= 0 && has_ended(s)) {
+    if (any && s->child.pidfd >= 0 && has_ended(s)) {
         // Reaped: only descriptors are left to release.
         fd_close(&s->child.pidfd);
         jail_child_release(&s->child);
@@ -150,13 +161,14 @@ uint64_t launch_vms_step(struct launch_vms *vms)
 {
     uint64_t now = clock_mono_ns();
     uint64_t next = CLOCK_NEVER;
+    bool any = any_ended();
 
     for (size_t i = 0; i < LAUNCH_VMS_MAX; i++) {
         struct slot *s = &vms->slots[i];
 
         if (s->state == SLOT_FREE)
             continue;
-        end_step(s, now);
+        end_step(s, any, now);
         // Whose process lives on is waited for by SIGCHLD.
         if (s->state == SLOT_DYING && s->child.pidfd < 0 && s->retry_ns < next)
             next = s->retry_ns;
@@ -436,4 +448,16 @@ int launch_vms_open_memory(struct launch_vms *vms, uint64_t id, int ret_fds[LAUN
     // It is not reaped before the next step, so its pid is nobody else's.
     r = open_memory(s->child.pid, ret_fds);
     return r < 0 ? err_sys(err, r, "open the VMM's memory") : 0;
+}
+
+int launch_vms_usage(struct launch_vms *vms, uint64_t id, struct launch_usage *ret, struct err *err)
+{
+    struct cgroup_usage used = {0};
+    struct slot *s = find(vms, id);
+
+    if (s == NULL || s->cgroup == NULL)
+        return err_set(err, ERR_GONE, "no such VMM or agent is there");
+    (void)cgroup_usage(s->cgroup, 0, &used);
+    *ret = (struct launch_usage){.cpu_ns = used.cpu_user_ns + used.cpu_system_ns};
+    return 0;
 }

@@ -48,6 +48,10 @@ int launch_vms_spawn_agent(struct launch_vms *vms, const struct launch_request *
 int launch_vms_open_memory(struct launch_vms *vms, uint64_t id, int ret_fds[LAUNCH_MEMORY_FD_COUNT],
                            struct err *err);
 
+// What a VMM or an agent has used. Quick.
+int launch_vms_usage(struct launch_vms *vms, uint64_t id, struct launch_usage *ret,
+                     struct err *err);
+
 // Kills one, if there is such a one.
 void launch_vms_kill(struct launch_vms *vms, uint64_t id);
 

@@ -165,6 +165,7 @@ static void test_malformed(int sock)
     REFUSE_FIELD(op, 0);
     REFUSE_FIELD(op, 77);
     REFUSE_FIELD(op, LAUNCH_OP_HELLO); // with descriptors
+    REFUSE_FIELD(op, LAUNCH_OP_USAGE);
     REFUSE_FIELD(accel, 0);
     REFUSE_FIELD(accel, 3);
     REFUSE_FIELD(mode, 0);
@@ -363,6 +364,18 @@ static void test_memory(struct launch_client *c, uint64_t id)
         fd_close(&fds[i]);
 }
 
+// What QEMU used to start, where there are groups that tell.
+static void test_usage(struct launch_client *c, const struct launch_info *info, uint64_t id)
+{
+    struct launch_usage first = {0}, second = {0};
+    struct err err = ERR_INIT;
+
+    CHECK(launch_usage(c, 12345, &first, &err) < 0);
+    CHECK_INT(err.code, ERR_GONE);
+    CHECK(launch_usage(c, id, &first, &err) == 0 && launch_usage(c, id, &second, &err) == 0);
+    CHECK((first.cpu_ns > 0) == (info->cgroup_version != 0) && second.cpu_ns >= first.cpu_ns);
+}
+
 static void test_life(void)
 {
     struct launcher l;
@@ -409,9 +422,12 @@ static void test_life(void)
     CHECK(geteuid() != 0 || groups_become(info.cgroup_version == 1 ? 4 : 1));
     CHECK_INT(launch_kill(c, 8, &err), 0);
     test_memory(c, 7);
+    test_usage(c, &info, 7);
     CHECK_INT(launch_kill(c, 7, &err), 0);
     CHECK(ended(pidfd_a, 0));
     CHECK(launch_open_memory(c, 7, (int[LAUNCH_MEMORY_FD_COUNT]){-1, -1, -1}, &err) < 0);
+    CHECK_INT(err.code, ERR_GONE);
+    CHECK(launch_usage(c, 7, &(struct launch_usage){0}, &err) < 0);
     CHECK_INT(err.code, ERR_GONE);
     CHECK_INT(launch_kill(c, 7, &err), 0);
     CHECK_INT(launch_kill(c, 12345, &err), 0);

@@ -239,8 +239,36 @@ static void test_bad_limits(void)
     }
 }
 
+// All that runs in it counts, also what left its parent; it tells nothing where there is no group.
+static void test_usage(void)
+{
+    static const char burn[] = "setsid timeout 1 sh -c 'while :; do :; done' & wait; echo burnt";
+    struct driver_usage before = {0}, after = {0};
+    struct launch_info info = {0};
+    struct err err = ERR_INIT;
+    struct sandbox sb;
+    uint64_t more_ms;
+
+    CHECK_INT(launch_hello(harness.client, &info, &err), 0);
+    if (!CHECK(start(&sb)))
+        return;
+    CHECK(ops->usage(sb.s, &before, &err) == 0);
+    CHECK_STR(output(&sb, "user", burn), "burnt");
+    CHECK(ops->usage(sb.s, &after, &err) == 0);
+    more_ms = (after.cpu_ns - before.cpu_ns) / NS_PER_MS;
+    printf("# %llu ms of processor time, %llu at first\n", (unsigned long long)more_ms,
+           (unsigned long long)(before.cpu_ns / NS_PER_MS));
+    if (!is_process || (info.agent_confinement & LAUNCH_CONFINED_CGROUP))
+        CHECK(after.cpu_ns > before.cpu_ns && more_ms >= 200);
+    else
+        CHECK(before.cpu_ns == 0 && after.cpu_ns == 0);
+    stop(&sb);
+}
+
 static void test_death(void)
 {
+    struct driver_usage usage;
+    struct err err = ERR_INIT;
     struct sandbox sb;
     int processes = launch_harness_processes(&harness);
 
@@ -250,6 +278,7 @@ static void test_death(void)
     channel_close(sb.ch); // as when the daemon dies
     sb.ch = NULL;
     CHECK(!is_process || fd_wait(ops->death_fd(sb.s), POLLIN, deadline_in(5000)) > 0);
+    CHECK(!is_process || (ops->usage(sb.s, &usage, &err) < 0 && err.code == ERR_GONE));
     stop(&sb);
     CHECK_INT(launch_harness_processes(&harness), processes);
 }
@@ -303,7 +332,7 @@ static int warm(void *arg, int channel_fd, struct err *err)
 static void run_suite(void)
 {
     static void (*const tests[])(void) = {test_users,   test_terminals,  test_apart, test_limits,
-                                          test_refused, test_bad_limits, test_death};
+                                          test_refused, test_bad_limits, test_usage, test_death};
     struct driver_template_spec spec = {
         .shape = {.memory_mib = 512, .cpus = 1}, .seed = "lasting", .warm = warm};
     struct err err = ERR_INIT;
