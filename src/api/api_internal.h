@@ -7,6 +7,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct buf;
 struct http_request;
@@ -28,6 +29,11 @@ const char *api_error_word(enum err_code code);
 
 // An error of the client's request: status by its code, the field named.
 void api_fail(const struct http_request *req, struct http_response *res, const struct err *err);
+
+// http_set_retry_after() after an ERR_BUSY: until what it names is there again for who asks, or
+// where that is not known `otherwise_ms`.
+void api_set_retry_after(const struct http_request *req, struct http_response *res,
+                         const struct err *err, uint64_t otherwise_ms);
 
 // An error of ours around a run. The body also says whether the code may have run and whether
 // sending the request again is safe and may help.

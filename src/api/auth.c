@@ -15,7 +15,6 @@
 #include "http/http.h"
 #include "sandbox/tenant.h"
 
-#include <inttypes.h>
 #include <nettle/memops.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -330,13 +329,11 @@ static bool take_request(const struct http_request *req, struct http_response *r
 {
     struct err err = ERR_INIT;
     uint64_t wait_ms;
-    char seconds[24];
 
     if (tenant_take_request(tenant, clock_mono_ns(), &wait_ms, &err) == 0)
         return true;
-    (void)snprintf(seconds, sizeof(seconds), "%" PRIu64, (wait_ms + 999) / 1000);
     e2b_or_http_fail(req, res, 429, "limit", err.field, err.message);
-    http_set_header(res, "Retry-After", seconds);
+    http_set_retry_after(res, wait_ms);
     return false;
 }
 

@@ -24,6 +24,7 @@
 
 #define LOOK_MS        250 // between two looks for the client
 #define PATH_PREFIX    "/envd"
+#define CONTEXTS_PORT  49999 // of runtimes/contexts
 #define METADATA       "x-metadata-"
 #define HEADERS_LENGTH 12000 // of the client's that are handed on; the agent takes some more
 
@@ -113,12 +114,37 @@ static const struct {
     [PLANE_BUSY] = {503, true, "The sandbox takes no more requests right now"},
 };
 
+// In the agent's own words for what is used up. A stream tells its errors in its last message: from
+// a bare 429 clients would take it that there is no sandbox any more.
+#define SPENT                                                                                      \
+    "{\"code\":\"resource_exhausted\",\"message\":\"the sandbox's keys have used up "              \
+    "TENANT_CPU_SECONDS_PER_HOUR: nothing more is begun\"}"
+
+static void refuse_spent(const struct plane *p, struct http_response *res)
+{
+    static const char alone[] = SPENT, last[] = "{\"error\":" SPENT "}";
+    uint8_t head[PLANE_FRAME_HEAD];
+
+    http_set_retry_after(res, p->wait_ms);
+    res->status = p->streams ? 200 : 429;
+    res->content_type = p->streams ? PLANE_FRAMES_TYPE : "application/json";
+    plane_frames_last(head, strlen(last));
+    if (p->streams)
+        (void)buf_append(&res->body, head, sizeof(head));
+    (void)buf_append(&res->body, p->streams ? last : alone, strlen(p->streams ? last : alone));
+}
+
 void plane_refuse(const struct plane *p, enum plane_refusal why, struct http_response *res)
 {
     struct json_out out = {.buf = &res->body};
 
-    res->status = refusals[why].status;
     res->foreign = true;
+    http_set_header(res, "Access-Control-Allow-Origin", "*");
+    if (why == PLANE_SPENT) {
+        refuse_spent(p, res);
+        return;
+    }
+    res->status = refusals[why].status;
     res->content_type = "application/json";
     json_open(&out, NULL, '{');
     // Clients compare whole bodies: the order is that of the service they were written for.
@@ -132,7 +158,6 @@ void plane_refuse(const struct plane *p, enum plane_refusal why, struct http_res
     if (refusals[why].names)
         json_put_u64(&out, "code", refusals[why].status);
     json_close(&out, '}');
-    http_set_header(res, "Access-Control-Allow-Origin", "*");
 }
 
 static void allow_everyone(struct http_response *res)
@@ -297,7 +322,7 @@ static void answer_envd(struct plane *p, struct http_response *res, int status)
     res->sized = length != NULL && parse_u64(length, 0, INT64_MAX, &res->size) == 0;
     if (status == 204 || status == 304 || (res->sized && res->size == 0))
         return;
-    p->frames.on = type != NULL && strcmp(type, "application/connect+json") == 0;
+    p->frames.on = type != NULL && strcmp(type, PLANE_FRAMES_TYPE) == 0;
     res->stream.pull = envd_pull;
     res->stream.arg = p;
 }
@@ -363,6 +388,33 @@ static enum plane_refusal find_sandbox(struct plane *p, struct live_table *t,
     return PLANE_FINE;
 }
 
+static bool is_below(const char *path, const char *segment)
+{
+    size_t len = strlen(segment);
+
+    path += strspn(path, "/");
+    return strcspn(path, "/") == len && strncmp(path, segment, len) == 0;
+}
+
+// Whether the request has a program begin, or code of a context. What is asked of other ports is
+// asked of programs that run already.
+static bool begins_program(const struct http_request *req, uint16_t port)
+{
+    if (port == DATA_PLANE_PORT)
+        return strcmp(req->path, "/process.Process/Start") == 0;
+    return port == CONTEXTS_PORT && strcmp(req->method, "POST") == 0 &&
+           (is_below(req->path, "execute") || is_below(req->path, "contexts"));
+}
+
+static enum plane_refusal check_cpu(struct plane *p, struct live_table *t,
+                                    const struct http_request *req)
+{
+    if (!begins_program(req, p->target.port))
+        return PLANE_FINE;
+    p->wait_ms = live_cpu_wait_ms(t, p->live);
+    return p->wait_ms == 0 ? PLANE_FINE : PLANE_SPENT;
+}
+
 // A paused one that requests wake is resumed by the first that may be sent to it.
 static enum plane_refusal wake(struct plane *p, struct live_table *t)
 {
@@ -378,6 +430,9 @@ static enum plane_refusal wake(struct plane *p, struct live_table *t)
     }
     if (err.code == ERR_GONE)
         return PLANE_NOT_FOUND;
+    p->wait_ms = err.code == ERR_BUSY ? live_cpu_wait_ms(t, p->live) : 0;
+    if (p->wait_ms > 0)
+        return PLANE_SPENT;
     if (err.code == ERR_BUSY || err.code == ERR_CANCELLED)
         return PLANE_BUSY;
     log_error("cannot resume a sandbox for a request: %s", err.message);
@@ -395,10 +450,19 @@ static enum plane_refusal plane_begin(struct plane *p, struct live_table *t,
     if (r == PLANE_FINE)
         log_set_sandbox(live_id(p->live));
     if (r == PLANE_FINE)
+        r = check_cpu(p, t, req);
+    if (r == PLANE_FINE)
         r = wake(p, t);
     if (r == PLANE_FINE)
         r = other ? port_begin(p, req) : envd_begin(p, req);
     return r;
+}
+
+static bool is_stream(const struct http_request *req)
+{
+    const char *type = http_header(req, "Content-Type");
+
+    return type != NULL && strcmp(type, PLANE_FRAMES_TYPE) == 0;
 }
 
 bool data_plane_take(void *app, const struct http_request *req, struct http_sink *ret)
@@ -417,6 +481,7 @@ bool data_plane_take(void *app, const struct http_request *req, struct http_sink
     p->target = target;
     p->exchange = req->exchange;
     p->preflight = preflight;
+    p->streams = is_stream(req);
     *ret = (struct http_sink){.end = plane_end, .done = plane_done, .arg = p};
     if (preflight)
         return true;

@@ -44,6 +44,7 @@ enum plane_refusal {
     PLANE_EXPIRED,
     PLANE_TRAFFIC,     // 403
     PLANE_HIDDEN,      // 404
+    PLANE_SPENT,       // 429, or resource_exhausted: its tenant has used up his processor time
     PLANE_NOT_FOUND,   // 502: no such sandbox, or it does not run
     PLANE_NOT_RESUMED, // 502
     PLANE_CLOSED_PORT, // 502
@@ -56,6 +57,8 @@ enum plane_refusal {
 struct plane {
     struct plane_target target;
     enum plane_refusal refusal;
+    uint64_t wait_ms;  // of PLANE_SPENT: until he may again
+    bool streams;      // the request is one of Connect's for a stream of messages
     bool preflight;    // a browser asks what it may
     struct live *live; // reference
     struct channel_stream *stream;

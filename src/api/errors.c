@@ -12,9 +12,9 @@
 #include "sandbox/tenant.h"
 #include "json/write.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
+
+#define BUSY_RETRY_MS 1000
 
 struct answer {
     unsigned status;
@@ -46,17 +46,15 @@ static const struct answer *answer_of(const struct err *err)
     return &answers[(unsigned)err->code < ERR_CODE_COUNT ? err->code : ERR_INTERNAL];
 }
 
-static void set_retry_after(const struct http_request *req, struct http_response *res,
-                            const struct err *err)
+void api_set_retry_after(const struct http_request *req, struct http_response *res,
+                         const struct err *err, uint64_t otherwise_ms)
 {
     const struct api_caller *caller = api_caller(req);
-    uint64_t wait_ms = 1000;
-    char seconds[24];
+    uint64_t wait_ms = otherwise_ms;
 
     if (caller != NULL && strcmp(err->field, "TENANT_CPU_SECONDS_PER_HOUR") == 0)
         wait_ms = tenant_cpu_wait_ms(caller->tenant, clock_mono_ns());
-    (void)snprintf(seconds, sizeof(seconds), "%" PRIu64, wait_ms / 1000 + (wait_ms % 1000 > 0));
-    http_set_header(res, "Retry-After", seconds);
+    http_set_retry_after(res, wait_ms);
 }
 
 unsigned api_error_status(enum err_code code)
@@ -75,7 +73,7 @@ void api_fail(const struct http_request *req, struct http_response *res, const s
 
     http_fail(req, res, a->status, a->word, err->field, err->message);
     if (a->status == 429)
-        set_retry_after(req, res, err);
+        api_set_retry_after(req, res, err, BUSY_RETRY_MS);
 }
 
 void api_write_run_error(struct buf *out, const char *request_id, const struct err *err,
@@ -105,7 +103,7 @@ void api_fail_run(const struct http_request *req, struct http_response *res, con
     buf_clear(&res->body);
     api_write_run_error(&res->body, req->id, err, may_have_run);
     if (a->status == 429)
-        set_retry_after(req, res, err);
+        api_set_retry_after(req, res, err, BUSY_RETRY_MS);
 }
 
 void api_run_failed(struct api_metrics *m, const struct runtime *rt, bool cut, struct err *err)

@@ -9,6 +9,13 @@
 static const char farewell[] =
     "{\"error\":{\"code\":\"unavailable\",\"message\":\"the service is shutting down\"}}";
 
+void plane_frames_last(uint8_t ret[PLANE_FRAME_HEAD], size_t len)
+{
+    ret[0] = LAST;
+    for (size_t i = 1; i < PLANE_FRAME_HEAD; i++)
+        ret[i] = (uint8_t)(len >> (8 * (PLANE_FRAME_HEAD - 1 - i)));
+}
+
 static void begin_message(struct plane_frames *f)
 {
     f->left = (uint64_t)f->head[1] << 24 | (uint64_t)f->head[2] << 16 | (uint64_t)f->head[3] << 8 |
@@ -41,9 +48,7 @@ size_t plane_frames_farewell(struct plane_frames *f, char *data, size_t max)
 
     if (!f->on || f->ended || f->have > 0 || f->left > 0 || max < PLANE_FRAME_HEAD + len)
         return 0;
-    memset(data, 0, PLANE_FRAME_HEAD);
-    data[0] = (char)LAST;
-    data[4] = (char)len;
+    plane_frames_last((uint8_t *)data, len);
     memcpy(data + PLANE_FRAME_HEAD, farewell, len);
     f->ended = true;
     return PLANE_FRAME_HEAD + len;

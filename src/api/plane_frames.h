@@ -20,6 +20,11 @@ struct plane_frames {
     uint64_t left; // bytes of the message
 };
 
+#define PLANE_FRAMES_TYPE "application/connect+json"
+
+// The head of a stream's last message, which has `len` bytes.
+void plane_frames_last(uint8_t ret[PLANE_FRAME_HEAD], size_t len);
+
 // Takes notice of what is passed on.
 void plane_frames_see(struct plane_frames *f, const void *data, size_t len);
 

@@ -61,8 +61,9 @@ static void tell_unknown(const struct api *api, struct http_response *res, const
 }
 
 // False: the answer is filled.
-static bool find_origin(const struct api *api, struct http_response *res, const char *name,
-                        const char *key, struct origin *ret)
+static bool find_origin(const struct api *api, const struct http_request *req,
+                        struct http_response *res, const char *name, const char *key,
+                        struct origin *ret)
 {
     struct template template;
     struct err err = ERR_INIT;
@@ -73,7 +74,7 @@ static bool find_origin(const struct api *api, struct http_response *res, const 
     if (found)
         (void)snprintf(ret->template, sizeof(ret->template), "%s", template.name);
     else if (live_snapshot_find(api->live, key, name, &ret->snapshot, &found, &err) < 0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         return false;
     }
     if (!found) {
@@ -109,7 +110,7 @@ static void make(const struct api *api, const struct http_request *req, struct h
     if (live_create(api->live, &spec, &l, &err) < 0) {
         if (err.code != ERR_BUSY && err.code != ERR_UNSUPPORTED && err.code != ERR_CANCELLED)
             log_error("cannot make a sandbox: %s", err.message);
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         return;
     }
     answer_connection(api, res, l, 201);
@@ -128,10 +129,10 @@ static void create(const struct api *api, const struct http_request *req, struct
         return;
     if (create_parse(req->body, req->body_len, version, api->config->sandbox_life_max_s, &x, &err) <
         0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         return;
     }
-    if (find_origin(api, res, x.template, key, &origin))
+    if (find_origin(api, req, res, x.template, key, &origin))
         make(api, req, res, &x, &origin, key);
     create_request_release(&x);
 }
@@ -206,7 +207,7 @@ static bool read_seconds(const struct http_request *req, struct http_response *r
 
     if (seconds_parse(req->body, req->body_len, key, required, ret_s, &err) == 0)
         return true;
-    e2b_fail_err(res, &err);
+    e2b_fail_err(req, res, &err);
     return false;
 }
 
@@ -242,8 +243,8 @@ void api_sandboxes_refresh(void *app, const struct http_request *req, struct htt
     live_unref(l);
 }
 
-static void resume(const struct api *api, struct http_response *res, struct live *l,
-                   uint64_t seconds)
+static void resume(const struct api *api, const struct http_request *req, struct http_response *res,
+                   struct live *l, uint64_t seconds)
 {
     struct live *running;
     struct err err = ERR_INIT;
@@ -255,8 +256,9 @@ static void resume(const struct api *api, struct http_response *res, struct live
     } else if (err.code == ERR_GONE) {
         gone(res);
     } else {
-        log_error("cannot resume a sandbox: %s", err.message);
-        e2b_fail_err(res, &err);
+        if (err.code != ERR_BUSY)
+            log_error("cannot resume a sandbox: %s", err.message);
+        e2b_fail_err(req, res, &err);
     }
 }
 
@@ -267,7 +269,7 @@ static void connect_to(const struct api *api, const struct http_request *req,
     uint64_t seconds = SANDBOXES_TIMEOUT_V2_S;
 
     if (l != NULL && read_seconds(req, res, "timeout", false, &seconds))
-        resume(api, res, l, seconds);
+        resume(api, req, res, l, seconds);
     live_unref(l);
 }
 
@@ -295,7 +297,7 @@ void api_sandboxes_resume(void *app, const struct http_request *req, struct http
     if (info.state == LIVE_RUNNING)
         e2b_fail(res, 409, "already_running", "The sandbox is running.");
     else if (read_seconds(req, res, "timeout", false, &seconds))
-        resume(api, res, l, seconds);
+        resume(api, req, res, l, seconds);
     live_unref(l);
 }
 
@@ -322,7 +324,7 @@ void api_sandboxes_pause(void *app, const struct http_request *req, struct http_
     } else {
         if (err.code != ERR_UNSUPPORTED)
             log_error("cannot pause a sandbox: %s", err.message);
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
     }
     live_unref(l);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/api.h"
+#include "api/api_internal.h"
 #include "api/auth.h"
 #include "api/sandboxes_internal.h"
 #include "base/clock.h"
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-#define LIMIT_RETRY_S "10" // until a sandbox of a tenant may have ended
+#define BUSY_RETRY_MS  1000
+#define LIMIT_RETRY_MS 10000 // until a sandbox of a tenant may have ended
 
 void e2b_fail(struct http_response *res, unsigned status, const char *error_code,
               const char *message)
@@ -28,7 +30,7 @@ void e2b_fail(struct http_response *res, unsigned status, const char *error_code
     json_close(&out, '}');
 }
 
-void e2b_fail_err(struct http_response *res, const struct err *err)
+void e2b_fail_err(const struct http_request *req, struct http_response *res, const struct err *err)
 {
     static const struct {
         unsigned status;
@@ -49,7 +51,7 @@ void e2b_fail_err(struct http_response *res, const struct err *err)
     else
         e2b_fail(res, answers[code].status, answers[code].word, err->message);
     if (err->code == ERR_BUSY)
-        http_set_header(res, "Retry-After", err->field[0] != '\0' ? LIMIT_RETRY_S : "1");
+        api_set_retry_after(req, res, err, err->field[0] != '\0' ? LIMIT_RETRY_MS : BUSY_RETRY_MS);
 }
 
 bool e2b_authorize(const struct api *api, const struct http_request *req, struct http_response *res,

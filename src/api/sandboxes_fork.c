@@ -55,7 +55,7 @@ static void fork_it(const struct api *api, const struct http_request *req,
                        &err);
 
     if (r < 0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         return;
     }
     list = calloc(count, sizeof(*list));
@@ -70,9 +70,9 @@ static void fork_it(const struct api *api, const struct http_request *req,
     } else if (err.code == ERR_GONE) {
         e2b_fail(res, 404, "not_found", "The sandbox has just ended.");
     } else {
-        if (err.code != ERR_UNSUPPORTED)
+        if (err.code != ERR_UNSUPPORTED && err.code != ERR_BUSY)
             log_error("cannot fork a sandbox: %s", err.message);
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
     }
     free(list);
 }

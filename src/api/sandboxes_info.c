@@ -76,7 +76,7 @@ void api_sandboxes_metrics(void *app, const struct http_request *req, struct htt
             put_metric(&out, NULL, &m);
         json_close(&out, ']');
         if (err.code != ERR_NONE && err.code != ERR_GONE) // a paused one uses nothing
-            e2b_fail_err(res, &err);
+            e2b_fail_err(req, res, &err);
     }
     live_unref(l);
 }

@@ -24,7 +24,7 @@ void e2b_fail(struct http_response *res, unsigned status, const char *error_code
               const char *message);
 
 // The same for an error of ours or of the request.
-void e2b_fail_err(struct http_response *res, const struct err *err);
+void e2b_fail_err(const struct http_request *req, struct http_response *res, const struct err *err);
 
 // Who asks: *ret_key is the name of his tenant, to whom sandboxes belong. False: the answer is
 // filled.

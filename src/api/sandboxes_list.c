@@ -128,7 +128,7 @@ static void list_asked(const struct api *api, const struct http_request *req,
         values[0], v2 ? values[1] : "running", values[2], values[3], values[4], values[5],
         values[6]};
     if (good && list_parse(&args, &q, &err) < 0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         good = false;
     }
     for (size_t i = 0; i < ARGS; i++)

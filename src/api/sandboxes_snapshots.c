@@ -43,7 +43,7 @@ static void make(const struct api *api, const struct http_request *req, struct h
     struct err err = ERR_INIT;
 
     if (snapshot_parse(req->body, req->body_len, name, &err) < 0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
     } else if (live_snapshot(api->live, l, name, &s, &err) == 0) {
         res->status = 201;
         put_snapshot(&out, &s);
@@ -56,7 +56,7 @@ static void make(const struct api *api, const struct http_request *req, struct h
     } else {
         if (err.code == ERR_SYSTEM || err.code == ERR_PROTOCOL || err.code == ERR_TIMEOUT)
             log_error("cannot make a snapshot: %s", err.message);
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
     }
 }
 
@@ -101,8 +101,8 @@ static int list_one(void *arg, const struct live_snapshot *s)
     return 0;
 }
 
-static void list(const struct api *api, struct http_response *res, const char *key,
-                 const struct snapshot_query *q)
+static void list(const struct api *api, const struct http_request *req, struct http_response *res,
+                 const char *key, const struct snapshot_query *q)
 {
     struct page p = {.out = {.buf = &res->body}, .query = q};
     char token[LIST_TOKEN_MAX];
@@ -111,7 +111,7 @@ static void list(const struct api *api, struct http_response *res, const char *k
     json_open(&p.out, NULL, '[');
     if (live_snapshot_find(api->live, key, q->name, &p.only, &p.has_only, &err) < 0 ||
         live_snapshot_each(api->live, key, list_one, &p, &err) < 0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         return;
     }
     json_close(&p.out, ']');
@@ -135,11 +135,11 @@ void api_snapshots_list(void *app, const struct http_request *req, struct http_r
     for (size_t i = 0; good && i < SNAPSHOT_ARGS; i++)
         good = e2b_argument(req, res, snapshot_arguments[i], &values[i]);
     if (good && snapshot_list_parse((const char *const *)values, &q, &err) < 0) {
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
         good = false;
     }
     if (good)
-        list(app, res, key, &q);
+        list(app, req, res, key, &q);
     for (size_t i = 0; i < SNAPSHOT_ARGS; i++)
         free(values[i]);
 }
@@ -173,7 +173,7 @@ void api_templates_delete(void *app, const struct http_request *req, struct http
     if (engine_find_template(api->engine, name, &template))
         e2b_fail(res, 403, "forbidden", "The service's own templates cannot be deleted.");
     else if (live_snapshot_remove(api->live, key, name, &found, &err) < 0)
-        e2b_fail_err(res, &err);
+        e2b_fail_err(req, res, &err);
     else if (found)
         res->status = 204;
     else

@@ -107,7 +107,8 @@ const struct config_key config_keys[] = {
      "Requests of a tenant that may wait for a sandbox; more are answered 429. Tenants are served by "
      "turns, and where all of QUEUE_MAX wait, the longest line is cut for a tenant whose is shorter."},
     {"Tenants", "TENANT_CPU_SECONDS_PER_HOUR", CONFIG_COUNT, AT(tenant_cpu_s_per_hour), "0", 0, 10000000,
-     NULL, "Processor time that a tenant's runs may use; once it is used up, more are answered 429."},
+     NULL, "Processor time that a tenant's runs and long-lived sandboxes may use; once it is used up, more "
+     "runs, sandboxes and programs in them are answered 429, and what runs goes on."},
 
     {"Sandboxes", "SANDBOX_MAX", CONFIG_COUNT, AT(sandbox_max), "32", 0, 900, NULL,
      "Long-lived sandboxes alive at once; more are answered 429. Each may take VM_MEMORY_MB."},

@@ -112,6 +112,9 @@ struct http_response {
 // Adds a header; both are copied. What is more than HTTP_HEADER_BYTES in sum is left out.
 void http_set_header(struct http_response *res, const char *name, const char *value);
 
+// Sets Retry-After: in whole seconds, no sooner than `wait_ms` from now.
+void http_set_retry_after(struct http_response *res, uint64_t wait_ms);
+
 // Fills an error: {"code", "error", "message", "field"?, "request_id"}. `field` may be NULL or "".
 // What `res` held before is dropped.
 void http_fail(const struct http_request *req, struct http_response *res, unsigned status,

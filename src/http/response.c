@@ -3,6 +3,8 @@
 
 #include "json/write.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 void http_set_header(struct http_response *res, const char *name, const char *value)
@@ -16,6 +18,14 @@ void http_set_header(struct http_response *res, const char *name, const char *va
         return;
     (void)buf_append(&res->headers, name, name_size);
     (void)buf_append(&res->headers, value, value_size);
+}
+
+void http_set_retry_after(struct http_response *res, uint64_t wait_ms)
+{
+    char seconds[24];
+
+    (void)snprintf(seconds, sizeof(seconds), "%" PRIu64, wait_ms / 1000 + (wait_ms % 1000 > 0));
+    http_set_header(res, "Retry-After", seconds);
 }
 
 void http_fail(const struct http_request *req, struct http_response *res, unsigned status,

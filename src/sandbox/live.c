@@ -8,7 +8,8 @@
 // once, and leaves it in `dead`, from where a thread ends the machine and removes the row in the
 // store. The channel itself is closed with the last reference, since who still streams uses it.
 // Another thread looks every TICK_MS whether a machine died and whose time is over. It waits for
-// nothing but the lock: whom to pause it leaves to others (live_keep.c).
+// nothing but the lock: whom to pause it leaves to others (live_keep.c). The thread that ends
+// machines also looks every COUNT_MS what those that run have used (live_cpu.c).
 #include "sandbox/live.h"
 
 #include "base/clock.h"
@@ -23,7 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS 250
+#define TICK_MS  250
+#define COUNT_MS 5000
 
 static size_t slot_of(const char *id)
 {
@@ -237,6 +239,7 @@ int live_insert(struct live_table *t, struct live *l, struct live_pending *p, st
     int r = live_remember(t, l, err);
     bool closed;
 
+    live_count_cpu(t, l);
     (void)pthread_mutex_lock(&t->lock);
     drop_pending(t, p);
     closed = t->closed;
@@ -407,8 +410,10 @@ void live_status(struct live_table *t, struct live_status *ret)
 static void bury(struct live_table *t, struct live *l)
 {
     (void)pthread_mutex_unlock(&t->lock);
-    if (l->machine != NULL)
+    if (l->machine != NULL) {
+        live_count_cpu(t, l);
         sandbox_end(l->machine);
+    }
     if (!l->replaced) {
         forget_row(t, l, l->machine == NULL);
         live_drop_image(t, l);
@@ -427,15 +432,64 @@ static void bury_dead(struct live_table *t)
     }
 }
 
+// References to those that run. NULL when there are none, or memory is out: then the next look sees
+// what this one does not.
+static struct live **list_running(struct live_table *t, size_t *ret_count)
+{
+    struct live **list = t->status.running > 0 ? calloc(t->status.running, sizeof(*list)) : NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < LIVE_SLOTS && list != NULL; i++)
+        for (struct live *l = t->slots[i]; l != NULL; l = l->next)
+            if (l->state == LIVE_RUNNING && n < t->status.running)
+                list[n++] = live_ref(l);
+    *ret_count = n;
+    return list;
+}
+
+// Drops the lock meanwhile, and ends machines in between: nobody waits for all to be counted.
+static void count_running(struct live_table *t)
+{
+    size_t count;
+    struct live **list = list_running(t, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        (void)pthread_mutex_unlock(&t->lock);
+        live_count_cpu(t, list[i]);
+        live_unref(list[i]);
+        (void)pthread_mutex_lock(&t->lock);
+        bury_dead(t);
+    }
+    free(list);
+}
+
+// Until there is something to end, to count, or to stop for.
+static void wait_change(struct live_table *t, uint64_t count_ns)
+{
+    struct timespec until = clock_to_timespec(count_ns);
+
+    if (t->status.running > 0)
+        (void)pthread_cond_timedwait(&t->changed, &t->lock, &until);
+    else
+        (void)pthread_cond_wait(&t->changed, &t->lock);
+}
+
 static void *bury_main(void *arg)
 {
     struct live_table *t = arg;
+    uint64_t count_ns = clock_deadline_ms(COUNT_MS);
 
     (void)pthread_mutex_lock(&t->lock);
     while (!t->stopping) {
         bury_dead(t);
-        if (!t->stopping)
-            (void)pthread_cond_wait(&t->changed, &t->lock);
+        if (t->stopping)
+            break;
+        if (clock_mono_ns() < count_ns) {
+            wait_change(t, count_ns);
+            continue;
+        }
+        count_running(t);
+        count_ns = clock_deadline_ms(COUNT_MS);
     }
     (void)pthread_mutex_unlock(&t->lock);
     return NULL;

@@ -108,7 +108,7 @@ struct live_config {
     struct engine *engine;        // borrowed; outlives the table
     struct store *store;          // borrowed; outlives the table
     uint32_t max;                 // SANDBOX_MAX
-    struct tenant_table *tenants; // borrowed; says how many each may have
+    struct tenant_table *tenants; // borrowed; says how many each may have, and counts their use
     uint64_t life_max_ms;         // SANDBOX_MAX_LIFE, from creation
     uint32_t snapshots_per_key;   // SNAPSHOT_MAX_PER_KEY
     uint64_t snapshot_bytes;      // SNAPSHOT_MAX_BYTES: on disk, of all together
@@ -140,10 +140,15 @@ void live_table_free(struct live_table *t);
 
 // Takes a ready machine, makes it a sandbox and returns it with a reference. Blocks until then, at
 // most as long as a run waits. Errors: ERR_BUSY (limits, no machine came in time; `field` is "" or
-// the limit's setting), ERR_UNSUPPORTED (this isolation, auto-pause), ERR_CANCELLED, ERR_GONE,
-// ERR_PROTOCOL, ERR_TIMEOUT, ERR_SYSTEM.
+// the limit's setting: TENANT_CPU_SECONDS_PER_HOUR among them, as live_cpu_wait_ms()),
+// ERR_UNSUPPORTED (this isolation, auto-pause), ERR_CANCELLED, ERR_GONE, ERR_PROTOCOL, ERR_TIMEOUT,
+// ERR_SYSTEM.
 int live_create(struct live_table *t, const struct live_spec *spec, struct live **ret,
                 struct err *err);
+
+// How long until its tenant, who has used up his time of the processors, may begin more with it; 0:
+// he may now. What runs goes on.
+uint64_t live_cpu_wait_ms(struct live_table *t, const struct live *l);
 
 void live_describe(struct live_table *t, struct live *l, struct live_info *ret);
 
@@ -168,8 +173,8 @@ int live_pause(struct live_table *t, struct live *l, struct err *err);
 
 // Lets a paused one run on, with `timeout_ms` from now; one that runs is left as it is but for its
 // time, which is extended. *ret gets a reference to the one that runs and *ret_resumed whether it
-// was paused. Blocks some 100 ms, and for the disk. Errors as live_create(), ERR_GONE when it
-// ended.
+// was paused. Blocks some 100 ms, and for the disk. Errors as live_create(), after which it stays
+// paused, ERR_GONE when it ended.
 int live_resume(struct live_table *t, struct live *l, uint64_t timeout_ms, struct live **ret,
                 bool *ret_resumed, struct err *err);
 
@@ -197,7 +202,7 @@ struct live_forked {
 // processes and files are its own of one moment, their ids, tokens and randomness are not. `ret`
 // has room for `count`; each copy may fail by itself. They are made several at a time. Blocks some
 // 100 ms, and as much again for every few.
-// Errors as live_pause().
+// Errors as live_pause(), and ERR_BUSY with the limit's setting.
 int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t timeout_ms,
               struct live_forked *ret, struct err *err);
 

@@ -300,7 +300,7 @@ int live_create(struct live_table *t, const struct live_spec *spec, struct live 
         !(t->config.engine->config.driver->caps & DRIVER_CAP_SNAPSHOT))
         return err_field(err, ERR_UNSUPPORTED, "autoPause",
                          "with this isolation sandboxes cannot be paused; leave autoPause out");
-    if (live_admit(t, &pending, err) < 0)
+    if (live_check_cpu(t, spec->key, err) < 0 || live_admit(t, &pending, err) < 0)
         return -1;
     l = live_new(t, spec);
     if (l == NULL) {

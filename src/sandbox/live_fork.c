@@ -98,7 +98,7 @@ int live_fork(struct live_table *t, struct live *l, uint32_t count, uint64_t tim
 
     if (!(ops->caps & DRIVER_CAP_SNAPSHOT))
         return err_set(err, ERR_UNSUPPORTED, "with this isolation sandboxes cannot be forked");
-    if (live_seize_running(t, l, &now, err) < 0)
+    if (live_check_cpu(t, l->key, err) < 0 || live_seize_running(t, l, &now, err) < 0)
         return -1;
     r = live_freeze(t, now, false, clock_deadline_ms(LIVE_FREEZE_MS), &image, err);
     live_let_go(t, now);

@@ -50,6 +50,10 @@ struct live {
     atomic_bool stopped; // the service ends, and its streams with it
     atomic_bool
         returning; // paused since a service ended, it is to run on; not for its owner to see
+    // Of live_count_cpu(): the table's thread's that ends machines, before that of who makes it.
+    uint64_t cpu_ns;      // what its machine had used of the processors at the last look
+    uint64_t cpu_look_ns; // CLOCK_MONOTONIC; when that was
+    bool cpu_unseen;      // it was not looked at, as its tenant had no limit
     // Guarded by the table's lock.
     uint64_t end_ms;        // CLOCK_REALTIME
     uint64_t end_ns;        // the same, CLOCK_MONOTONIC
@@ -91,7 +95,7 @@ struct live_table {
     uint64_t keep_until_ns; // of those that run when the service ends; 0: no more are stored
     size_t keepers_done;    // that have nothing to store any more
 
-    struct live_threads own;       // caller's: the one that looks and the one that buries
+    struct live_threads own;       // caller's: the one that looks and the one that ends machines
     struct live_threads keepers;   // caller's
     struct live_threads returners; // caller's
 };
@@ -189,6 +193,15 @@ void live_note_failure(struct live_table *t, struct live *l, const struct err *w
 
 // Takes one out of the table, whose machine and row the table's thread ends. Under the lock.
 void live_end(struct live_table *t, struct live *l);
+
+// Counts against its tenant what it used of the processors since the last time; where that cannot
+// be told any more, all the time that passed. For one that is not in the table yet, or whose
+// machine cannot be ended meanwhile. Blocks as the driver's usage(): with no lock held.
+void live_count_cpu(struct live_table *t, struct live *l);
+
+// Whether the tenant may use the processors for more than what already runs. ERR_BUSY naming the
+// limit.
+int live_check_cpu(struct live_table *t, const char *key, struct err *err);
 
 // Whether images outlive the service.
 bool live_stores_images(const struct live_table *t);

@@ -272,6 +272,12 @@ static bool is_overdue(const struct live *l)
     return l->returning && l->on_timeout == LIVE_PAUSE && clock_mono_ns() >= l->end_ns;
 }
 
+// One that is to return is running to its owner, and what runs goes on.
+static int may_resume(struct live_table *t, const struct live *l, struct err *err)
+{
+    return l->returning ? 0 : live_check_cpu(t, l->key, err);
+}
+
 static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_ms,
                          struct live **ret, struct err *err)
 {
@@ -279,11 +285,13 @@ static int resume_seized(struct live_table *t, struct live *l, uint64_t timeout_
 
     if (next == NULL)
         return err_set(err, ERR_INTERNAL, "out of memory");
-    if (check_open(t, err) < 0 || thaw(t, l, next, err) < 0 || check_open(t, err) < 0) {
+    if (may_resume(t, l, err) < 0 || check_open(t, err) < 0 || thaw(t, l, next, err) < 0 ||
+        check_open(t, err) < 0) {
         live_unref(next);
         return -1;
     }
     next->state = LIVE_RUNNING;
+    live_count_cpu(t, next);
     if (l->returning)
         copy_times(t, l, next);
     else

@@ -253,6 +253,8 @@ int live_snapshot(struct live_table *t, struct live *l, const char *name, struct
                        "with this isolation there are no snapshots of sandboxes");
     if (engine_find_template(t->config.engine, name, &is))
         return err_field(err, ERR_INVALID, "name", "name is a template's of the service");
+    if (live_check_cpu(t, l->key, err) < 0)
+        return -1;
     live_make_id('s', s.id);
     (void)snprintf(s.name, sizeof(s.name), "%s", name);
     (void)snprintf(s.sandbox, sizeof(s.sandbox), "%s", l->id);

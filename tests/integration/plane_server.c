@@ -3,7 +3,8 @@
 // The data plane alone, for test_data_plane.py: the HTTP server and the agent's data plane in a
 // process of its own, with sandboxes in place of sandbox/live.h that are all that agent: "iopen"
 // needs no token, "isecret" does, "iprivate" needs one for its ports; "ipaused" is paused,
-// "iasleep" until a request wakes it, "ibroken" and "icrowded" cannot be woken. Says "PORT
+// "iasleep" until a request wakes it, "ibroken" and "icrowded" cannot be woken, "ispent" runs but
+// its tenant has used up his processor time, "itired" is paused and that is why. Says "PORT
 // DIRECTORY", then takes lines: "wakes" says how often one was woken, "kill" ends the agent's
 // session, "stop" ends it all.
 #include "api/api.h"
@@ -35,6 +36,8 @@ static struct live all[] = {
     {"iasleep", "asleep", "traffic"},
     {"ibroken", NULL, NULL, ERR_PROTOCOL},
     {"icrowded", NULL, NULL, ERR_BUSY},
+    {"ispent", NULL, NULL},
+    {"itired", NULL, NULL, ERR_BUSY},
 };
 static atomic_int wakes;
 static atomic_int refs;
@@ -83,6 +86,12 @@ int live_wake(struct live_table *t, struct live *l, struct live **ret, struct er
 const char *live_id(const struct live *l)
 {
     return l->id;
+}
+
+uint64_t live_cpu_wait_ms(struct live_table *t, const struct live *l)
+{
+    (void)t;
+    return strcmp(l->id, "ispent") == 0 || strcmp(l->id, "itired") == 0 ? 61500 : 0;
 }
 
 bool live_was_stopped(const struct live *l)

@@ -125,6 +125,33 @@ def waking(t, p):
                     f"{name} port {port}: one that cannot be woken is {want}", (status, body))
 
 
+def spent(t, p):
+    begins = [("/process.Process/Start", 49983), ("/execute", 49999), ("/execute/", 49999), ("/contexts", 49999),
+              ("/contexts/a/restart", 49999)]
+    for path, port in begins:
+        status, headers, body = p.ask("POST", path, ("ispent", port), "{}", {"Content-Type": "application/json"})
+        said = json.loads(body)
+        t.check(status == 429 and said["code"] == "resource_exhausted" and "TENANT_CPU_SECONDS_PER_HOUR" in said["message"]
+                and headers["Retry-After"] == "62", f"{path} begins nothing for who has used up his time", (status, body))
+    for sandbox in ("ispent", "itired"):
+        status, headers, body = p.ask("POST", "/process.Process/Start", (sandbox, 49983), b"\0\0\0\0\2{}",
+                                      {"Content-Type": "application/connect+json"})
+        flags, size = struct.unpack(">BI", body[:5])
+        t.check((status, flags, size) == (200, 2, len(body) - 5) and headers["Retry-After"] == "62"
+                and headers["Content-Type"] == "application/connect+json"
+                and json.loads(body[5:])["error"]["code"] == "resource_exhausted",
+                f"{sandbox}: a stream is told so by its last message", (status, body))
+    for method, path, port, want in (("GET", "/health", 49983, 204), ("GET", "/files?path=/etc/passwd", 49983, 200),
+                                     ("POST", "/process.Process/List", 49983, 200), ("POST", "/execute", 49998, 502),
+                                     ("GET", "/contexts", 49999, 502), ("POST", "/executed", 49999, 502)):
+        status, _, body = p.ask(method, path, ("ispent", port), "{}" if method == "POST" else None,
+                                {"Content-Type": "application/json"})
+        t.check(status == want, f"{method} {path} of port {port} goes on", (status, body[:100]))
+    for path, port in (("/health", 49983), ("/", 3000), ("/process.Process/Start", 49983)):
+        status, headers, _ = p.ask("GET", path, ("itired", port))
+        t.check((status, headers["Retry-After"]) == (429, "62"), f"and {path} of port {port} wakes nothing", status)
+
+
 def signature(path, operation, user, expires=None):
     text = ":".join([path, operation, user, TOKEN] + ([str(expires)] if expires else []))
     return "v1_" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
@@ -534,7 +561,7 @@ def main():
     p = Plane(sys.argv[1])
     before = held(p)
     try:
-        for part in (routing, tokens, waking, signatures, files, processes, browsers, ports, private,
+        for part in (routing, tokens, waking, spent, signatures, files, processes, browsers, ports, private,
                      streams):
             t.group(part, p)
         t.group(lambda t, p: upgrades(t, p).close(), p)

@@ -271,6 +271,35 @@ def processor(t):
         t.check(d.get("/languages", **{"X-API-KEY": one})[0] == 200, "who may ask what needs no run")
 
 
+def sandboxes_wait(t):
+    with Daemon(TENANT_CPU_SECONDS_PER_HOUR=1) as d:
+        one, other = key_of(d, "--tenant=a"), key_of(d, "--tenant=b")
+
+        def ask(method, path, key=one, **fields):
+            return d.request(method, path, json.dumps(fields), {"X-API-KEY": key})
+        awake, paused = (ask("POST", "/v2/sandboxes", templateID="base")[2]["sandboxID"] for _ in range(2))
+        t.check(ask("POST", f"/sandboxes/{paused}/pause")[0] == 204, "a sandbox is paused")
+        connection = hold(d, one)
+        d.wait(lambda: pool(d, one)["running"] == 1, "running")
+        time.sleep(1.1)
+        connection.close()
+        d.wait(lambda: run(d, one)[0] == 429, "used up")
+        for what, path, fields in (("made", "/v2/sandboxes", {"templateID": "base"}), ("resumed", f"/sandboxes/{paused}/connect", {}),
+                                   ("resumed by the older path", f"/sandboxes/{paused}/resume", {}),
+                                   ("forked", f"/sandboxes/{awake}/fork", {"count": 2})):
+            status, headers, body = ask("POST", path, **fields)
+            t.check(status == 429 and body["error_code"] == "limit" and "processor" in body["message"]
+                    and int(headers["Retry-After"]) > 10, f"none is {what} when it is used up", (status, body))
+        t.check(ask("POST", "/v2/sandboxes", other, templateID="base")[0] == 201, "but by another tenant")
+        listed = ask("GET", "/v2/sandboxes")[2]
+        t.check({entry["sandboxID"]: entry["state"] for entry in listed} == {awake: "running", paused: "paused"},
+                "what is there stays as it was", listed)
+        t.check(ask("POST", f"/sandboxes/{awake}/connect", timeout=60)[0] == 200
+                and ask("POST", f"/sandboxes/{awake}/timeout", timeout=60)[0] == 204
+                and ask("POST", f"/sandboxes/{awake}/pause")[0] == 204, "its time is changed, and it is paused")
+        t.check(all(ask("DELETE", f"/sandboxes/{name}")[0] == 204 for name in (awake, paused)), "and all of it ends")
+
+
 def own_limits(t):
     with Daemon(TENANT_REQUESTS_PER_MINUTE=1, TENANT_REQUESTS_BURST=100, TENANT_RUNS=2, QUEUE_WAIT_MS=60000) as d:
         one, other = key_of(d, "--tenant=a"), key_of(d, "--tenant=b")
@@ -336,7 +365,7 @@ def own_limits(t):
 
 def main():
     t = Tap()
-    for part in (keys, reachable, rate, turns, longest_line, runs, processor, own_limits):
+    for part in (keys, reachable, rate, turns, longest_line, runs, processor, sandboxes_wait, own_limits):
         t.group(part)
     t.finish()
 

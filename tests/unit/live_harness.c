@@ -19,7 +19,8 @@ static int dir_fd = -1;
 static struct runtime_table *runtimes;
 static struct engine *engine;
 struct store *store;
-static struct tenant_table *tenants; // of the last table
+struct tenant_table *tenants;
+uint64_t cpu_seconds_per_hour;
 
 void start_engine(const struct driver_ops *ops)
 {
@@ -57,12 +58,15 @@ void start_engine(const struct driver_ops *ops)
 
 struct live_table *start_table(uint32_t max, uint32_t per_key)
 {
-    const struct tenant_limits limits = {.sandboxes = per_key};
+    const struct tenant_limits limits = {.sandboxes = per_key,
+                                         .cpu_seconds_per_hour = cpu_seconds_per_hour};
     struct live_config config = {
         .engine = engine,
         .store = store,
         .max = max,
         .life_max_ms = LIFE_MS,
+        .snapshots_per_key = 4,
+        .snapshot_bytes = 1 << 30,
         .cpus = 1,
         .memory_mib = 256,
     };
@@ -206,7 +210,8 @@ bool is_paused(struct live_table *t, void *id)
 // ---- the driver ----
 
 struct driver *driver;
-atomic_int load_fault, store_fault, freeze_fault, go_on_fault;
+atomic_int load_fault, store_fault, freeze_fault, go_on_fault, usage_fault;
+atomic_uint_fast64_t cpu_told;
 atomic_bool hold, power_is_off;
 atomic_int held;
 void (*on_image)(enum image_step step);
@@ -235,6 +240,13 @@ static int go_on(struct driver_sandbox *s, uint64_t deadline_ns, struct err *err
 {
     return go_on_fault != ERR_NONE ? fail(go_on_fault, err)
                                    : driver_fake.resume(s, deadline_ns, err);
+}
+
+static int tell_usage(struct driver_sandbox *s, struct driver_usage *ret, struct err *err)
+{
+    (void)s;
+    *ret = (struct driver_usage){.cpu_ns = cpu_told};
+    return usage_fault != ERR_NONE ? fail(usage_fault, err) : 0;
 }
 
 static int load(struct driver *d, const char *id, struct driver_image **ret, struct err *err)
@@ -283,6 +295,7 @@ const struct driver_ops *disk_driver(void)
     disk.open = open_driver;
     disk.snapshot = freeze;
     disk.resume = go_on;
+    disk.usage = tell_usage;
     disk.image_load = load;
     disk.image_store = save;
     disk.image_remove = drop;

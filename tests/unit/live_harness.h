@@ -19,6 +19,8 @@ extern const struct live_pair metadata[2];
 // Both abort when they cannot.
 void start_engine(const struct driver_ops *ops);
 struct live_table *start_table(uint32_t max, uint32_t per_key);
+extern uint64_t cpu_seconds_per_hour; // what tenants of the next table may use; 0: no limit
+extern struct tenant_table *tenants;  // of the last table
 
 void end_engine(void);
 
@@ -48,14 +50,16 @@ bool is_paused(struct live_table *t, void *id);
 // The fake driver with images that outlive a table, and faults that are made to happen in its
 // calls.
 const struct driver_ops *disk_driver(void);
-extern struct driver *driver;    // the one the engine opened
-extern atomic_int load_fault;    // enum err_code of image_load, 0: none
-extern atomic_int store_fault;   // of image_store, likewise
-extern atomic_int freeze_fault;  // of snapshot
-extern atomic_int go_on_fault;   // of resume
-extern atomic_bool hold;         // storing waits
-extern atomic_int held;          // that wait so, and have
-extern atomic_bool power_is_off; // images are neither stored nor removed any more
+extern struct driver *driver;         // the one the engine opened
+extern atomic_int load_fault;         // enum err_code of image_load, 0: none
+extern atomic_int store_fault;        // of image_store, likewise
+extern atomic_int freeze_fault;       // of snapshot
+extern atomic_int go_on_fault;        // of resume
+extern atomic_int usage_fault;        // of usage
+extern atomic_uint_fast64_t cpu_told; // by usage, of each
+extern atomic_bool hold;              // storing waits
+extern atomic_int held;               // that wait so, and have
+extern atomic_bool power_is_off;      // images are neither stored nor removed any more
 
 // Called around what changes the disk, by the thread that does; NULL: not.
 enum image_step { BEFORE_STORE, AFTER_STORE, BEFORE_REMOVE, AFTER_REMOVE };
