@@ -8,6 +8,7 @@ container.json has the commands and the programs: {"commands": {build, run, key,
 """
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -73,7 +74,8 @@ def use(report, log):
     if report["fresh"]["http"] == 200:
         python = TASK["programs"]["python"]
         report["key"] = shell(COMMANDS["key"])
-        key = report["key"]["output"].strip().splitlines()[-1]
+        # With what csb says of it on standard error: podman forwards the two in any order.
+        key = re.search(r"^e2b_\w+$", report["key"]["output"], re.M).group()
         report["denied"] = call("/execute", python)["http"]
         report["runs"] = {name: call("/execute", request, key) for name, request in TASK["programs"].items()}
         report["health"] = call("/health", key=key)
