@@ -30,6 +30,9 @@ const char *api_error_word(enum err_code code);
 // An error of the client's request: status by its code, the field named.
 void api_fail(const struct http_request *req, struct http_response *res, const struct err *err);
 
+// After an ERR_BUSY of which nothing else is known: a place may be free in a moment.
+#define API_BUSY_RETRY_MS 1000
+
 // http_set_retry_after() after an ERR_BUSY: until what it names is there again for who asks, or
 // where that is not known `otherwise_ms`.
 void api_set_retry_after(const struct http_request *req, struct http_response *res,

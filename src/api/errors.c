@@ -14,8 +14,6 @@
 
 #include <string.h>
 
-#define BUSY_RETRY_MS 1000
-
 struct answer {
     unsigned status;
     const char *word; // of the "error" field
@@ -73,7 +71,7 @@ void api_fail(const struct http_request *req, struct http_response *res, const s
 
     http_fail(req, res, a->status, a->word, err->field, err->message);
     if (a->status == 429)
-        api_set_retry_after(req, res, err, BUSY_RETRY_MS);
+        api_set_retry_after(req, res, err, API_BUSY_RETRY_MS);
 }
 
 void api_write_run_error(struct buf *out, const char *request_id, const struct err *err,
@@ -103,7 +101,7 @@ void api_fail_run(const struct http_request *req, struct http_response *res, con
     buf_clear(&res->body);
     api_write_run_error(&res->body, req->id, err, may_have_run);
     if (a->status == 429)
-        api_set_retry_after(req, res, err, BUSY_RETRY_MS);
+        api_set_retry_after(req, res, err, API_BUSY_RETRY_MS);
 }
 
 void api_run_failed(struct api_metrics *m, const struct runtime *rt, bool cut, struct err *err)

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-#define BUSY_RETRY_MS  1000
 #define LIMIT_RETRY_MS 10000 // until a sandbox of a tenant may have ended
 
 void e2b_fail(struct http_response *res, unsigned status, const char *error_code,
@@ -51,7 +50,8 @@ void e2b_fail_err(const struct http_request *req, struct http_response *res, con
     else
         e2b_fail(res, answers[code].status, answers[code].word, err->message);
     if (err->code == ERR_BUSY)
-        api_set_retry_after(req, res, err, err->field[0] != '\0' ? LIMIT_RETRY_MS : BUSY_RETRY_MS);
+        api_set_retry_after(req, res, err,
+                            err->field[0] != '\0' ? LIMIT_RETRY_MS : API_BUSY_RETRY_MS);
 }
 
 bool e2b_authorize(const struct api *api, const struct http_request *req, struct http_response *res,
