@@ -94,3 +94,11 @@ bool parse_is_name(const char *s, size_t max)
             return false;
     return true;
 }
+
+bool parse_has_control(const char *s)
+{
+    for (; *s != '\0'; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            return true;
+    return false;
+}

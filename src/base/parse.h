@@ -22,4 +22,7 @@ int parse_bool(const char *s, bool *ret);
 // name.
 bool parse_is_name(const char *s, size_t max);
 
+// Whether it has control characters of ASCII: what would end its line, or move a cursor.
+bool parse_has_control(const char *s);
+
 #endif

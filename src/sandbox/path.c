@@ -2,6 +2,7 @@
 //
 // Which names a request's files may have. Pure; apart from run.c so that what checks requests
 // needs nothing else of the engine.
+#include "base/parse.h"
 #include "channel/agent_wire.h"
 #include "sandbox/engine.h"
 
@@ -16,9 +17,8 @@ int run_path_check(const char *path, struct err *err)
 
     if (len == 0 || len > AGENT_PATH_MAX)
         return err_set(err, ERR_INVALID, "a path must have 1 to %d bytes", AGENT_PATH_MAX);
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)path[i] < 0x20 || path[i] == 0x7f)
-            return err_set(err, ERR_INVALID, "a path must not hold control characters");
+    if (parse_has_control(path))
+        return err_set(err, ERR_INVALID, "a path must not hold control characters");
     for (const char *p = path; p != NULL;) {
         size_t n = strcspn(p, "/");
 

@@ -4,6 +4,7 @@
 // by an index tells nothing of a guess.
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/parse.h"
 #include "store/store_internal.h"
 
 #include <assert.h>
@@ -52,9 +53,8 @@ static int check_name(const char *name, struct err *err)
     if (strlen(name) >= sizeof(((struct store_key *)NULL)->name))
         return err_field(err, ERR_INVALID, "name", "name is longer than %zu bytes",
                          sizeof(((struct store_key *)NULL)->name) - 1);
-    for (const char *c = name; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            return err_field(err, ERR_INVALID, "name", "name has control characters");
+    if (parse_has_control(name))
+        return err_field(err, ERR_INVALID, "name", "name has control characters");
     return 0;
 }
 

@@ -55,6 +55,8 @@ static void test_parse(void)
     CHECK_INT(parse_bool("maybe", &on), -EINVAL);
     CHECK(parse_is_name("python3.11", 20));
     CHECK(!parse_is_name("../x", 20));
+    CHECK(parse_has_control("a\nb") && parse_has_control("\x7f"));
+    CHECK(!parse_has_control("") && !parse_has_control("a b\xc3\xa4~"));
     CHECK(!parse_is_name("-x", 20));
     CHECK(!parse_is_name("", 20));
     CHECK(!parse_is_name("abcdef", 5));
