@@ -102,12 +102,20 @@ static int check_address(struct config *c, struct err *err)
     return 0;
 }
 
-static bool is_default(const struct config *c, const char *name)
+// By its own name, as errors have it. NULL when it is none.
+static const struct config_key *find_named(const char *name)
 {
     for (const struct config_key *k = config_keys; k->name != NULL; k++)
         if (strcmp(k->name, name) == 0)
-            return c->origin[config_index(k)] == CONFIG_FROM_DEFAULT;
-    return true;
+            return k;
+    return NULL;
+}
+
+static bool is_default(const struct config *c, const char *name)
+{
+    const struct config_key *k = find_named(name);
+
+    return k == NULL || c->origin[config_index(k)] == CONFIG_FROM_DEFAULT;
 }
 
 // Two settings that do not go together. At fault is the one that somebody set.
@@ -312,20 +320,18 @@ static void load_problem(void *arg, const struct err *e)
 static void check_problem(void *arg, const struct err *e)
 {
     const struct loading *l = arg;
+    const struct config_key *k = find_named(e->field);
+    enum config_origin origin = CONFIG_FROM_DEFAULT;
     struct err err = *e;
 
-    for (const struct config_key *k = config_keys; k->name != NULL; k++) {
-        size_t i = config_index(k);
-
-        if (strcmp(k->name, e->field) != 0)
-            continue;
-        if (l->config->origin[i] == CONFIG_FROM_FILE)
-            (void)err_wrap(&err, "%s:%u", l->file, l->config->origin_line[i]);
-        else if (l->config->origin[i] == CONFIG_FROM_ENVIRONMENT)
-            (void)err_wrap(&err, "environment");
-        else if (l->config->origin[i] == CONFIG_FROM_OPTION)
-            (void)err_wrap(&err, "command line");
-    }
+    if (k != NULL)
+        origin = l->config->origin[config_index(k)];
+    if (origin == CONFIG_FROM_FILE)
+        (void)err_wrap(&err, "%s:%u", l->file, l->config->origin_line[config_index(k)]);
+    else if (origin == CONFIG_FROM_ENVIRONMENT)
+        (void)err_wrap(&err, "environment");
+    else if (origin == CONFIG_FROM_OPTION)
+        (void)err_wrap(&err, "command line");
     l->problem(l->arg, &err);
 }
 
